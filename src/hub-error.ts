@@ -1,0 +1,115 @@
+/**
+ * Why a call failed, in one word that a program may branch on. On the wire it is `google.rpc.ErrorInfo.reason`, and the
+ * `ErrorReason` enum of `errors.proto` lists the same words. `rpc/error-codes.ts` gives each its canonical status code.
+ */
+export type Reason =
+	// INVALID_ARGUMENT
+	| "MALFORMED_REQUEST"
+	| "INVALID_FIELD"
+	| "INVALID_PLUGIN_ID"
+	| "INVALID_EVENT_TYPE"
+	| "INVALID_PATTERN"
+	| "INVALID_FILTER"
+	| "INVALID_MANIFEST"
+	| "INVALID_PAGE_TOKEN"
+	// UNAUTHENTICATED
+	| "CREDENTIAL_MISSING"
+	| "CREDENTIAL_INVALID"
+	| "CREDENTIAL_EXPIRED"
+	| "CREDENTIAL_REVOKED"
+	// PERMISSION_DENIED
+	| "CALLER_NOT_ALLOWED"
+	| "SPOOFED_SOURCE"
+	| "RESERVED_EVENT_TYPE"
+	| "NO_SEND_PERMISSION"
+	| "TRUST_LEVEL_MISMATCH"
+	| "INVALID_CONTENT"
+	| "RECIPIENT_CANNOT_RECEIVE"
+	| "INSUFFICIENT_PERMISSIONS"
+	| "INSUFFICIENT_TRUST_LEVEL"
+	| "PERMISSION_REVOKED"
+	// NOT_FOUND
+	| "PLUGIN_NOT_FOUND"
+	| "INSTANCE_NOT_FOUND"
+	| "SESSION_NOT_FOUND"
+	| "DELIVERY_NOT_FOUND"
+	| "CREDENTIAL_NOT_FOUND"
+	| "NO_ROUTE"
+	// ALREADY_EXISTS
+	| "PLUGIN_EXISTS"
+	// ABORTED
+	| "REVISION_MISMATCH"
+	| "ID_REUSED"
+	// FAILED_PRECONDITION
+	| "PLUGIN_DISABLED"
+	| "PLUGIN_NOT_REGISTERED"
+	| "TRUST_TOO_LOW"
+	| "FEATURE_NOT_AVAILABLE"
+	// RESOURCE_EXHAUSTED
+	| "RATE_LIMIT_EXCEEDED"
+	| "MAILBOX_FULL"
+	| "SLOW_CONSUMER"
+	| "MESSAGE_TOO_LARGE"
+	| "STORAGE_FULL"
+	| "LIMIT_EXCEEDED"
+	// OUT_OF_RANGE
+	| "POSITION_TRIMMED"
+	// UNAVAILABLE
+	| "RECIPIENT_UNAVAILABLE"
+	| "STORAGE_UNAVAILABLE"
+	| "HUB_DRAINING"
+	// DEADLINE_EXCEEDED
+	| "DEADLINE_EXCEEDED"
+	| "IDLE_TIMEOUT"
+	// CANCELLED
+	| "CANCELLED"
+	// UNIMPLEMENTED
+	| "METHOD_UNKNOWN"
+	// INTERNAL
+	| "INTERNAL";
+
+/** One field of a request and what is wrong with it. `field` is a proto path such as `event.type` or `patterns[2]`. */
+export interface FieldViolation {
+	readonly field: string;
+	readonly description: string;
+}
+
+/** The values that travel with a failure. Each becomes a standard detail message on the wire. */
+export interface HubErrorOptions {
+	/** Values a program may need, sent as `ErrorInfo.metadata`. Never secrets. */
+	readonly metadata?: Readonly<Record<string, string>>;
+	/** Sent as `BadRequest`. */
+	readonly violations?: readonly FieldViolation[];
+	/** Milliseconds after which a repeat may succeed; sent as `RetryInfo`. */
+	readonly retryAfterMs?: number;
+	/** Sent as `QuotaFailure`: the subject of the quota and what was exceeded. */
+	readonly quota?: { readonly subject: string; readonly description: string };
+	/** Sent as `PreconditionFailure`. */
+	readonly precondition?: { readonly type: string; readonly subject: string; readonly description: string };
+	/** Sent as `ResourceInfo`. */
+	readonly resource?: { readonly type: string; readonly name: string };
+	readonly cause?: unknown;
+}
+
+/** A failure that the caller is meant to see. Anything else that is thrown reaches the caller as `internal error`. */
+export class HubError extends Error {
+	override readonly name = "HubError";
+	readonly reason: Reason;
+	readonly metadata: Readonly<Record<string, string>>;
+	readonly options: HubErrorOptions;
+
+	constructor(reason: Reason, message: string, options: HubErrorOptions = {}) {
+		super(message, options.cause === undefined ? undefined : { cause: options.cause });
+		this.reason = reason;
+		this.metadata = options.metadata ?? {};
+		this.options = options;
+	}
+
+	/** A refusal of one request field. */
+	static field(field: string, description: string, reason: Reason = "INVALID_FIELD"): HubError {
+		return new HubError(reason, `${field}: ${description}`, {
+			metadata: { field },
+			violations: [{ field, description }],
+		});
+	}
+}

@@ -1,0 +1,152 @@
+/**
+ * One ordered keyspace for the hub. Subsystems own prefixes of it (`plugin/`, `policy/`, ...). Keys are well-formed
+ * strings, ordered by their UTF-8 bytes; values are bytes.
+ *
+ * Guarantees, quoted by the contract suite:
+ *
+ * - KV-1 `get` and `range` are synchronous, give bounded pages (never an open iterator) and the revision they read at.
+ *   On one node reads are monotonic and see the node's own settled writes. They never show a write that is not yet
+ *   acknowledged as stored. After `barrier()` the next read is linearizable across nodes.
+ * - KV-2 `commit` applies all of its writes or none: at most 1,000 writes and 4 MiB, a key written at most once; checks
+ *   may name keys that are not written.
+ * - KV-3 Each write has its own, increasing revision; those of one commit are consecutive and become visible together.
+ *   A watch resumes only at a commit's boundary.
+ * - KV-4 A rejection is CONFLICT (nothing written; the actual revisions are given) or UNKNOWN (the outcome is not known;
+ *   the same commit id, repeated, settles it: it is applied once at most). Spurious conflicts are retried inside.
+ * - KV-5 `watch` serves a window of past changes, bounded by count, bytes and age, with old values; an older start is
+ *   refused as COMPACTED. Which prefixes keep a window is fixed when the store is opened.
+ * - KV-6 A missing key and a deleted key look alike: no live value. Nothing expires by itself; expiry is a commit with a
+ *   revision check made by the owner.
+ * - KV-7 Keys are 1 to 1,024 bytes in UTF-8, prefix included.
+ */
+export interface KvStore {
+	readonly capabilities: KvCapabilities;
+	/** The revision of the last settled commit; 0 for an empty store. */
+	readonly revision: number;
+	/** KV-1. The live entry, or undefined. */
+	get(key: string): KvEntry | undefined;
+	/** KV-1. Entries with `start <= key < end`, in key order or reversed, at most `limit` (1 to 1,000) and about 1 MiB. */
+	range(query: KvRange): KvPage;
+	/** KV-2, KV-3, KV-4. Settles once the writes are durable (where the store is) and visible. */
+	commit(commit: KvCommit): Promise<KvCommitResult>;
+	/**
+	 * KV-5. Batches of changes under `prefix` with revision > `after`, in order, whole commits only, until `signal` aborts
+	 * (then it ends without an error). `after` defaults to the present revision. A reader too slow for the window ends
+	 * with `CompactedError`, as does a start older than it. The watch is in place when the call returns: no change made
+	 * after it is missed.
+	 */
+	watch(prefix: string, options: { after?: number; signal: AbortSignal }): AsyncIterable<readonly KvChange[]>;
+	/** KV-1. Resolves once this node's view includes everything committed anywhere before the call. */
+	barrier(): Promise<void>;
+}
+
+export interface KvCapabilities {
+	/** Whether acknowledged commits survive a crash of the process and of the machine. */
+	readonly durable: boolean;
+	/** Whether several hubs see this store. */
+	readonly shared: boolean;
+}
+
+export interface KvEntry {
+	readonly key: string;
+	/** Valid for as long as it is referenced; the caller must not change it. */
+	readonly value: Uint8Array;
+	/** The revision of the write that made this value. */
+	readonly revision: number;
+	/** The revision of the write that brought the key to life. */
+	readonly createRevision: number;
+}
+
+export interface KvRange {
+	readonly start: string;
+	/** Exclusive; undefined means to the end of the keyspace. `prefixEnd` makes one for a prefix. */
+	readonly end?: string;
+	readonly limit: number;
+	readonly reverse?: boolean;
+}
+
+export interface KvPage {
+	readonly entries: readonly KvEntry[];
+	/** Whether entries beyond this page exist in the range. */
+	readonly more: boolean;
+	/** The revision the page was read at. */
+	readonly revision: number;
+}
+
+export interface KvCheck {
+	readonly key: string;
+	/** The revision the key must have; 0 means that it must not exist. */
+	readonly revision: number;
+}
+
+export type KvWrite =
+	| { readonly key: string; readonly value: Uint8Array }
+	| { readonly key: string; readonly delete: true };
+
+export interface KvCommit {
+	/** Unique to this commit, at most 64 characters; a repeat within two minutes returns the first outcome. */
+	readonly id: string;
+	readonly checks?: readonly KvCheck[];
+	readonly writes: readonly KvWrite[];
+}
+
+export type KvCommitResult =
+	| {
+			readonly ok: true;
+			/** The revision of the first write; write `i` has `firstRevision + i`. */
+			readonly firstRevision: number;
+			/** The revision of the last write, which is what a watch resumes after. */
+			readonly revision: number;
+	  }
+	| {
+			readonly ok: false;
+			/** Every check that failed, with what the key has now (0: absent). */
+			readonly conflicts: readonly { readonly key: string; readonly actual: number }[];
+	  };
+
+export interface KvChange {
+	readonly key: string;
+	/** Undefined for a delete. */
+	readonly value?: Uint8Array;
+	/** Undefined where the key did not live before. */
+	readonly oldValue?: Uint8Array;
+	readonly revision: number;
+	/** True on the last change of its commit: a watch may be resumed after this revision. */
+	readonly lastOfCommit: boolean;
+}
+
+export const KV_LIMITS = Object.freeze({
+	keyBytes: 1024,
+	commitWrites: 1000,
+	commitBytes: 4 * 1024 * 1024,
+	pageEntries: 1000,
+	pageBytes: 1024 * 1024,
+});
+
+/** KV-5: the changes asked for are no longer kept. Read a snapshot and watch from its revision. */
+export class CompactedError extends Error {
+	override readonly name = "CompactedError";
+	/** The oldest revision a watch may start after. */
+	readonly oldest: number;
+	constructor(oldest: number) {
+		super(`changes before revision ${oldest} are compacted`);
+		this.oldest = oldest;
+	}
+}
+
+/** KV-4 UNKNOWN, and any other storage fault. `outcome` says whether the write may have happened. */
+export class StorageError extends Error {
+	override readonly name = "StorageError";
+	readonly kind: "full" | "unavailable" | "fatal";
+	readonly outcome: "not-written" | "unknown";
+	constructor(
+		kind: "full" | "unavailable" | "fatal",
+		outcome: "not-written" | "unknown",
+		message: string,
+		cause?: unknown,
+	) {
+		super(message, { cause });
+		this.kind = kind;
+		this.outcome = outcome;
+	}
+}

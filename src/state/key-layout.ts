@@ -1,0 +1,40 @@
+/**
+ * Who owns which part of the durable keyspace, and the keys that two subsystems write or read. A key that only its owner
+ * touches is made by its owner.
+ *
+ * | prefix | owner | holds |
+ * |---|---|---|
+ * | `plugin/` | plugins | registrations and instances |
+ * | `policy/` | security | permissions, trust, disabled marks, credentials; its last revision is the policy epoch |
+ * | `outbox/` | outbox | records on their way to a log |
+ * | `idempotency/` | idempotency | first answers to request ids |
+ */
+export const keys = Object.freeze({
+	/** PluginRecord. */
+	registration: (pluginId: string) => `plugin/registration/${pluginId}`,
+	/** InstanceRecord. */
+	instance: (pluginId: string, instanceId: string) => `plugin/instance/${pluginId}/${instanceId}`,
+	/** PermissionsRecord. Set by security, deleted by plugins when the plugin is unregistered. */
+	permissions: (pluginId: string) => `policy/permissions/${pluginId}`,
+	/** TrustRecord. Set by security, deleted by plugins when the plugin is unregistered. */
+	trust: (pluginId: string) => `policy/trust/${pluginId}`,
+	/** Any value: the plugin is disabled. Written by plugins with the registration; read by security. */
+	disabled: (pluginId: string) => `policy/disabled/${pluginId}`,
+	/** CredentialRecord; `principal` is `plugin:<id>` or `operator:<id>`. */
+	credential: (principal: string, credentialId: string) => `policy/credential/${principal}/${credentialId}`,
+	/** SigningKeyRecord. */
+	signingKey: "policy/signing-key",
+	/** OutboxRecord for the event log. */
+	outboxEvent: (id: string) => `outbox/event/${id}`,
+	/** FirstAnswerRecord. */
+	firstAnswer: (principal: string, method: string, requestId: string) =>
+		`idempotency/${principal}/${method}/${requestId}`,
+});
+
+export const prefixes = Object.freeze({
+	registrations: "plugin/registration/",
+	instances: "plugin/instance/",
+	policy: "policy/",
+	outboxEvents: "outbox/event/",
+	idempotency: "idempotency/",
+});

@@ -1,16 +1,10 @@
+import type { TextHash } from "./text-hash.ts";
+
 export interface IdWindowOptions {
 	/** The most ids remembered. */
 	readonly maxIds: number;
 	/** How long an id is remembered, in milliseconds. */
 	readonly maxAgeMs: number;
-	/** Makes the hash of an id unpredictable to whoever chooses ids. */
-	readonly seed: number;
-}
-
-/** The 64-bit hash of an id as two unsigned halves. */
-export interface IdHash {
-	readonly high: number;
-	readonly low: number;
 }
 
 const FIRST_SLOTS = 1024;
@@ -44,22 +38,8 @@ export class IdWindow {
 		return this.#end - this.#oldest;
 	}
 
-	/** Two independent 32-bit multiply-and-rotate passes over the id's UTF-16 units. */
-	hash(id: string): IdHash {
-		let high = this.#options.seed ^ id.length;
-		let low = Math.imul(this.#options.seed ^ 0x51ed270b, 0x9e3779b1);
-		for (let index = 0; index < id.length; index++) {
-			const unit = id.charCodeAt(index);
-			high = Math.imul(((high << 13) | (high >>> 19)) ^ unit, 0x2c1b3c6d);
-			low = Math.imul(((low << 7) | (low >>> 25)) + unit, 0x297a2d39);
-		}
-		high ^= low >>> 15;
-		low ^= Math.imul(high, 0x85ebca6b) >>> 13;
-		return { high: mix(high), low: mix(low) };
-	}
-
 	/** The sequence of a remembered id, newest first among those with this hash, that `holds` agrees is the one. */
-	find(hash: IdHash, holds: (sequence: number) => boolean): number | undefined {
+	find(hash: TextHash, holds: (sequence: number) => boolean): number | undefined {
 		const mask = this.#table.length - 1;
 		let found: number | undefined;
 		for (let at = hash.low & mask; this.#table[at] !== 0; at = (at + 1) & mask) {
@@ -72,7 +52,7 @@ export class IdWindow {
 	}
 
 	/** Remembers an id stored at `sequence`. */
-	add(hash: IdHash, sequence: number): void {
+	add(hash: TextHash, sequence: number): void {
 		if (this.size >= this.#options.maxIds) this.#dropOldest(1);
 		if (this.size === this.#high.length) this.#grow();
 		const slot = this.#end++ & (this.#high.length - 1);
@@ -149,10 +129,4 @@ export class IdWindow {
 		this.#table = new Int32Array(grown * 2);
 		for (let position = this.#oldest; position < this.#end; position++) this.#place(position & (grown - 1));
 	}
-}
-
-function mix(value: number): number {
-	let mixed = Math.imul(value ^ (value >>> 16), 0x45d9f3b5);
-	mixed = Math.imul(mixed ^ (mixed >>> 15), 0x2c9277b5);
-	return (mixed ^ (mixed >>> 16)) >>> 0;
 }

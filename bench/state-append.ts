@@ -67,7 +67,7 @@ try {
 			}
 		});
 	}
-	await measure("open", 1, async () => {
+	await measure("open with all of them in the window", 1, async () => {
 		await using state = await open();
 		await state.log("bench");
 	});

@@ -51,10 +51,16 @@ export class IdWindow {
 		return found;
 	}
 
+	/** Makes room for this many ids at once, which is cheaper than growing to it. */
+	reserve(count: number): void {
+		const slots = 2 ** Math.ceil(Math.log2(Math.min(count, this.#options.maxIds)));
+		if (slots > this.#high.length) this.#resize(slots);
+	}
+
 	/** Remembers an id stored at `sequence`. */
 	add(hash: TextHash, sequence: number): void {
 		if (this.size >= this.#options.maxIds) this.#dropOldest(1);
-		if (this.size === this.#high.length) this.#grow();
+		if (this.size === this.#high.length) this.#resize(this.#high.length * 2);
 		const slot = this.#end++ & (this.#high.length - 1);
 		this.#high[slot] = hash.high;
 		this.#low[slot] = hash.low;
@@ -110,15 +116,14 @@ export class IdWindow {
 		this.#table[hole] = 0;
 	}
 
-	#grow(): void {
-		const { length } = this.#high;
-		const grown = length * 2;
-		const high = new Uint32Array(grown);
-		const low = new Uint32Array(grown);
-		const sequence = new Float64Array(grown);
+	#resize(slots: number): void {
+		const mask = this.#high.length - 1;
+		const high = new Uint32Array(slots);
+		const low = new Uint32Array(slots);
+		const sequence = new Float64Array(slots);
 		for (let position = this.#oldest; position < this.#end; position++) {
-			const from = position & (length - 1);
-			const to = position & (grown - 1);
+			const from = position & mask;
+			const to = position & (slots - 1);
 			high[to] = this.#high[from]!;
 			low[to] = this.#low[from]!;
 			sequence[to] = this.#sequence[from]!;
@@ -126,7 +131,7 @@ export class IdWindow {
 		this.#high = high;
 		this.#low = low;
 		this.#sequence = sequence;
-		this.#table = new Int32Array(grown * 2);
-		for (let position = this.#oldest; position < this.#end; position++) this.#place(position & (grown - 1));
+		this.#table = new Int32Array(slots * 2);
+		for (let position = this.#oldest; position < this.#end; position++) this.#place(position & (slots - 1));
 	}
 }

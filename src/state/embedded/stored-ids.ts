@@ -32,18 +32,22 @@ export class StoredIds {
 	/** Fills the window with what is stored and not too old at `time`. */
 	load(window: IdWindow, time: number): void {
 		const range = { start: this.#keys.at(0), end: this.#keys.at(LAST_SEQUENCE) };
+		const live: { readonly first: number; readonly entry: DataView }[] = [];
+		let count = 0;
 		for (const { key, value } of this.#environment.ids.getRange(range)) {
 			const entry = new DataView(value.buffer, value.byteOffset, value.byteLength);
-			const count = entry.getUint32(8, true);
-			this.#count += count;
-			const stored = entry.getFloat64(0, true);
-			if (time - stored >= this.#options.rememberMs) continue;
-			const first = this.#keys.sequenceOf(key)!;
-			for (let at = HEADER_BYTES; at < value.byteLength; at += ENTRY_BYTES) {
+			this.#count += entry.getUint32(8, true);
+			if (time - entry.getFloat64(0, true) >= this.#options.rememberMs) continue;
+			live.push({ first: this.#keys.sequenceOf(key)!, entry });
+			count += entry.getUint32(8, true);
+		}
+		window.reserve(count);
+		for (const { first, entry } of live) {
+			for (let at = HEADER_BYTES; at < entry.byteLength; at += ENTRY_BYTES) {
 				const hash = { high: entry.getUint32(at, true), low: entry.getUint32(at + 4, true) };
 				window.add(hash, first + entry.getUint32(at + 8, true));
 			}
-			window.mark(stored);
+			window.mark(entry.getFloat64(0, true));
 		}
 		this.#flushedCount = this.#count;
 	}

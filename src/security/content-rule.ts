@@ -1,3 +1,4 @@
+import { checkJson } from "../expressions/json-structure.ts";
 import { HubError } from "../hub-error.ts";
 
 /** Limits of what a message or an event may carry. */
@@ -40,7 +41,10 @@ export const checkContent: ContentRule = (content) => {
 	if (exceeds(content.schema, CONTENT_LIMITS.schemaBytes)) {
 		return refuse("payload.schema", "is too long", CONTENT_LIMITS.schemaBytes);
 	}
-	return content.attributes === undefined ? undefined : checkAttributes(content.attributes);
+	const attributes = content.attributes === undefined ? undefined : checkAttributes(content.attributes);
+	if (attributes !== undefined || content.json === undefined) return attributes;
+	const structure = checkJson(content.json, CONTENT_LIMITS.jsonDepth);
+	return structure && refuse("payload.json", `${structure.problem} (at byte ${structure.offset})`);
 };
 
 function checkAttributes(attributes: Readonly<Record<string, string>>): HubError | undefined {

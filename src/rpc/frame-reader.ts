@@ -90,7 +90,8 @@ export function tooLarge(maxBytes: number): HubError {
 
 function detach(bytes: Uint8Array, start: number, end: number): Uint8Array {
 	if ((end - start) * RETAIN_RATIO >= bytes.buffer.byteLength) return bytes.subarray(start, end);
-	const copy = new Uint8Array(end - start);
+	// From Node's pool: a buffer of its own for each small message costs more than the message.
+	const copy = Buffer.allocUnsafe(end - start);
 	copy.set(bytes.subarray(start, end));
 	return copy;
 }

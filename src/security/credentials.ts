@@ -5,7 +5,12 @@ import { HubError } from "../hub-error.ts";
 import { keys } from "../state/key-layout.ts";
 import type { KvCheck, KvStore, KvWrite } from "../state/kv-store.ts";
 import type { AuditLog } from "./audit-log.ts";
-import { findCredential, MAX_RECORDS_PER_PRINCIPAL, type StoredCredential, credentialsOf } from "./credential-records.ts";
+import {
+	credentialsOf,
+	findCredential,
+	MAX_RECORDS_PER_PRINCIPAL,
+	type StoredCredential,
+} from "./credential-records.ts";
 import { credentialProblem } from "./credential-state.ts";
 import type { IssueRequests } from "./issue-requests.ts";
 import type { PolicyView } from "./policy-view.ts";
@@ -198,8 +203,12 @@ function notFound(metadata: Readonly<Record<string, string>>): HubError {
 
 function tooMany(principal: string): HubError {
 	const limit = MAX_CREDENTIALS_PER_PRINCIPAL;
-	return new HubError("LIMIT_EXCEEDED", `${principal} has ${limit} valid credentials, which is the limit; revoke some`, {
-		metadata: { limit: String(limit) },
-		quota: { subject: principal, description: `at most ${limit} valid credentials` },
-	});
+	return new HubError(
+		"LIMIT_EXCEEDED",
+		`${principal} has ${limit} valid credentials, which is the limit; revoke some`,
+		{
+			metadata: { limit: String(limit) },
+			quota: { subject: principal, description: `at most ${limit} valid credentials` },
+		},
+	);
 }

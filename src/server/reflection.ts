@@ -44,7 +44,8 @@ class Reflector {
 				if (!message) return notFound();
 				const extensionNumber: number[] = [];
 				for (const type of this.#registry) {
-					if (type.kind === "extension" && type.extendee.typeName === message.typeName) extensionNumber.push(type.number);
+					if (type.kind === "extension" && type.extendee.typeName === message.typeName)
+						extensionNumber.push(type.number);
 				}
 				return { case: "allExtensionNumbersResponse", value: { baseTypeName: message.typeName, extensionNumber } };
 			}

@@ -8,6 +8,7 @@ export type ByteDatabase = Database<Uint8Array, Uint8Array>;
 
 /** The LMDB environment of one state folder. */
 export interface Environment {
+	readonly directory: string;
 	readonly root: RootDatabase;
 	/** Format, logs and counters, by name. */
 	readonly meta: ByteDatabase;
@@ -59,6 +60,7 @@ export async function openEnvironment(directory: string): Promise<Environment> {
 		const meta = database("meta");
 		await checkFormat(directory, meta);
 		return {
+			directory,
 			root,
 			meta,
 			kv: database("kv"),

@@ -123,7 +123,7 @@ export class ConnectLane {
 			});
 			if (bare && answer.status >= 400 && answer.body) {
 				answer = await describeUnaryError(answer, (code, message) =>
-					pipeline.fail(call, fromLibrary(code, message, mounted.maxRequestBytes)),
+					pipeline.fail(call, fromLibrary(mounted, code, message)),
 				);
 			}
 			// Anything that was not closed by its handler was refused before it was an RPC.
@@ -208,7 +208,7 @@ async function* readRequests(mounted: MountedMethod, requests: AsyncIterable<unk
 		} catch (error) {
 			if (!(error instanceof ConnectError))
 				throw new HubError("CANCELLED", "the request was cut off", { cause: error });
-			throw fromLibrary(error.code, error.rawMessage, mounted.maxRequestBytes);
+			throw fromLibrary(mounted, error.code, error.rawMessage);
 		}
 		if (result.done) return;
 		yield toInput(mounted, result.value);

@@ -1,4 +1,4 @@
-import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "../../gen/grpc/health/v1/health_pb.js";
+import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "#gen/grpc/health/v1/health_pb.js";
 import { HubError } from "../hub-error.ts";
 import { type Call, type MountedService, mount } from "../rpc/call.ts";
 

@@ -123,7 +123,8 @@ export class EventIntake {
 	#frame(request: Uint8Array, framing: Framing, maxEvents: number): Uint8Array {
 		if (this.#findEvents(request, framing, maxEvents)) return request;
 		const again = reencode(framing.schema, request);
-		if (!this.#findEvents(again, framing, maxEvents)) throw new HubError("MALFORMED_REQUEST", "the request cannot be read");
+		if (!this.#findEvents(again, framing, maxEvents))
+			throw new HubError("MALFORMED_REQUEST", "the request cannot be read");
 		return again;
 	}
 

@@ -69,7 +69,11 @@ export class EventScanner {
 	/** The event's id; empty where the hub is to make one. */
 	get id(): string {
 		if ((this.#seen & ID) === 0) return "";
-		return Buffer.from(this.#bytes.buffer, this.#bytes.byteOffset + this.#idStart, this.#idEnd - this.#idStart).toString();
+		return Buffer.from(
+			this.#bytes.buffer,
+			this.#bytes.byteOffset + this.#idStart,
+			this.#idEnd - this.#idStart,
+		).toString();
 	}
 
 	/** Whether the encoding holds the publisher's own id as source. */
@@ -333,7 +337,11 @@ export class EventScanner {
 	#spoofed(from: number, to: number): HubError {
 		const named = isText(this.#bytes, from, to) ? Buffer.from(this.#bytes.subarray(from, to)).toString() : "?";
 		const field = this.#field("source");
-		return HubError.field(field, `names ${JSON.stringify(named.slice(0, 128))}, which is not the caller`, "SPOOFED_SOURCE");
+		return HubError.field(
+			field,
+			`names ${JSON.stringify(named.slice(0, 128))}, which is not the caller`,
+			"SPOOFED_SOURCE",
+		);
 	}
 }
 

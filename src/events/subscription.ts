@@ -278,13 +278,10 @@ export class Subscription {
 		yield* this.#heartbeatIfDue();
 		if (!this.#buffer.isEmpty) return;
 		// Frames and events only put the moment off, so an armed timer is never too late; it is armed again when it was early.
-		this.#timer ??= this.#clock.after(
-			Math.min(this.#frameAt + HEARTBEAT_MS, idleAt) - this.#clock.monotonic(),
-			() => {
-				this.#timer = undefined;
-				this.#buffer.nudge();
-			},
-		);
+		this.#timer ??= this.#clock.after(Math.min(this.#frameAt + HEARTBEAT_MS, idleAt) - this.#clock.monotonic(), () => {
+			this.#timer = undefined;
+			this.#buffer.nudge();
+		});
 		await this.#buffer.wait();
 	}
 

@@ -1,0 +1,114 @@
+import type { Clock } from "../../clock/clock.ts";
+import { ChangeWindow } from "../change-window.ts";
+import { CommitOutcomes } from "../commit-outcomes.ts";
+import { checkCommit, checkRange } from "../kv-rules.ts";
+import {
+	KV_LIMITS,
+	type KvCapabilities,
+	type KvChange,
+	type KvCommit,
+	type KvCommitResult,
+	type KvEntry,
+	type KvPage,
+	type KvRange,
+	type KvStore,
+	StorageError,
+} from "../kv-store.ts";
+import { WATCHED_PREFIXES } from "../state-backend.ts";
+import { OrderedMap } from "./ordered-map.ts";
+
+/** A KvStore that ends with the process. A commit is applied before `commit` returns its promise. */
+export class MemoryKvStore implements KvStore {
+	readonly capabilities: KvCapabilities = Object.freeze({ durable: false, shared: false });
+	readonly #clock: Clock;
+	readonly #entries = new OrderedMap<KvEntry>();
+	readonly #outcomes = new CommitOutcomes();
+	readonly #window: ChangeWindow;
+	#revision = 0;
+	#closed = false;
+
+	constructor(clock: Clock) {
+		this.#clock = clock;
+		this.#window = new ChangeWindow({
+			prefixes: WATCHED_PREFIXES,
+			now: () => clock.monotonic(),
+			revision: () => this.#revision,
+			start: 0,
+		});
+	}
+
+	get revision(): number {
+		return this.#revision;
+	}
+
+	get(key: string): KvEntry | undefined {
+		return this.#entries.get(key);
+	}
+
+	range(query: KvRange): KvPage {
+		checkRange(query);
+		const { start, end } = query;
+		const found = query.reverse ? this.#entries.reverseRange(start, end) : this.#entries.range(start, end);
+		const entries: KvEntry[] = [];
+		let bytes = 0;
+		for (const entry of found) {
+			const size = entry.key.length + entry.value.byteLength;
+			if (entries.length === query.limit || (entries.length > 0 && bytes + size > KV_LIMITS.pageBytes)) {
+				return { entries, more: true, revision: this.#revision };
+			}
+			entries.push(entry);
+			bytes += size;
+		}
+		return { entries, more: false, revision: this.#revision };
+	}
+
+	async commit(commit: KvCommit): Promise<KvCommitResult> {
+		checkCommit(commit);
+		if (this.#closed) throw new StorageError("unavailable", "not-written", "the store is closed");
+		const known = this.#outcomes.get(commit.id, this.#clock.now());
+		if (known) return { ok: true, firstRevision: known.firstRevision, revision: known.revision };
+		const conflicts = [];
+		for (const { key, revision } of commit.checks ?? []) {
+			const actual = this.#entries.get(key)?.revision ?? 0;
+			if (actual !== revision) conflicts.push({ key, actual });
+		}
+		if (conflicts.length > 0) return { ok: false, conflicts };
+		const firstRevision = this.#revision + 1;
+		this.#write(commit);
+		const revision = this.#revision;
+		if (commit.writes.length > 0) {
+			this.#outcomes.add({ id: commit.id, firstRevision, revision, time: this.#clock.now() });
+		}
+		return { ok: true, firstRevision: Math.min(firstRevision, revision), revision };
+	}
+
+	watch(prefix: string, options: { after?: number; signal: AbortSignal }): AsyncIterable<readonly KvChange[]> {
+		return this.#window.watch(prefix, options);
+	}
+
+	async barrier(): Promise<void> {}
+
+	/** Ends the watches; what follows is refused. */
+	close(): void {
+		this.#closed = true;
+		this.#window.close();
+	}
+
+	#write({ writes }: KvCommit): void {
+		const changes: KvChange[] = [];
+		for (const [index, write] of writes.entries()) {
+			const { key } = write;
+			const revision = ++this.#revision;
+			const old = this.#entries.get(key);
+			// A copy, because the caller may use its buffer again and an entry stays valid for ever.
+			const value = "value" in write ? write.value.slice() : undefined;
+			if (value) this.#entries.set({ key, value, revision, createRevision: old?.createRevision ?? revision });
+			else this.#entries.delete(key);
+			if (this.#window.keeps(key)) {
+				const lastOfCommit = index === writes.length - 1;
+				changes.push({ key, value, oldValue: old?.value, revision, lastOfCommit });
+			}
+		}
+		if (writes.length > 0) this.#window.push(this.#revision, changes);
+	}
+}

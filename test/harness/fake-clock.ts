@@ -76,7 +76,8 @@ export class FakeClock implements Clock {
 		let next: Scheduled | undefined;
 		for (const timer of this.#timers) {
 			if (timer.due > end) continue;
-			if (next === undefined || timer.due < next.due || (timer.due === next.due && timer.order < next.order)) next = timer;
+			if (next === undefined || timer.due < next.due || (timer.due === next.due && timer.order < next.order))
+				next = timer;
 		}
 		return next;
 	}

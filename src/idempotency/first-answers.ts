@@ -33,6 +33,12 @@ export interface AnswerCodec<T> {
 	decode(bytes: Uint8Array): T;
 }
 
+/** That a mutation has an effect once, however often it is sent. */
+export interface Once<T> {
+	readonly request: RepeatableRequest;
+	readonly codec: AnswerCodec<T>;
+}
+
 export interface Settled<T> {
 	/** A repeat gets what the first one got. */
 	readonly answer: T;
@@ -100,26 +106,23 @@ export class FirstAnswers implements AsyncDisposable {
 
 	/**
 	 * Runs `plan` on the present state and commits what it says; again where the state moved in between. `plan` must be
-	 * synchronous, and may throw to refuse. Without a `request` nothing is remembered; a plan without writes is then
+	 * synchronous, and may throw to refuse. Without `once` nothing is remembered; a plan without writes is then
 	 * answered without a commit.
 	 *
 	 * Refuses with ID_REUSED, LIMIT_EXCEEDED (too many request ids within the window), STORAGE_FULL and
 	 * STORAGE_UNAVAILABLE; after the last the outcome may be unknown, and repeating the request id settles it.
 	 */
-	async settle<T>(
-		request: RepeatableRequest | undefined,
-		codec: AnswerCodec<T>,
-		plan: () => CommitPlan<T>,
-	): Promise<Settled<T>> {
+	async settle<T>(plan: () => CommitPlan<T>, once?: Once<T>): Promise<Settled<T>> {
+		const request = once?.request;
 		for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
 			const known = request && this.#find(request);
-			if (known?.record) {
-				const answer = codec.decode(known.record.response);
+			if (once && known?.record) {
+				const answer = once.codec.decode(known.record.response);
 				return { answer, duplicate: true, firstRevision: known.revision + 1 };
 			}
 			const { checks, writes, answer } = plan();
-			if (!request && writes.length === 0) return { answer, duplicate: false, firstRevision: 0 };
-			const remembered = request && this.#remember(request, known?.revision ?? 0, codec.encode(answer));
+			if (!once && writes.length === 0) return { answer, duplicate: false, firstRevision: 0 };
+			const remembered = once && this.#remember(once.request, known?.revision ?? 0, once.codec.encode(answer));
 			const result = await this.#commit({
 				id: this.#ids.next(),
 				checks: remembered ? [remembered.check, ...checks] : checks,
@@ -136,7 +139,7 @@ export class FirstAnswers implements AsyncDisposable {
 	async purge(): Promise<void> {
 		const kept = new Map<string, number>();
 		let total = 0;
-		let start = prefixes.idempotency;
+		let start: string = prefixes.idempotency;
 		for (let more = true; more && !this.#disposed; ) {
 			const page = this.#kv.range({ start, end: prefixEnd(prefixes.idempotency), limit: PURGE_WRITES });
 			const expired = [];

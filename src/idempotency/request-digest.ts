@@ -36,7 +36,7 @@ function withSortedMaps(message: ReflectMessage): Message {
 			}
 			case "map": {
 				const target = copy.get(field);
-				const entries = [...message.get(field)].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+				const entries = [...message.get(field)].sort(([a], [b]) => (String(a) < String(b) ? -1 : 1));
 				for (const [key, value] of entries) target.set(key, sorted(value));
 				break;
 			}

@@ -1,53 +1,48 @@
 import { HubError } from "../hub-error.ts";
 import type { WireReader } from "./wire-reader.ts";
 
-/** What a message or reply carries, in place, for those who judge it. */
+/** What a message or reply carries, as those need it who judge it. Nothing in it is judged yet but its UTF-8. */
 export interface MessageContent {
 	/** Bytes of the payload's body and of the attributes together. */
 	readonly bytes: number;
-	readonly kind: "none" | "json" | "binary";
-	/** The body as it was sent; empty where there is none. JSON is checked to be UTF-8, no more. */
-	readonly body: Uint8Array;
+	/** The body, where it is JSON; a view of the frame. */
+	readonly json: Uint8Array | undefined;
+	/** Undefined: there are none. */
+	readonly attributes: Readonly<Record<string, string>> | undefined;
 	/** As it was declared; empty: the default of its kind. */
 	readonly contentType: string;
 	readonly schema: string;
 }
 
-const MAX_ATTRIBUTES = 64;
-const MAX_KEY_BYTES = 128;
-const MAX_VALUE_BYTES = 4096;
-const MAX_CONTENT_TYPE_BYTES = 128;
-const MAX_SCHEMA_BYTES = 512;
-
-/** Keys that begin like this are the hub's to set. */
-const RESERVED_PREFIX = Buffer.from("hub-");
-
-const NO_BYTES = new Uint8Array(0);
-
-/** Gathers what a message carries while its fields are read. Refuses what is out of bounds with the field's path. */
+/** Gathers what a message carries while its fields are read. What comes twice is merged as protobuf has it. */
 export class ContentReader implements MessageContent {
-	bytes = 0;
-	kind: "none" | "json" | "binary" = "none";
-	body: Uint8Array = NO_BYTES;
+	json: Uint8Array | undefined;
+	attributes: Record<string, string> | undefined;
 	contentType = "";
 	schema = "";
-	#attributes = 0;
+	#bodyBytes = 0;
+	#attributeBytes = 0;
 
-	/** `field` is the path of the payload. */
-	payload(reader: WireReader, field: string): void {
+	get bytes(): number {
+		return this.#bodyBytes + this.#attributeBytes;
+	}
+
+	payload(reader: WireReader): void {
 		for (let number = reader.next(); number !== 0; number = reader.next()) {
 			switch (number) {
 				case 1:
-					this.#body("json", reader.utf8View());
+					this.json = reader.utf8View();
+					this.#bodyBytes = this.json.byteLength;
 					break;
 				case 2:
-					this.#body("binary", reader.view());
+					this.json = undefined;
+					this.#bodyBytes = reader.view().byteLength;
 					break;
 				case 3:
-					this.contentType = bounded(reader, MAX_CONTENT_TYPE_BYTES, `${field}.content_type`);
+					this.contentType = reader.string();
 					break;
 				case 4:
-					this.schema = bounded(reader, MAX_SCHEMA_BYTES, `${field}.schema`);
+					this.schema = reader.string();
 					break;
 				default:
 					reader.skip();
@@ -55,37 +50,22 @@ export class ContentReader implements MessageContent {
 		}
 	}
 
-	/** One entry of the attributes; `field` is their path. A key given twice counts twice. */
-	attribute(reader: WireReader, field: string): void {
-		if (++this.#attributes > MAX_ATTRIBUTES) throw HubError.field(field, `has more than ${MAX_ATTRIBUTES} entries`);
-		let key: Uint8Array = NO_BYTES;
-		let value: Uint8Array = NO_BYTES;
+	/** One entry of the attributes. */
+	attribute(reader: WireReader): void {
+		let key = "";
+		let value = "";
 		for (let number = reader.next(); number !== 0; number = reader.next()) {
-			if (number === 1) key = reader.utf8View();
-			else if (number === 2) value = reader.utf8View();
+			if (number === 1) key = reader.string();
+			else if (number === 2) value = reader.string();
 			else reader.skip();
 		}
-		if (key.byteLength === 0 || key.byteLength > MAX_KEY_BYTES) {
-			throw HubError.field(field, `has a key of ${key.byteLength} bytes; 1 to ${MAX_KEY_BYTES} are allowed`);
-		}
-		if (value.byteLength > MAX_VALUE_BYTES) {
-			throw HubError.field(field, `has a value of ${value.byteLength} bytes; at most ${MAX_VALUE_BYTES} are allowed`);
-		}
-		if (RESERVED_PREFIX.every((byte, at) => key[at] === byte)) {
-			throw HubError.field(field, `has a key that begins with "${RESERVED_PREFIX}", which is reserved`);
-		}
-		this.bytes += key.byteLength + value.byteLength;
-	}
-
-	/** Of a oneof given twice the last counts, as every decoder has it. */
-	#body(kind: "json" | "binary", body: Uint8Array): void {
-		this.bytes += body.byteLength - this.body.byteLength;
-		this.kind = kind;
-		this.body = body;
+		this.attributes ??= Object.create(null) as Record<string, string>;
+		this.attributes[key] = value;
+		this.#attributeBytes += Buffer.byteLength(key) + Buffer.byteLength(value);
 	}
 }
 
-/** A string of at most `max` bytes. */
+/** A string of at most `max` bytes; a longer one is refused with the field's path. */
 export function bounded(reader: WireReader, max: number, field: string): string {
 	const start = reader.pos;
 	const bytes = reader.delimited() - reader.pos;

@@ -65,10 +65,10 @@ export function parseMessage(wire: Uint8Array, sender: string, field: string): M
 			case 8:
 				throw HubError.field(`${field}.deliver_at`, "is for durable messages only");
 			case 9:
-				content.attribute(reader.nested(), `${field}.attributes`);
+				content.attribute(reader.nested());
 				break;
 			case 10:
-				content.payload(reader.nested(), `${field}.payload`);
+				content.payload(reader.nested());
 				break;
 			case 16:
 				refuseOtherSource(reader.string(), sender, field);

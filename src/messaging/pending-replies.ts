@@ -5,7 +5,7 @@ import type { Deadline, DeadlineQueue } from "./deadline-queue.ts";
 export type ReplyOutcome =
 	| {
 			readonly kind: "reply";
-			/** `ReplyContent` in wire form. */
+			/** `ReplyContent` in wire form; a view of a larger frame, to be copied by whoever keeps it. */
 			readonly content: Uint8Array;
 			/** The plugin that answered. */
 			readonly source: string;
@@ -58,9 +58,9 @@ export class PendingReply implements Deadline {
 		return true;
 	}
 
-	/** The requester gives up. */
-	cancel(): void {
-		if (this.#settle()) this.onWithdrawn("CANCELLED");
+	/** The requester no longer waits; it is told nothing. */
+	cancel(reason: WithdrawalReason = "CANCELLED"): void {
+		if (this.#settle()) this.onWithdrawn(reason);
 	}
 
 	/** The deadline. */

@@ -179,8 +179,7 @@ export class ReceivingSession implements MessageHolder {
 		const { message, request } = this.#findRequest(deliveryId);
 		this.#settled(message);
 		this.#owner.counters.answered++;
-		// The wire form is a view of the frame, which may be far larger than the reply.
-		request.answer(Uint8Array.prototype.slice.call(reply.wire), this.pluginId);
+		request.answer(reply.wire, this.pluginId);
 	}
 
 	/**

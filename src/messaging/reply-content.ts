@@ -11,7 +11,7 @@ const MAX_MESSAGE_BYTES = 4096;
 export interface ReplyDraft {
 	/** `ReplyContent`; a view of the frame it came in. */
 	readonly wire: Uint8Array;
-	/** Every payload and attribute in it: `data`, the attributes and the details of the error, as far as each is there. */
+	/** Data and attributes; then, where there is an error, its details. */
 	readonly contents: readonly MessageContent[];
 }
 
@@ -28,14 +28,14 @@ export function parseReply(wire: Uint8Array, field: string): ReplyDraft {
 				success = reader.number() !== 0;
 				break;
 			case 2:
-				data.payload(reader.nested(), `${field}.data`);
+				data.payload(reader.nested());
 				break;
 			case 3:
 				hasError = true;
 				readError(reader.nested(), details, `${field}.error`);
 				break;
 			case 4:
-				data.attribute(reader.nested(), `${field}.attributes`);
+				data.attribute(reader.nested());
 				break;
 			default:
 				reader.skip();
@@ -61,7 +61,7 @@ function readError(reader: WireReader, details: ContentReader, field: string): v
 				if (!(readDuration(reader.nested()) >= 0)) throw HubError.field(`${field}.retry_after`, "must not be negative");
 				break;
 			case 5:
-				details.payload(reader.nested(), `${field}.details`);
+				details.payload(reader.nested());
 				break;
 			default:
 				reader.skip();

@@ -94,6 +94,11 @@ export class Router implements Disposable {
 		throw noRoute(address, `the ${address.kind} leads to no plugin`);
 	}
 
+	/** Whether there is such a plugin, attached or not. */
+	knows(pluginId: string): boolean {
+		return this.#directory.lookup(pluginId) !== "unknown";
+	}
+
 	/**
 	 * Takes a one-way message for a plugin. Refuses with NO_ROUTE, PLUGIN_DISABLED, RECIPIENT_UNAVAILABLE, MAILBOX_FULL and
 	 * ID_REUSED. A repeat of an id that the sender chose gives the first answer, for two minutes (or 50,000 ids).

@@ -4,6 +4,7 @@ import type { Action } from "../../src/security/actions.ts";
 import type { Caller } from "../../src/security/caller.ts";
 import { keys } from "../../src/state/key-layout.ts";
 import { parsePattern } from "../../src/subjects/pattern.ts";
+import { SequentialIds } from "../harness/fake-clock.ts";
 import { OPERATOR_BY, openTestSecurity, type TestSecurity } from "../harness/open-test-security.ts";
 
 const READ: Action = { kind: "subscribe", patterns: [parsePattern("a.*", "patterns")] };
@@ -165,7 +166,7 @@ describe("opening", () => {
 
 test("a change made by another hub on the same state ends streams and counts for calls", async () => {
 	const { state, clock } = security;
-	await using otherHub = await openTestSecurity({ state, clock });
+	await using otherHub = await openTestSecurity({ state, clock, ids: new SequentialIds("other-") });
 	const mine = new Stream(caller);
 	await otherHub.grant("a", {});
 	await clock.advance(0);

@@ -1,11 +1,11 @@
 // Arguments: address of a hub, token. Takes { from, count, window, batch }, answers { ms }.
 import { answer } from "./commands.ts";
-import { eventClient } from "./hub-client.ts";
+import { eventClient, headersOf } from "./hub-client.ts";
 import { payloadOf } from "./payload.ts";
 import { Window } from "./window.ts";
 
 const [url, token] = process.argv.slice(2) as [string, string];
-const client = eventClient(url, token);
+const client = eventClient(url);
 
 async function* requests(from: number, count: number, batch: number, window: Window) {
 	for (let first = from; first < from + count; first += batch) {
@@ -32,7 +32,7 @@ await answer<Command>(async ({ from, count, window: size, batch }) => {
 	const window = new Window(size);
 	let stored = 0;
 	const start = performance.now();
-	for await (const { frame } of client.emitStream(requests(from, count, batch, window))) {
+	for await (const { frame } of client.emitStream(requests(from, count, batch, window), headersOf(token))) {
 		if (frame.case !== "acknowledgement") continue;
 		if (frame.value.exceptions.length > 0) throw new Error("the hub refused an event");
 		stored += frame.value.stored;

@@ -1,12 +1,13 @@
 // Arguments: address of a hub, token, events in a round. Prints { ms } after each round.
 import { tell } from "./commands.ts";
-import { eventClient } from "./hub-client.ts";
+import { eventClient, headersOf } from "./hub-client.ts";
 import { Arrivals } from "./payload.ts";
 
 process.on("SIGTERM", () => process.exit(0));
 const [url, token, round] = process.argv.slice(2) as [string, string, string];
 const arrivals = new Arrivals(Number(round), (ms) => tell({ ms }));
-for await (const { frame } of eventClient(url, token).subscribe({ patterns: ["bench.published"] })) {
+const frames = eventClient(url).subscribe({ patterns: ["bench.published"] }, headersOf(token));
+for await (const { frame } of frames) {
 	if (frame.case === "caughtUp") tell({ ready: true });
 	if (frame.case !== "batch") continue;
 	for (const { payload } of frame.value.events) {

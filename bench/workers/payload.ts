@@ -1,8 +1,12 @@
-const FILLER = "x".repeat(174);
+export const FILLER = "x".repeat(173);
+
+export function paddedNumber(number: number): string {
+	return String(number).padStart(9, "0");
+}
 
 /** 200 bytes of JSON that carry `number`. */
 export function payloadOf(number: number): string {
-	return `{"n":"${String(number).padStart(9, "0")}","text":"${FILLER}"}`;
+	return `{"n":"${paddedNumber(number)}","text":"${FILLER}"}`;
 }
 
 export function numberOf(payload: string): number {

@@ -101,9 +101,7 @@ export class BatchBuilder {
 	}
 
 	#isLate(): boolean {
-		return (
-			this.#options.filter !== undefined && this.#options.clock.monotonic() - this.#startedAt > MAX_FILTER_MS
-		);
+		return this.#options.filter !== undefined && this.#options.clock.monotonic() - this.#startedAt > MAX_FILTER_MS;
 	}
 
 	#push(block: EventBlock, from: number, to: number): void {

@@ -1,8 +1,8 @@
-import type { StoredRecord } from "../state/log-store.ts";
-import { varintSize, writeVarint } from "./wire.ts";
 import { EventView } from "../expressions/event-view.ts";
-import { decodeStored } from "./stored-event.ts";
+import type { StoredRecord } from "../state/log-store.ts";
 import { type Audience, audienceOf, mayBeLifecycle } from "./lifecycle-audience.ts";
+import { decodeStored } from "./stored-event.ts";
+import { varintSize, writeVarint } from "./wire.ts";
 
 /** What entry tags, lengths and suffix take beside the stored bytes, at most. */
 const ENTRY_OVERHEAD = 48;

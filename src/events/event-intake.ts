@@ -4,7 +4,7 @@ import { EmitRequestSchema, EmitStreamRequestSchema, EventSchema } from "#gen/qi
 import type { IdSource } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import { LOG_LIMITS, type LogRecord } from "../state/log-store.ts";
-import type { Subject } from "../subjects/subject.ts";
+import { isLifecycleType, type Subject } from "../subjects/subject.ts";
 import { EVENT_LIMITS } from "./event-limits.ts";
 import { EventScanner } from "./event-scanner.ts";
 import { lengthDelimited } from "./wire.ts";
@@ -18,8 +18,13 @@ export interface EventContent {
 	readonly json: Uint8Array | undefined;
 }
 
-/** Refuses, by throwing a `HubError`, an event that its publisher may not publish. */
-export type CheckEmit = (subject: Subject, content: EventContent) => void;
+/** What its publisher may publish. */
+export interface EmitPolicy {
+	/** Throws a `HubError` for what it may not. */
+	check(subject: Subject, content: EventContent): void;
+	/** Told of an event that named somebody else as its source, and was refused for it. */
+	spoofed(error: HubError): void;
+}
 
 /** One entry of a batch: what to store, or why not. */
 export type IntakeEntry = IntakeRecord | HubError;
@@ -58,21 +63,23 @@ export class EventIntake {
 	readonly #publisherId: string;
 	readonly #source: Uint8Array;
 	readonly #ids: IdSource;
-	readonly #check: CheckEmit;
+	readonly #policy: EmitPolicy;
 	readonly #scanner: EventScanner;
 	#starts = new Uint32Array(1);
 	#ends = new Uint32Array(1);
 	#count = 0;
 	#batchId = 0n;
+	/** The last type found not to be reserved. */
+	#admitted: Subject | undefined;
 	#index = -1;
 	#target: Buffer = Buffer.alloc(0);
 	#used = 0;
 	readonly #field = (name: string) => (this.#index < 0 ? `event.${name}` : `events[${this.#index}].${name}`);
 
-	constructor(publisherId: string, ids: IdSource, check: CheckEmit) {
+	constructor(publisherId: string, ids: IdSource, policy: EmitPolicy) {
 		this.#publisherId = publisherId;
 		this.#ids = ids;
-		this.#check = check;
+		this.#policy = policy;
 		this.#scanner = new EventScanner(publisherId);
 		const source = lengthDelimited(1, Buffer.from(publisherId));
 		// Field 16, length-delimited, has a two-byte tag.
@@ -123,7 +130,8 @@ export class EventIntake {
 	#frame(request: Uint8Array, framing: Framing, maxEvents: number): Uint8Array {
 		if (this.#findEvents(request, framing, maxEvents)) return request;
 		const again = reencode(framing.schema, request);
-		if (!this.#findEvents(again, framing, maxEvents)) throw new HubError("MALFORMED_REQUEST", "the request cannot be read");
+		if (!this.#findEvents(again, framing, maxEvents))
+			throw new HubError("MALFORMED_REQUEST", "the request cannot be read");
 		return again;
 	}
 
@@ -179,10 +187,12 @@ export class EventIntake {
 				// A sane encoding is not longer; whatever this one grows by must not come out of its neighbours' room.
 				if (to > end - start) target = Buffer.allocUnsafeSlow(to + this.#source.byteLength + MADE_ID_BYTES);
 			}
-			this.#check(scanner.subject, scanner);
+			this.#policy.check(scanner.subject, scanner);
+			if (scanner.subject !== this.#admitted) this.#refuseReserved(scanner.subject);
 			if (scanner.bytes > EVENT_LIMITS.contentBytes) throw this.#tooLarge(scanner.bytes);
 			return this.#store(source, from, to, target);
 		} catch (error) {
+			if (error instanceof HubError && error.reason === "SPOOFED_SOURCE") this.#policy.spoofed(error);
 			if (error instanceof HubError && (error.reason !== "MALFORMED_REQUEST" || this.#index < 0)) return error;
 			throw error;
 		}
@@ -215,6 +225,14 @@ export class EventIntake {
 			topic: this.#scanner.subject.canonical,
 			bytes: target.subarray(first, at),
 		};
+	}
+
+	/** Whatever the policy says, what only the hub may publish is told apart by its type alone. */
+	#refuseReserved(subject: Subject): void {
+		if (isLifecycleType(subject)) {
+			throw HubError.field(this.#field("type"), "only the hub emits lifecycle events", "RESERVED_EVENT_TYPE");
+		}
+		this.#admitted = subject;
 	}
 
 	#tooLarge(bytes: number): HubError {

@@ -1,5 +1,5 @@
 import { HubError } from "../hub-error.ts";
-import { isLifecycleType, parseSubject, type Subject } from "../subjects/subject.ts";
+import { parseSubject, type Subject } from "../subjects/subject.ts";
 import { EVENT_LIMITS } from "./event-limits.ts";
 import { isText, rangeEquals } from "./wire.ts";
 
@@ -47,7 +47,6 @@ export class EventScanner {
 	#attributes = 0;
 	#typeBytes: Uint8Array = NO_BYTES;
 	#type: Subject = EMPTY_SUBJECT;
-	#typeReserved = false;
 	#jsonStart = 0;
 	#jsonEnd = -1;
 	#contentTypeStart = 0;
@@ -69,7 +68,11 @@ export class EventScanner {
 	/** The event's id; empty where the hub is to make one. */
 	get id(): string {
 		if ((this.#seen & ID) === 0) return "";
-		return Buffer.from(this.#bytes.buffer, this.#bytes.byteOffset + this.#idStart, this.#idEnd - this.#idStart).toString();
+		return Buffer.from(
+			this.#bytes.buffer,
+			this.#bytes.byteOffset + this.#idStart,
+			this.#idEnd - this.#idStart,
+		).toString();
 	}
 
 	/** Whether the encoding holds the publisher's own id as source. */
@@ -97,7 +100,7 @@ export class EventScanner {
 
 	/**
 	 * Scans the event in `bytes[start, end)`. Throws a `HubError`: MALFORMED_REQUEST for what is no event at all,
-	 * INVALID_FIELD, INVALID_EVENT_TYPE, RESERVED_EVENT_TYPE, SPOOFED_SOURCE.
+	 * INVALID_FIELD, INVALID_EVENT_TYPE, SPOOFED_SOURCE.
 	 */
 	scan(bytes: Uint8Array, start: number, end: number, field: FieldName): boolean {
 		this.#bytes = bytes;
@@ -152,9 +155,6 @@ export class EventScanner {
 			this.#at = to;
 		}
 		if ((this.#seen & TYPE) === 0) throw HubError.field(field("type"), "is required", "INVALID_EVENT_TYPE");
-		if (this.#typeReserved) {
-			throw HubError.field(field("type"), "only the hub emits lifecycle events", "RESERVED_EVENT_TYPE");
-		}
 		return true;
 	}
 
@@ -214,7 +214,6 @@ export class EventScanner {
 		const bytes = Buffer.from(this.#bytes.subarray(from, to));
 		if (bytes.byteLength === 0) throw HubError.field(this.#field("type"), "is required", "INVALID_EVENT_TYPE");
 		this.#type = parseSubject(bytes.toString(), this.#field("type"));
-		this.#typeReserved = isLifecycleType(this.#type);
 		this.#typeBytes = bytes;
 	}
 
@@ -333,7 +332,11 @@ export class EventScanner {
 	#spoofed(from: number, to: number): HubError {
 		const named = isText(this.#bytes, from, to) ? Buffer.from(this.#bytes.subarray(from, to)).toString() : "?";
 		const field = this.#field("source");
-		return HubError.field(field, `names ${JSON.stringify(named.slice(0, 128))}, which is not the caller`, "SPOOFED_SOURCE");
+		return HubError.field(
+			field,
+			`names ${JSON.stringify(named.slice(0, 128))}, which is not the caller`,
+			"SPOOFED_SOURCE",
+		);
 	}
 }
 

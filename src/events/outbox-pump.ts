@@ -92,7 +92,8 @@ export class OutboxPump implements AsyncDisposable {
 		const records: LogRecord[] = [];
 		for (const entry of entries) {
 			const record = this.#decode(entry);
-			if (record !== undefined) records.push({ id: recordId("hub", record.id), topic: record.topic, bytes: record.event });
+			if (record !== undefined)
+				records.push({ id: recordId("hub", record.id), topic: record.topic, bytes: record.event });
 		}
 		if (records.length > 0) await log.append(records);
 		await kv.commit({ id: ids.next(), writes: entries.map(({ key }) => ({ key, delete: true })) });

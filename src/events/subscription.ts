@@ -39,6 +39,8 @@ export interface SubscriptionParts {
 	readonly options: SubscriptionOptions;
 	/** The first sequence that it wants. */
 	readonly from: number;
+	/** The first sequence that was not stored yet when it was asked for. */
+	readonly began: number;
 	/** Whether the record at `from` has to be there still when it is first read. */
 	readonly exactStart: boolean;
 	readonly log: LogStore;
@@ -104,7 +106,7 @@ export class Subscription {
 		this.#pump = pump;
 		this.#clock = clock;
 		this.#onClose = parts.onClose;
-		this.#began = log.bounds().next;
+		this.#began = parts.began;
 		this.#cursor = parts.from;
 		this.#isGapless = parts.exactStart;
 		this.#frameAt = this.#eventAt = clock.monotonic();
@@ -202,14 +204,17 @@ export class Subscription {
 		}
 	}
 
-	/** Attaches, or attaches anew; what the buffer gets begins at the sequence returned. */
+	/**
+	 * Attaches, or attaches anew; the buffer gets everything from the sequence returned on. What was stored before the
+	 * subscription is always read, since the pump does not mark it as replayed.
+	 */
 	#attach(): number {
 		this.#detach();
 		this.#throwIfEnded();
 		this.#rest = undefined;
 		this.#buffer.reopen();
 		this.#attached = this.#pump.attach(this.options.patterns, this.#buffer);
-		return this.#pump.position;
+		return Math.max(this.#pump.position, this.#began);
 	}
 
 	async *#readTo(end: number): AsyncGenerator<FrameParts, "limit" | undefined, undefined> {
@@ -278,13 +283,10 @@ export class Subscription {
 		yield* this.#heartbeatIfDue();
 		if (!this.#buffer.isEmpty) return;
 		// Frames and events only put the moment off, so an armed timer is never too late; it is armed again when it was early.
-		this.#timer ??= this.#clock.after(
-			Math.min(this.#frameAt + HEARTBEAT_MS, idleAt) - this.#clock.monotonic(),
-			() => {
-				this.#timer = undefined;
-				this.#buffer.nudge();
-			},
-		);
+		this.#timer ??= this.#clock.after(Math.min(this.#frameAt + HEARTBEAT_MS, idleAt) - this.#clock.monotonic(), () => {
+			this.#timer = undefined;
+			this.#buffer.nudge();
+		});
 		await this.#buffer.wait();
 	}
 

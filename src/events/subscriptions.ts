@@ -72,6 +72,7 @@ export class Subscriptions implements Disposable {
 		const release = this.#count(principal);
 		try {
 			const { log, pump, clock, ids } = this.#options;
+			const began = log.bounds().next;
 			const position = await startPosition(log, start);
 			const id = ids.next();
 			const subscription = new Subscription({
@@ -79,6 +80,7 @@ export class Subscriptions implements Disposable {
 				caller,
 				options,
 				from: position.sequence,
+				began,
 				exactStart: position.exact,
 				log,
 				pump,

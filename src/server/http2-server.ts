@@ -82,7 +82,7 @@ export class RpcServer implements AsyncDisposable {
 		this.#pipeline = pipeline;
 		this.#fastLane =
 			options.fastLane === false ? undefined : new FastLane({ methods, pipeline, clock, lingerMs: limits.lingerMs });
-		this.#connectLane = new ConnectLane({ methods, pipeline });
+		this.#connectLane = new ConnectLane({ methods, pipeline, clock, lingerMs: limits.lingerMs });
 		this.#cors = new Cors(options.cors ?? { origins: [] });
 		this.#compat = createHttp2((request, response) => {
 			this.#answer(request, response, peerOf(request.stream.session?.socket as Socket | undefined));

@@ -2,10 +2,9 @@ import type { AddressInfo } from "node:net";
 import type { Clock, IdSource } from "../clock/clock.ts";
 import { randomIds, systemClock } from "../clock/system-clock.ts";
 import type { MountedService } from "../rpc/call.ts";
-import { createHubService } from "../rpc/hub-service.ts";
 import { createSecurityAdminService } from "../rpc/security-admin-service.ts";
 import { bindProblem, isLoopback } from "../security/bind-rules.ts";
-import { ensureOperatorToken } from "../security/operator-token.ts";
+import { openSecurity } from "../security/open-security.ts";
 import { type StateBackend, StateOpenError } from "../state/state-backend.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { Metrics } from "../telemetry/metrics.ts";
@@ -13,7 +12,6 @@ import { HealthStatus, healthService } from "./health.ts";
 import { createHttpRoutes } from "./http-routes.ts";
 import { createRpcServer, type RpcServer } from "./http2-server.ts";
 import { DEFAULT_OPTIONS, type HubOptions } from "./hub-options.ts";
-import { openSecurity } from "./open-security.ts";
 import { openState } from "./open-state.ts";
 import { reflectionServices } from "./reflection.ts";
 
@@ -56,29 +54,24 @@ export interface RunningHub extends AsyncDisposable {
 export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 	const options: HubOptions = { ...DEFAULT_OPTIONS, ...start.options };
 	const { logger, clock = systemClock, ids = randomIds, version = "0.0.0" } = start;
-	const { host, port } = options.listen;
+	const { host } = options.listen;
 	const problem = bindProblem({ host, tls: options.tls !== undefined, dev: options.dev });
 	if (problem) throw new StartError(`${problem.setting}: ${problem.problem}`);
 
 	await using owner = new AsyncDisposableStack();
 	const state = owner.use(start.state ?? (await openOrExplain(options, clock, ids, logger)));
 	const metrics = new Metrics();
-	const security = await openSecurity(state, clock, ids, owner);
-	const { audit, guard, policy, credentials, openStreams, authenticator } = security;
-	const operatorTokenFile = await ensureOperatorToken({
+	const security = owner.use(await openSecurity({ state, clock, ids }));
+	const { authenticator, credentials, openStreams, policyAdmin } = security;
+	const operatorTokenFile = await security.ensureOperatorToken({
 		directory: options.dataDirectory,
 		newToken: options.newOperatorToken,
-		credentials,
-		tokens: security.tokens,
-		policy,
-		clock,
-		ids,
 	});
 
-	const services: MountedService[] = [];
+	const services: MountedService[] = [createSecurityAdminService({ credentials, policy: policyAdmin })];
 	const health = new HealthStatus(services.map((service) => service.descriptor.typeName));
 	services.push(healthService(health));
-	services.push(...reflectionServices(services));
+	services.push(...reflectionServices([...services]));
 	const server = createRpcServer({
 		services,
 		authenticator,
@@ -94,6 +87,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 		cors: { origins: options.corsOrigins },
 		...(options.tls ? { tls: options.tls } : {}),
 		fastLane: options.fastLane,
+		refusals: security.refusedCalls,
 		httpRoutes: createHttpRoutes({ health, metrics, protectMetrics: !isLoopback(host), authenticator }),
 	});
 	const address = await listenOrExplain(server, options);

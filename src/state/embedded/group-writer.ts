@@ -1,3 +1,4 @@
+import { statfsSync } from "node:fs";
 import type { Clock, Timer } from "../../clock/clock.ts";
 import { StorageError } from "../kv-store.ts";
 import type { Environment } from "./environment.ts";
@@ -22,6 +23,9 @@ export const GROUP_BYTES = 8 * 1024 * 1024;
 
 /** How long a group may take to reach the disk, in milliseconds. */
 const STALL_MS = 30_000;
+
+/** Room below which a failed write is put down to a full disk: a few groups. */
+const FULL_BELOW_BYTES = 4 * GROUP_BYTES;
 
 const FULL = new Set(["MDB_MAP_FULL", "ENOSPC", "EDQUOT", "28", "122", "-30792"]);
 const PANIC = new Set(["MDB_PANIC", "-30795"]);
@@ -118,7 +122,7 @@ export class GroupWriter {
 		if (failure === undefined) return undefined;
 		const code = codeOf(failure.error);
 		if (PANIC.has(code)) return this.#end(failure.error);
-		if (FULL.has(code)) {
+		if (FULL.has(code) || this.#diskFull()) {
 			return new StorageError("full", "not-written", "the disk or its quota is full", failure.error);
 		}
 		// Only an environment that still takes transactions has certainly dropped the failed one.
@@ -126,6 +130,16 @@ export class GroupWriter {
 		if (probe && PANIC.has(codeOf(probe.error))) return this.#end(failure.error);
 		this.#logger?.error({ err: failure.error }, "a commit failed");
 		return new StorageError("unavailable", "not-written", "a write to the disk failed", failure.error);
+	}
+
+	/** LMDB says EIO where a write came out short, as the last one before a full disk does. */
+	#diskFull(): boolean {
+		try {
+			const { bavail, bsize } = statfsSync(this.#environment.directory);
+			return bavail * bsize < FULL_BELOW_BYTES;
+		} catch {
+			return false;
+		}
 	}
 
 	/** Runs one transaction; undefined once it is on the disk. */

@@ -186,7 +186,7 @@ describe("issuing", () => {
 	test("and revoking is recorded by who did it", async () => {
 		const { credentialId } = await issue();
 		await security.credentials.revoke(credentialId, "leaked", OPERATOR_BY);
-		const records = await security.recorded("changes");
+		const records = await security.recorded("audit");
 		expect(records).toMatchObject([
 			{
 				event: "credential_issued",

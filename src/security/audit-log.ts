@@ -25,7 +25,10 @@ export interface AuditLogOptions {
 export interface AuditedChange {
 	/** Goes into the change's own commit: no change without its record, no record without its change. */
 	readonly write: KvWrite;
-	/** Moves the record to the log, once the commit is settled. A hub that stops before does it at its next start. */
+	/**
+	 * Moves the record to the log, once the commit is settled. Never rejects: the change is made, and a record that cannot be
+	 * moved now is moved with the next one or at the next start.
+	 */
 	settle(): Promise<void>;
 }
 
@@ -46,6 +49,8 @@ export class AuditLog implements AuditRecorder, AsyncDisposable {
 	readonly #stop = new AbortController();
 	#dropped = 0;
 	#written = 0;
+	/** Whether records of changes may still be in the outbox. */
+	#behind = false;
 	#pump: Promise<void> | undefined;
 
 	constructor(options: AuditLogOptions) {
@@ -73,7 +78,7 @@ export class AuditLog implements AuditRecorder, AsyncDisposable {
 		const record = this.#toRecord(entry);
 		return {
 			write: { key: keys.outboxAudit(record.id), value: record.bytes },
-			settle: () => this.#move([record]),
+			settle: () => this.#settle(record),
 		};
 	}
 
@@ -82,6 +87,16 @@ export class AuditLog implements AuditRecorder, AsyncDisposable {
 		this.#waiting.close();
 		this.#stop.abort();
 		await this.#pump;
+	}
+
+	async #settle(record: LogRecord): Promise<void> {
+		try {
+			if (this.#behind) await this.#moveLeftovers();
+			else await this.#move([record]);
+			this.#behind = false;
+		} catch {
+			this.#behind = true;
+		}
 	}
 
 	async #writeDenials(): Promise<void> {

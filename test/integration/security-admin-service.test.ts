@@ -6,8 +6,8 @@ import { SecurityAdminService, TrustLevel } from "#gen/qirvo/hub/v1/security_adm
 import { randomIds, systemClock } from "../../src/clock/system-clock.ts";
 import { createSecurityAdminService } from "../../src/rpc/security-admin-service.ts";
 import { decodeAuditRecord } from "../../src/security/audit-record.ts";
-import { openSecurity, type Security } from "../../src/security/open-security.ts";
 import { createRpcServer, type RpcServer } from "../../src/server/http2-server.ts";
+import { openSecurity, type Security } from "../../src/server/open-security.ts";
 import { openMemoryState } from "../../src/state/memory/open-memory-state.ts";
 import type { StateBackend } from "../../src/state/state-backend.ts";
 import { silentLogger } from "../../src/telemetry/logger.ts";
@@ -27,7 +27,7 @@ describe.each([true, false])("SecurityAdminService (fast lane: %s)", (fastLane) 
 	beforeAll(async () => {
 		const [clock, ids] = [systemClock, randomIds];
 		state = owner.use(openMemoryState({ clock, ids }));
-		security = owner.use(await openSecurity({ state, clock, ids }));
+		security = await openSecurity(state, clock, ids, owner);
 		const { credentials, policyAdmin: policy, authenticator, refusedCalls: refusals } = security;
 		server = owner.use(
 			createRpcServer({
@@ -87,8 +87,8 @@ describe.each([true, false])("SecurityAdminService (fast lane: %s)", (fastLane) 
 		};
 	}
 
-	async function auditOf(log: "audit" | "denials", target: string) {
-		const store = await state.log(log);
+	async function auditOf(log: "changes" | "denials", target: string) {
+		const store = await state.log(`audit-${log}`);
 		const page = await store.read({ from: { sequence: 1 }, maxRecords: 1000, maxBytes: 1 << 24 });
 		return page.records.map(({ bytes }) => decodeAuditRecord(bytes)).filter((record) => record.target === target);
 	}
@@ -118,7 +118,7 @@ describe.each([true, false])("SecurityAdminService (fast lane: %s)", (fastLane) 
 			code: Code.NotFound,
 			reason: "CREDENTIAL_NOT_FOUND",
 		});
-		expect(await auditOf("audit", `credential:${credentialId}`)).toMatchObject([
+		expect(await auditOf("changes", `credential:${credentialId}`)).toMatchObject([
 			{ event: "credential_revoked", actor: "operator:root", reason: "leaked" },
 		]);
 		await expect
@@ -180,7 +180,7 @@ describe.each([true, false])("SecurityAdminService (fast lane: %s)", (fastLane) 
 		expect(await failure(admin.setPermissions({ pluginId: "never", permissions, expected: exists }))).toMatchObject({
 			reason: "REVISION_MISMATCH",
 		});
-		expect(await auditOf("audit", "plugin:p3")).toHaveLength(2);
+		expect(await auditOf("changes", "plugin:p3")).toHaveLength(2);
 	});
 
 	test("caps grants by trust, and keeps those that lost their effect", async () => {
@@ -208,7 +208,7 @@ describe.each([true, false])("SecurityAdminService (fast lane: %s)", (fastLane) 
 		});
 		await admin.setTrustLevel({ pluginId: "p4", trustLevel: TrustLevel.UNTRUSTED });
 		expect((await admin.getPermissions({ pluginId: "p4" })).ineffective).toHaveLength(4);
-		expect((await auditOf("audit", "plugin:p4")).filter(({ reason }) => reason === "audit")).toMatchObject([
+		expect((await auditOf("changes", "plugin:p4")).filter(({ reason }) => reason === "audit")).toMatchObject([
 			{ event: "trust_level_changed", details: { from: "TRUSTED", to: "BASIC" } },
 		]);
 	});

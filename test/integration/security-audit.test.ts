@@ -168,6 +168,20 @@ describe("a control change", () => {
 		expect(leftovers()).toBe(0);
 	});
 
+	test("stands where its record cannot be moved, and the record follows with the next", async () => {
+		changes.failing = true;
+		const first = audit.change({ ...CHANGED, target: "one" });
+		await kv.commit({ id: "one", writes: [first.write] });
+		await first.settle();
+		expect([leftovers(), await recordsOf(changes)]).toEqual([1, []]);
+		changes.failing = false;
+		const second = audit.change({ ...CHANGED, target: "two" });
+		await kv.commit({ id: "two", writes: [second.write] });
+		await second.settle();
+		expect((await recordsOf(changes)).map((record) => record.target)).toEqual(["one", "two"]);
+		expect(leftovers()).toBe(0);
+	});
+
 	test("whose record was moved and not yet deleted is not recorded again", async () => {
 		const change = audit.change(CHANGED);
 		await kv.commit({ id: "moved", writes: [change.write] });

@@ -186,7 +186,7 @@ describe("issuing", () => {
 	test("and revoking is recorded by who did it", async () => {
 		const { credentialId } = await issue();
 		await security.credentials.revoke(credentialId, "leaked", OPERATOR_BY);
-		const records = await security.recorded("audit");
+		const records = await security.recorded("changes");
 		expect(records).toMatchObject([
 			{
 				event: "credential_issued",
@@ -208,6 +208,14 @@ describe("a developer's credential", () => {
 		const { value, ineffective } = security.policyAdmin.permissions("weather");
 		expect(value).toMatchObject({ emit: ["**"], sendTo: ["*"], intercept: false, network: false, fileSystem: false });
 		expect(ineffective).toEqual([]);
+	});
+
+	test("that was withdrawn counts no more, and leaves the id free", async () => {
+		const token = await security.devCredentials.create("weather");
+		await security.devCredentials.withdraw("weather");
+		expect(await authenticate(`Bearer ${token}`)).toBe("CREDENTIAL_REVOKED");
+		expect(security.policyAdmin.permissions("weather").revision).toBe(0);
+		expect(await security.devCredentials.create("weather")).not.toBe(token);
 	});
 
 	test("is refused for an id that is taken in any way", async () => {

@@ -28,7 +28,7 @@ test("the first start writes a token of an operator into a folder of its own", a
 	const token = await ensure();
 	expect((await stat(directory)).mode & 0o777).toBe(0o700);
 	expect(await security.authenticator.authenticate(`Bearer ${token}`)).toMatchObject({ kind: "operator", id: "root" });
-	const [record] = await security.recorded("audit");
+	const [record] = await security.recorded("changes");
 	expect(record).toMatchObject({ event: "credential_issued", actor: "hub", target: "operator:root" });
 });
 

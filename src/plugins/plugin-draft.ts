@@ -1,5 +1,9 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import { InstanceRecordSchema, PluginRecordSchema, PresenceRecordSchema } from "#gen/qirvo/hub/storage/v1/records_pb.js";
+import {
+	InstanceRecordSchema,
+	PluginRecordSchema,
+	PresenceRecordSchema,
+} from "#gen/qirvo/hub/storage/v1/records_pb.js";
 import { type Plugin, PluginState } from "#gen/qirvo/hub/v1/plugin_service_pb.js";
 import type { CommitPlan } from "../idempotency/first-answers.ts";
 import { keys } from "../state/key-layout.ts";

@@ -236,7 +236,9 @@ function isSame(a: KnownPlugin, b: KnownPlugin): boolean {
 		a.revision === b.revision &&
 		a.wasThere === b.wasThere &&
 		a.instances.length === b.instances.length &&
-		a.instances.every((instance, at) => instance.id === b.instances[at]?.id && instance.nodeId === b.instances[at].nodeId)
+		a.instances.every(
+			(instance, at) => instance.id === b.instances[at]?.id && instance.nodeId === b.instances[at].nodeId,
+		)
 	);
 }
 

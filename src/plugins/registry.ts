@@ -60,7 +60,13 @@ export interface Manner {
 /** An answer is kept as the widest of the responses. */
 const ANSWERS: AnswerCodec<PluginAnswer> = {
 	encode: ({ plugin, instanceId }) =>
-		toBinary(RegisterResponseSchema, { $typeName: "qirvo.hub.v1.RegisterResponse", plugin, instanceId, token: "", duplicate: false }),
+		toBinary(RegisterResponseSchema, {
+			$typeName: "qirvo.hub.v1.RegisterResponse",
+			plugin,
+			instanceId,
+			token: "",
+			duplicate: false,
+		}),
 	decode: (bytes) => {
 		const { plugin, instanceId } = fromBinary(RegisterResponseSchema, bytes);
 		return { plugin, instanceId };

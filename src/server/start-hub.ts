@@ -2,17 +2,24 @@ import type { AddressInfo } from "node:net";
 import type { Clock, IdSource } from "../clock/clock.ts";
 import { randomIds, systemClock } from "../clock/system-clock.ts";
 import type { MountedService } from "../rpc/call.ts";
+import { createEventService } from "../rpc/event-service.ts";
+import { createHubService } from "../rpc/hub-service.ts";
+import { createMessagingService } from "../rpc/messaging-service.ts";
+import { createPluginService } from "../rpc/plugin-service.ts";
 import { createSecurityAdminService } from "../rpc/security-admin-service.ts";
 import { bindProblem, isLoopback } from "../security/bind-rules.ts";
-import { openSecurity } from "../security/open-security.ts";
+import { ensureOperatorToken } from "../security/operator-token.ts";
 import { type StateBackend, StateOpenError } from "../state/state-backend.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import { HealthStatus, healthService } from "./health.ts";
 import { createHttpRoutes } from "./http-routes.ts";
 import { createRpcServer, type RpcServer } from "./http2-server.ts";
+import { hubFacts } from "./hub-facts.ts";
 import { DEFAULT_OPTIONS, type HubOptions } from "./hub-options.ts";
+import { openSecurity } from "./open-security.ts";
 import { openState } from "./open-state.ts";
+import { openSubsystems } from "./open-subsystems.ts";
 import { reflectionServices } from "./reflection.ts";
 
 /** Why a hub cannot start, in words for whoever set it up. The message begins with the setting that is at fault. */
@@ -61,14 +68,37 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 	await using owner = new AsyncDisposableStack();
 	const state = owner.use(start.state ?? (await openOrExplain(options, clock, ids, logger)));
 	const metrics = new Metrics();
-	const security = owner.use(await openSecurity({ state, clock, ids }));
-	const { authenticator, credentials, openStreams, policyAdmin } = security;
-	const operatorTokenFile = await security.ensureOperatorToken({
+	const security = await openSecurity(state, clock, ids, owner);
+	const { authenticator, audit, guard, openStreams: streams } = security;
+	const { registry, bus, router } = await openSubsystems({ state, clock, ids, logger, options, owner });
+	const operatorTokenFile = await ensureOperatorToken({
 		directory: options.dataDirectory,
 		newToken: options.newOperatorToken,
+		credentials: security.credentials,
+		tokens: security.tokens,
+		policy: security.policy,
+		clock,
+		ids,
 	});
 
-	const services: MountedService[] = [createSecurityAdminService({ credentials, policy: policyAdmin })];
+	const services: MountedService[] = [
+		createHubService({
+			facts: hubFacts({ version, state, bus, options, startTime: clock.now() }),
+			bus: state.bus,
+			clock,
+		}),
+		createPluginService({
+			registry,
+			audit,
+			streams,
+			clock,
+			ids,
+			...(options.dev ? { devCredentials: security.devCredentials } : {}),
+		}),
+		createEventService({ bus, guard, streams, audit, clock, ids }),
+		createMessagingService({ router, guard, streams, clock }),
+		createSecurityAdminService({ credentials: security.credentials, policy: security.policyAdmin }),
+	];
 	const health = new HealthStatus(services.map((service) => service.descriptor.typeName));
 	services.push(healthService(health));
 	services.push(...reflectionServices([...services]));
@@ -126,7 +156,8 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 			streams: server.openStreams,
 			calls: server.openCalls,
 			connections: server.openConnections,
-			openStreams: openStreams.size,
+			revocableStreams: streams.size,
+			subscriptions: bus.attached,
 		}),
 		reloadTls: () => server.reloadTls(),
 		stop,

@@ -1,4 +1,4 @@
-import type { Clock, IdSource } from "../clock/clock.ts";
+import type { Clock, IdSource, Timer } from "../clock/clock.ts";
 import { keys, prefixes } from "../state/key-layout.ts";
 import { KV_LIMITS, type KvStore, type KvWrite } from "../state/kv-store.ts";
 import { LOG_LIMITS, type LogRecord, type LogStore } from "../state/log-store.ts";
@@ -6,6 +6,7 @@ import { prefixEnd } from "../state/state-backend.ts";
 import { Mailbox } from "../streams/mailbox.ts";
 import type { AuditEntry, AuditRecorder } from "./audit-entry.ts";
 import { decodeAuditRecord, encodeAuditRecord } from "./audit-record.ts";
+import { DenialBudget } from "./denial-budget.ts";
 
 export interface AuditLogOptions {
 	readonly kv: KvStore;
@@ -39,13 +40,16 @@ const RETRY_MS = 250;
 const TRIM_EVERY = 1000;
 
 /**
- * Writes audit records. Denials wait in a bounded queue and are written in batches; where it is full they are dropped and
- * counted, since nobody may slow the hub down by being refused. Control changes are never dropped.
+ * Writes audit records. Nobody may slow the hub down, or push the records of others out, by being refused: denials wait in
+ * a bounded queue and are written in batches; where it is full they are dropped and counted, and beyond a budget of each
+ * actor they are summarized once a second. Control changes are never dropped.
  */
 export class AuditLog implements AuditRecorder, AsyncDisposable {
 	readonly #options: AuditLogOptions;
 	readonly #maxRecords: number;
 	readonly #waiting: Mailbox<LogRecord>;
+	readonly #budget: DenialBudget;
+	#summary: Timer | undefined;
 	readonly #stop = new AbortController();
 	#dropped = 0;
 	#written = 0;
@@ -56,6 +60,7 @@ export class AuditLog implements AuditRecorder, AsyncDisposable {
 	constructor(options: AuditLogOptions) {
 		this.#options = options;
 		this.#maxRecords = options.maxRecords ?? 100_000;
+		this.#budget = new DenialBudget(options.clock);
 		this.#waiting = new Mailbox({ maxItems: options.maxWaiting ?? 8192 });
 	}
 
@@ -71,7 +76,9 @@ export class AuditLog implements AuditRecorder, AsyncDisposable {
 	}
 
 	record(entry: AuditEntry): void {
-		if (this.#waiting.push(this.#toRecord(entry)) !== "queued") this.#dropped++;
+		if (this.#budget.windowIsOver) this.#summarize();
+		if (this.#budget.admit(entry.actor)) this.#enqueue(entry);
+		else if (!this.#waiting.closed) this.#summary ??= this.#options.clock.after(1000, () => this.#summarize());
 	}
 
 	change(entry: AuditEntry): AuditedChange {
@@ -84,9 +91,23 @@ export class AuditLog implements AuditRecorder, AsyncDisposable {
 
 	/** Writes what waits, and stops. What cannot be written now is dropped. */
 	async [Symbol.asyncDispose](): Promise<void> {
+		this.#summarize();
 		this.#waiting.close();
 		this.#stop.abort();
 		await this.#pump;
+	}
+
+	#enqueue(entry: AuditEntry): void {
+		if (this.#waiting.push(this.#toRecord(entry)) !== "queued") this.#dropped++;
+	}
+
+	/** Says of each actor how many of its denials went beyond what is recorded one by one. */
+	#summarize(): void {
+		this.#summary?.cancel();
+		this.#summary = undefined;
+		for (const [actor, count] of this.#budget.endWindow()) {
+			this.#enqueue({ event: "denials_summarized", actor, target: "hub", details: { count: String(count) } });
+		}
 	}
 
 	async #settle(record: LogRecord): Promise<void> {

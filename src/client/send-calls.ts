@@ -39,7 +39,7 @@ export class SendCalls implements SendSink {
 			try {
 				await this.#call(entry, connection, signal);
 			} catch (thrown) {
-				const error = toClientError(thrown);
+				const error = toClientError(thrown, signal);
 				if (!signal.aborted && !breaksConnection(error)) entry.reject(error);
 				else if (entry.message.idempotent || entry.durable === true) throw error;
 				else entry.reject(new HubClientError("CONNECTION_LOST", "the connection broke before the answer"));

@@ -128,8 +128,8 @@ export class OpenStreams implements AsyncDisposable {
 			stream.recheck();
 			return undefined;
 		} catch (error) {
-			if (!(error instanceof HubError)) throw error;
-			return error;
+			// What cannot be decided is not admitted.
+			return error instanceof HubError ? error : new HubError("INTERNAL", "internal error", { cause: error });
 		}
 	}
 

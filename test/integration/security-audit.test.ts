@@ -134,9 +134,32 @@ describe("denials", () => {
 		expect(audit.dropped).toBe(1);
 	});
 
+	test("beyond a budget are summarized for the actor once a second, and those of others are recorded", async () => {
+		await audit[Symbol.asyncDispose]();
+		audit = new AuditLog({ kv, changes, denials, clock, ids });
+		await audit.start();
+		for (let count = 0; count < 150; count++) audit.record({ ...DENIED, actor: "plugin:loud" });
+		audit.record({ ...DENIED, actor: "plugin:quiet" });
+		await clock.advance(1000);
+		const records = await recordsOf(denials);
+		expect(records.filter(({ event, actor }) => event === "message_denied" && actor === "plugin:loud")).toHaveLength(
+			100,
+		);
+		expect(records.slice(100)).toMatchObject([
+			{ event: "message_denied", actor: "plugin:quiet" },
+			{ event: "denials_summarized", actor: "plugin:loud", details: { count: "50" } },
+		]);
+		audit.record({ ...DENIED, actor: "plugin:loud" });
+		await clock.advance(5000);
+		expect(await recordsOf(denials)).toHaveLength(103);
+		for (let count = 0; count < 101; count++) audit.record({ ...DENIED, actor: "plugin:loud" });
+		await audit[Symbol.asyncDispose]();
+		expect((await recordsOf(denials)).at(-1)).toMatchObject({ event: "denials_summarized", details: { count: "1" } });
+	});
+
 	test("are kept in a bounded number", async () => {
 		for (let count = 0; count < 700; count++) {
-			for (let batch = 0; batch < 10; batch++) audit.record(DENIED);
+			for (let batch = 0; batch < 10; batch++) audit.record({ ...DENIED, actor: `plugin:${count}` });
 			await clock.advance(0);
 		}
 		const { first, next } = denials.bounds();
@@ -164,6 +187,20 @@ describe("a control change", () => {
 		await audit[Symbol.asyncDispose]();
 		audit = newAudit();
 		await audit.start();
+		expect((await recordsOf(changes)).map((record) => record.target)).toEqual(["one", "two"]);
+		expect(leftovers()).toBe(0);
+	});
+
+	test("stands where its record cannot be moved, and the record follows with the next", async () => {
+		changes.failing = true;
+		const first = audit.change({ ...CHANGED, target: "one" });
+		await kv.commit({ id: "one", writes: [first.write] });
+		await first.settle();
+		expect([leftovers(), await recordsOf(changes)]).toEqual([1, []]);
+		changes.failing = false;
+		const second = audit.change({ ...CHANGED, target: "two" });
+		await kv.commit({ id: "two", writes: [second.write] });
+		await second.settle();
 		expect((await recordsOf(changes)).map((record) => record.target)).toEqual(["one", "two"]);
 		expect(leftovers()).toBe(0);
 	});

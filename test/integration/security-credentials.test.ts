@@ -210,6 +210,14 @@ describe("a developer's credential", () => {
 		expect(ineffective).toEqual([]);
 	});
 
+	test("that was withdrawn counts no more, and leaves the id free", async () => {
+		const token = await security.devCredentials.create("weather");
+		await security.devCredentials.withdraw("weather");
+		expect(await authenticate(`Bearer ${token}`)).toBe("CREDENTIAL_REVOKED");
+		expect(security.policyAdmin.permissions("weather").revision).toBe(0);
+		expect(await security.devCredentials.create("weather")).not.toBe(token);
+	});
+
 	test("is refused for an id that is taken in any way", async () => {
 		await security.devCredentials.create("one");
 		expect(await reasonOf(security.devCredentials.create("one"))).toBe("PLUGIN_EXISTS");

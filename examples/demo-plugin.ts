@@ -1,12 +1,12 @@
 // One plugin of the demo, in a process of its own. The demo tells it what to do next over the process channel.
 import { connect } from "../src/client/index.ts";
 
-const { DEMO_URL: url = "", DEMO_TOKEN: token = "", DEMO_MANIFEST: manifest = "" } = process.env;
+const { DEMO_URL: url = "", DEMO_TOKEN: token = "", DEMO_MANIFEST: manifest = "", DEMO_RUN: run = "" } = process.env;
 
 /** What the demo asks of a plugin process. */
 export type DemoStep =
 	| { readonly do: "emit"; readonly texts: readonly string[] }
-	| { readonly do: "subscribe"; readonly source: string; readonly expect: number }
+	| { readonly do: "subscribe"; readonly expect: number }
 	| { readonly do: "answer" }
 	| { readonly do: "ask"; readonly whom: string }
 	| { readonly do: "leave" };
@@ -23,7 +23,7 @@ for await (const step of steps()) {
 	switch (step.do) {
 		case "emit":
 			for (const text of step.texts) {
-				const { position } = await hub.events.emit(EVENT_TYPE, { text });
+				const { position } = await hub.events.emit(EVENT_TYPE, { text }, { subject: run });
 				report(`emitted   ${EVENT_TYPE}  "${text}"  stored as number ${position.sequence}`);
 			}
 			break;
@@ -38,17 +38,17 @@ for await (const step of steps()) {
 						received++;
 						if (received >= expected) complete.resolve();
 					},
-					{ start: "everything", filter: `event.source == "${step.source}"` },
+					{ start: "everything", filter: `event.subject == "${run}"` },
 				);
 			} else complete = Promise.withResolvers<void>();
 			if (received >= expected) complete.resolve();
 			await complete.promise;
 			break;
 		case "answer":
-			hub.messages.handle<{ name: string }>("greet", (request) => {
+			await hub.messages.handle<{ name: string }>("greet", (request) => {
 				report(`was asked "greet" by ${request.source}`);
 				return { greeting: `Hello ${request.data.name}, ${received} events reached me so far.` };
-			});
+			}).ready;
 			break;
 		case "ask": {
 			const reply = await hub.messages.request<{ greeting: string }>(step.whom, "greet", { name: "neighbour" });

@@ -1,5 +1,4 @@
 // npm run demo [-- --manifests DIR] [-- --url URL]: two plugins exchange events and a request through a hub.
-import { type ChildProcess, fork } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -11,7 +10,7 @@ import { PluginService } from "#gen/qirvo/hub/v1/plugin_service_pb.js";
 import { SecurityAdminService } from "#gen/qirvo/hub/v1/security_admin_service_pb.js";
 import { connect, type HubClient } from "../src/client/index.ts";
 import { parseManifest } from "../src/plugins/manifest.ts";
-import type { DemoStep } from "./demo-plugin.ts";
+import { type DemoManifest, DemoProcess } from "./demo-process.ts";
 import { type LocalHub, startLocalHub } from "./local-hub.ts";
 
 const { values: flags } = parseArgs({
@@ -30,6 +29,9 @@ if (!writer || !reader) {
 	);
 	process.exit(2);
 }
+
+/** Tells the events of this run from those of earlier ones. */
+const runId = `demo-${process.pid}-${Date.now()}`;
 
 let own: LocalHub | undefined;
 let operator = await runningHub();
@@ -58,9 +60,9 @@ try {
 	const [first, second] = await Promise.all([launch(writer), launch(reader)]);
 
 	await first.run({ do: "emit", texts: ["first", "second", "third"] });
-	await second.run({ do: "subscribe", source: writer.id, expect: 3 });
+	await second.run({ do: "subscribe", expect: 3 });
 	await first.run({ do: "emit", texts: ["fourth", "fifth"] });
-	await second.run({ do: "subscribe", source: writer.id, expect: 5 });
+	await second.run({ do: "subscribe", expect: 5 });
 	await second.run({ do: "answer" });
 	await first.run({ do: "ask", whom: reader.id });
 	await Promise.all([first.leave(), second.leave()]);
@@ -91,7 +93,7 @@ async function launch(manifest: DemoManifest): Promise<DemoProcess> {
 		lifetime: durationFromMs(3_600_000),
 	});
 	credentials.push(credentialId);
-	const child = new DemoProcess(manifest, token);
+	const child = new DemoProcess(manifest, { url, token, run: runId, report: (text) => say(manifest.id, text) });
 	processes.push(child);
 	await child.started;
 	return child;
@@ -116,11 +118,6 @@ async function runningHub(): Promise<HubClient | undefined> {
 	}
 }
 
-interface DemoManifest {
-	readonly id: string;
-	readonly json: string;
-}
-
 function readManifests(folder: string): DemoManifest[] {
 	const found = new Map<string, DemoManifest>();
 	for (const file of readdirSync(folder)
@@ -135,46 +132,4 @@ function readManifests(folder: string): DemoManifest[] {
 
 function say(who: string, text: string): void {
 	process.stdout.write(`${who.padEnd(24)} ${text}\n`);
-}
-
-/** A plugin in a process of its own. */
-class DemoProcess {
-	readonly started: Promise<void>;
-	readonly #child: ChildProcess;
-	#next = Promise.withResolvers<void>();
-	readonly #exited = Promise.withResolvers<void>();
-
-	constructor({ id, json }: DemoManifest, token: string) {
-		this.#child = fork(join(import.meta.dirname, "demo-plugin.ts"), {
-			env: { ...process.env, DEMO_URL: url, DEMO_TOKEN: token, DEMO_MANIFEST: json },
-		});
-		this.#child.on("message", (message: { report?: string; done?: string }) => {
-			if (message.report !== undefined) say(id, message.report);
-			if (message.done !== undefined) this.#next.resolve();
-		});
-		this.#child.on("exit", (code) => {
-			this.#next.reject(new Error(`${id} ended with code ${code}`));
-			if (code === 0) this.#exited.resolve();
-			else this.#exited.reject(new Error(`${id} ended with code ${code}`));
-		});
-		this.#exited.promise.catch(() => {});
-		this.started = this.#next.promise;
-	}
-
-	async run(step: DemoStep): Promise<void> {
-		this.#next = Promise.withResolvers<void>();
-		this.#child.send(step);
-		await this.#next.promise;
-	}
-
-	async leave(): Promise<void> {
-		this.#next.promise.catch(() => {});
-		this.#child.send({ do: "leave" } satisfies DemoStep);
-		await this.#exited.promise;
-	}
-
-	end(): void {
-		this.#next.promise.catch(() => {});
-		if (this.#child.exitCode === null) this.#child.kill();
-	}
 }

@@ -47,7 +47,7 @@ export class EmitCalls implements EmitSink {
 				const { epoch = "", sequence = 0n } = response.position ?? {};
 				entry.resolve({ epoch, sequence }, response.duplicate);
 			} catch (thrown) {
-				const error = toClientError(thrown);
+				const error = toClientError(thrown, signal);
 				if (signal.aborted || breaksConnection(error)) throw error;
 				entry.reject(error);
 			}

@@ -132,11 +132,17 @@ const REASON_OF_CODE: ReadonlyMap<Code, Reason> = new Map<Code, Reason>([
 	[Code.Unimplemented, "METHOD_UNKNOWN"],
 ]);
 
-/** Any failure of a call as the one error type of the client. */
-export function toClientError(error: unknown): HubClientError {
+/**
+ * Any failure of a call as the one error type of the client. With the signal of the call, a cancellation that did not come
+ * from it is told apart: then the peer or the connection ended the call.
+ */
+export function toClientError(error: unknown, signal?: AbortSignal): HubClientError {
 	if (error instanceof HubClientError) return error;
 	const failure = ConnectError.from(error);
 	const info = failure.findDetails(ErrorInfoSchema)[0];
+	if (failure.code === Code.Canceled && info === undefined && signal?.aborted === false) {
+		return new HubClientError("CONNECTION_LOST", failure.rawMessage, { cause: error });
+	}
 	const retry = failure.findDetails(RetryInfoSchema)[0]?.retryDelay;
 	const request = failure.findDetails(BadRequestSchema)[0];
 	return new HubClientError(

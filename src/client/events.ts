@@ -264,7 +264,7 @@ export class Events {
 			return await call({ signal: either, timeoutMs: callTimeoutMs });
 		} catch (error) {
 			if (session.signal.aborted) throw session.failure;
-			throw toClientError(error);
+			throw toClientError(error, either);
 		}
 	}
 }

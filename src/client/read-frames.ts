@@ -68,7 +68,7 @@ export async function readFrames<I extends DescMessage, O extends DescMessage>(
 		}
 		if (stalled) throw stalled;
 	} catch (error) {
-		throw stalled ?? toClientError(error);
+		throw stalled ?? toClientError(error, controller.signal);
 	} finally {
 		watch?.cancel();
 		signal.removeEventListener("abort", end);

@@ -35,17 +35,15 @@ export class SendCalls implements SendSink {
 		this.#calls.set(entry, controller);
 		const run = async (connection: Connection, signal: AbortSignal) => {
 			if (entry.settled) return;
-			const mayRepeat = entry.message.idempotent || entry.durable === true;
-			if (entry.sentAt !== undefined && !mayRepeat) {
-				return entry.reject(new HubClientError("CONNECTION_LOST", "the connection broke before the answer"));
-			}
 			entry.sentAt ??= clock.monotonic();
 			try {
 				await this.#call(entry, connection, signal);
 			} catch (thrown) {
-				const error = toClientError(thrown);
-				if (signal.aborted || breaksConnection(error)) throw error;
-				entry.reject(error);
+				const error = toClientError(thrown, signal);
+				if (!signal.aborted && !breaksConnection(error)) entry.reject(error);
+				else if (entry.message.idempotent || entry.durable === true) throw error;
+				else entry.reject(new HubClientError("CONNECTION_LOST", "the connection broke before the answer"));
+				if (breaksConnection(error)) connection.lost(error);
 			}
 		};
 		const error = await keepOpen({ session, clock, random, signal: controller.signal, run });

@@ -63,7 +63,6 @@ export class SendChannel implements SendSink {
 		const { session, clock, random } = this.#context;
 		const error = await keepOpen({ session, clock, random, signal: session.signal, run: this.#run });
 		this.#open = false;
-		this.#takeBack();
 		const dropped = this.#queue;
 		this.#queue = [];
 		for (const entry of dropped) if (!entry.settled) entry.reject(error ?? session.failure);
@@ -71,7 +70,6 @@ export class SendChannel implements SendSink {
 
 	readonly #run = async (connection: Connection, signal: AbortSignal) => {
 		const { transport, clock } = this.#context;
-		this.#takeBack();
 		this.#rejectForgotten(connection);
 		const wake = new WakeUp();
 		this.#wake = wake;
@@ -85,6 +83,7 @@ export class SendChannel implements SendSink {
 		} finally {
 			this.#wake = undefined;
 			wake.end();
+			this.#takeBack();
 		}
 	};
 

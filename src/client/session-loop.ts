@@ -150,7 +150,7 @@ export class SessionLoop implements AsyncDisposable {
 				this.#change("ready");
 				error = await (this.#options.registration ? Promise.race([lost, this.#keepLease(connection.signal)]) : lost);
 			} catch (thrown) {
-				error = toClientError(thrown);
+				error = toClientError(thrown, closing);
 			}
 			connection.lost(error);
 			this.#lastError = error;
@@ -206,7 +206,7 @@ export class SessionLoop implements AsyncDisposable {
 					return new HubClientError("INSTANCE_NOT_FOUND", "the lease is over; registering again");
 				}
 			} catch (error) {
-				return toClientError(error);
+				return toClientError(error, signal);
 			}
 		}
 		return toClientError(signal.reason);

@@ -145,16 +145,12 @@ export class RecipientMailbox {
 		return true;
 	}
 
-	/** Takes out everything that waits, in no particular order. */
+	/** Takes out everything that waits. Nothing may be delivered and unsettled any more: its ordering key would stay. */
 	*drain(): Generator<QueuedMessage, void, undefined> {
 		for (const message of this.#postponed) if (this.remove(message)) yield message;
-		for (const rotation of this.#rotations) {
-			for (let message = rotation.take(); message !== undefined; message = rotation.take()) {
-				this.#discount(message);
-				message.place = "gone";
-				this.#advance(message);
-				yield message;
-			}
+		for (let message = this.take(); message !== undefined; message = this.take()) {
+			this.release(message);
+			yield message;
 		}
 	}
 

@@ -99,26 +99,31 @@ export class PluginFeed implements Disposable {
 	}
 
 	/**
-	 * At most `maxChanges` changes of about `maxBytes` (one at least), none where nothing waits. Ends at the end of a
-	 * round, so that what comes with it may be shown before the next one.
+	 * At most `maxChanges` changes of about `maxBytes` (one at least). Ends where the feed is first caught up, so that this
+	 * may be told. Empty where nothing waits, and where a thousand plugins were passed over that are not shown: then
+	 * `waiting` is still true, and others should have a turn.
 	 */
 	take(maxChanges: number, maxBytes: number): FeedChange[] {
-		if (this.#round.size === 0 && this.#caughtUp) this.#beginRound();
 		const changes: FeedChange[] = [];
 		let bytes = 0;
 		let scanned = 0;
-		for (const [id, known] of this.#round) {
-			if (changes.length >= maxChanges || bytes >= maxBytes || scanned++ >= SCANNED_PER_TAKE) return changes;
-			this.#round.delete(id);
-			const before = this.#visible(known);
-			const after = this.#visible(this.#options.index.get(id));
-			if (before === after) continue;
-			changes.push({ id, before, after });
-			bytes += (before?.registration.byteLength ?? 0) + (after?.registration.byteLength ?? 0);
+		if (this.#caughtUp && this.#round.size === 0) this.#beginRound();
+		while (true) {
+			for (const [id, known] of this.#round) {
+				if (changes.length >= maxChanges || bytes >= maxBytes || scanned++ >= SCANNED_PER_TAKE) return changes;
+				this.#round.delete(id);
+				const before = this.#visible(known);
+				const after = this.#visible(this.#options.index.get(id));
+				if (before === after) continue;
+				changes.push({ id, before, after });
+				bytes += (before?.registration.byteLength ?? 0) + (after?.registration.byteLength ?? 0);
+			}
+			this.#position = this.#roundRevision;
+			const isFirst = !this.#caughtUp;
+			this.#caughtUp = true;
+			if (isFirst || changes.length > 0 || this.#next.size === 0) return changes;
+			this.#beginRound();
 		}
-		this.#position = this.#roundRevision;
-		this.#caughtUp = true;
-		return changes;
 	}
 
 	/** Whether `take` may have something to give. */
@@ -126,7 +131,7 @@ export class PluginFeed implements Disposable {
 		return !this.#caughtUp || this.#round.size > 0 || this.#next.size > 0;
 	}
 
-	/** Resolves once something waits, or `wake` is called. One waiter at a time. */
+	/** Resolves once something waits, or the feed is disposed. Of several waits the last counts. */
 	wait(): Promise<void> {
 		if (this.waiting) return Promise.resolve();
 		const { promise, resolve } = Promise.withResolvers<void>();
@@ -134,14 +139,9 @@ export class PluginFeed implements Disposable {
 		return promise;
 	}
 
-	wake(): void {
-		this.#wake?.();
-		this.#wake = undefined;
-	}
-
 	[Symbol.dispose](): void {
 		this.#subscription[Symbol.dispose]();
-		this.wake();
+		this.#notify();
 	}
 
 	#beginRound(): void {
@@ -154,7 +154,12 @@ export class PluginFeed implements Disposable {
 		for (const { id, before } of transitions) {
 			if (this.#concerns(id) && !this.#round.has(id) && !this.#next.has(id)) this.#next.set(id, before);
 		}
-		if (this.#next.size > 0) this.wake();
+		if (this.#next.size > 0) this.#notify();
+	}
+
+	#notify(): void {
+		this.#wake?.();
+		this.#wake = undefined;
 	}
 
 	#concerns(id: string): boolean {

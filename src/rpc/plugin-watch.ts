@@ -53,6 +53,7 @@ class PluginWatch {
 	readonly #feed: PluginFeed;
 	#stream: Disposable | undefined;
 	#ending: unknown;
+	#interrupt: (() => void) | undefined;
 
 	private constructor(deps: PluginWatchDeps, call: Call, feed: PluginFeed) {
 		this.#deps = deps;
@@ -92,8 +93,7 @@ class PluginWatch {
 			if (ends && this.#ending === undefined) {
 				caughtUp = true;
 				yield this.#frame({ case: "caughtUp", value: {} });
-			}
-			if (changes.length === 0 && this.#ending === undefined && (await this.#idle())) {
+			} else if (changes.length === 0 && this.#ending === undefined && (await this.#idle())) {
 				yield this.#frame({ case: "heartbeat", value: {} });
 			}
 		}
@@ -114,15 +114,15 @@ class PluginWatch {
 	};
 
 	#attach(): void {
+		this.#call.signal.throwIfAborted();
 		this.#call.signal.addEventListener("abort", this.#onAbort, { once: true });
-		if (this.#call.signal.aborted) this.#end(this.#call.signal.reason);
 		// What may be seen is decided for each plugin at each change; there is no grant whose loss would end the watch.
 		this.#stream = this.#deps.streams.open(this.#call.caller, { recheck() {}, revoke: (error) => this.#end(error) });
 	}
 
 	#end(error: unknown): void {
 		this.#ending ??= error;
-		this.#feed.wake();
+		this.#interrupt?.();
 	}
 
 	/**
@@ -132,12 +132,14 @@ class PluginWatch {
 	async #idle(): Promise<boolean> {
 		let isDue = false;
 		const { promise, resolve } = Promise.withResolvers<void>();
+		this.#interrupt = resolve;
 		const isBusy = this.#feed.waiting;
 		const timer = this.#deps.clock.after(isBusy ? 0 : HEARTBEAT_MS, () => {
 			isDue = !isBusy;
 			resolve();
 		});
-		await (isBusy ? promise : Promise.race([promise, this.#feed.wait()]));
+		if (!isBusy) void this.#feed.wait().then(resolve);
+		await promise;
 		timer.cancel();
 		return isDue && this.#ending === undefined;
 	}

@@ -1,5 +1,3 @@
-import { create, toBinary } from "@bufbuild/protobuf";
-import { EntryErrorSchema } from "#gen/qirvo/hub/v1/errors_pb.js";
 import { Disposition } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import type { HubError } from "../hub-error.ts";
 import type { AcceptedMessage } from "../messaging/router.ts";
@@ -25,10 +23,19 @@ export function encodeReply(id: string, content: Uint8Array, source: string): Ui
 	return writer.finish();
 }
 
-/** `EntryError` in wire form. */
+/** `EntryError` in wire form. Written by hand: a batch may fail a thousand times. */
 export function encodeEntryError({ reason, message, metadata }: HubError): Uint8Array {
-	const error = create(EntryErrorSchema, { code: CODE_OF[reason], reason, message, metadata: { ...metadata } });
-	return toBinary(EntryErrorSchema, error);
+	const error = new WireWriter();
+	error.varint(1, CODE_OF[reason]);
+	error.string(2, reason);
+	error.string(3, message);
+	for (const [key, value] of Object.entries(metadata)) {
+		const entry = new WireWriter();
+		entry.string(1, key);
+		entry.string(2, value);
+		error.bytes(4, entry.finish());
+	}
+	return error.finish();
 }
 
 /** Fields of `SendResult.outcome`. */

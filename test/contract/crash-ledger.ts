@@ -1,3 +1,5 @@
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import type { KvCommit } from "../../src/state/kv-store.ts";
 import type { LogRecord } from "../../src/state/log-store.ts";
 
@@ -30,7 +32,24 @@ export class CrashLedger {
 	readonly appends = new Map<number, number>();
 	/** Revision by commit. */
 	readonly commits = new Map<number, number>();
+	/** Batches and commits that were refused as certainly not written. */
+	readonly refusedAppends = new Set<number>();
+	readonly refusedCommits = new Set<number>();
 	#rest = "";
+
+	/** Listens to a writer, kills it once it told `enough` acknowledgements, and resolves with how it ended. */
+	async follow(writer: ChildProcess, enough: number): Promise<{ code: unknown; signal: unknown; complaint: string }> {
+		let complaint = "";
+		writer.stderr!.setEncoding("utf8").on("data", (chunk: string) => {
+			complaint += chunk;
+		});
+		writer.stdout!.setEncoding("utf8").on("data", (chunk: string) => {
+			this.hear(chunk);
+			if (this.appends.size + this.commits.size >= enough) writer.kill("SIGKILL");
+		});
+		const [code, signal] = await once(writer, "close");
+		return { code, signal, complaint };
+	}
 
 	/** Takes what came through the pipe; a line cut short by the kill was never told whole and does not count. */
 	hear(chunk: string): void {
@@ -40,6 +59,8 @@ export class CrashLedger {
 			const [kind, number, position] = line.split(" ");
 			if (kind === "append") this.appends.set(Number(number), Number(position));
 			if (kind === "commit") this.commits.set(Number(number), Number(position));
+			if (kind === "refused-append") this.refusedAppends.add(Number(number));
+			if (kind === "refused-commit") this.refusedCommits.add(Number(number));
 		}
 	}
 }

@@ -1,41 +1,8 @@
 import { Code } from "@connectrpc/connect";
-import { afterEach, describe, expect, it, vi } from "vitest";
-import type { HubClient, HubClientError, HubEvent } from "../../src/client/exports.ts";
-import type { ConnectOptions } from "../../src/client/index.ts";
-import { connect } from "../../src/client/index.ts";
-import { FakeClock, SequentialIds } from "../harness/fake-clock.ts";
+import { describe, expect, it, vi } from "vitest";
+import type { HubClientError, HubEvent } from "../../src/client/exports.ts";
 import { FakeHub } from "./client-fake-hub.ts";
-
-const clients: HubClient[] = [];
-const quiet = { debug() {}, warn() {}, error() {} };
-
-async function open(hub: FakeHub, options: Partial<ConnectOptions> = {}) {
-	const clock = new FakeClock();
-	const client = await connect({
-		url: "http://unused",
-		token: "me",
-		transport: hub.transport(),
-		clock,
-		ids: new SequentialIds(),
-		random: () => 0.5,
-		logger: quiet,
-		...options,
-	});
-	clients.push(client);
-	return { client, clock };
-}
-
-afterEach(async () => {
-	for (const client of clients.splice(0)) await client[Symbol.asyncDispose]();
-});
-
-/** Moves the clock until the condition holds. */
-async function until(clock: FakeClock, condition: () => boolean): Promise<void> {
-	for (let turn = 0; !condition(); turn++) {
-		if (turn > 300) throw new Error("the condition never held");
-		await clock.advance(500);
-	}
-}
+import { open, until } from "./client-opener.ts";
 
 describe("emit", () => {
 	it("resolves with the position, and gathers what is queued while batches are in flight", async () => {

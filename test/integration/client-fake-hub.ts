@@ -163,7 +163,9 @@ export class FakeHub {
 			request: async ({ to, message, timeout }, context) => {
 				this.#enter("Request", context);
 				const entry = { to, message, requestTimeout: timeout } as SendEntry;
-				const result = await this.#route(entry, pluginOf(context), context.signal);
+				const broken = this.#broken.signal;
+				const result = await this.#route(entry, pluginOf(context), AbortSignal.any([context.signal, broken]));
+				if (broken.aborted) throw broken.reason;
 				if (result.outcome?.case === "reply") return result.outcome.value;
 				throw hubError("RECIPIENT_UNAVAILABLE", Code.Unavailable);
 			},

@@ -119,6 +119,14 @@ const field: fc.Arbitrary<Piece> = fc.oneof(
 	{ arbitrary: piece(fc.constant(4), timestamp), weight: 3 },
 	{ arbitrary: piece(fc.constant(5), attribute), weight: 4 },
 	{ arbitrary: piece(fc.constant(7), payload), weight: 5 },
+	// One payload over several fields, which decoders merge.
+	{
+		arbitrary: piece(
+			fc.constant(7),
+			fc.constantFrom([0x0a, 0x01, 0x31], [0x12, 0x02, 0x00, 0xff], [0x1a, 0x01, 0x78]),
+		),
+		weight: 5,
+	},
 	{ arbitrary: piece(fc.constantFrom(17, 18, 19, 16), anyBytes), weight: 1 },
 	{ arbitrary: varintPiece(fc.constantFrom(17, 18, 19)), weight: 1 },
 	{ arbitrary: unknown, weight: 2 },

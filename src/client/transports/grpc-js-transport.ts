@@ -22,20 +22,18 @@ import {
 } from "@grpc/grpc-js";
 
 export interface GrpcJsTransportOptions {
-	/** `host:port`, or any target that grpc-js resolves. */
-	readonly address: string;
-	/** Default: cleartext. */
+	/** `http://host:port`, `https://host:port`, or any target that grpc-js resolves. */
+	readonly url: string;
+	/** Default: TLS with the system's roots for `https://`, else cleartext. */
 	readonly credentials?: ChannelCredentials;
 	readonly channelOptions?: ChannelOptions;
 }
 
 /** A Connect transport over a grpc-js channel: for programs that have one, with its resolvers, balancing and credentials. */
 export function createGrpcJsTransport(options: GrpcJsTransportOptions): Transport & { close(): void } {
-	const channel = new Client(
-		options.address,
-		options.credentials ?? credentials.createInsecure(),
-		options.channelOptions,
-	);
+	const [, scheme, host] = /^(https?):\/\/([^/]*)/.exec(options.url) ?? [];
+	const fallback = scheme === "https" ? credentials.createSsl() : credentials.createInsecure();
+	const channel = new Client(host ?? options.url, options.credentials ?? fallback, options.channelOptions);
 	/** Every call is a duplex stream to grpc-js: unary ones too, which then need no code of their own. */
 	const open = <I extends DescMessage, O extends DescMessage>(
 		method: DescMethodUnary<I, O> | DescMethodStreaming<I, O>,

@@ -373,6 +373,32 @@ describe("Attach", () => {
 		bob.vanish();
 	});
 
+	test("says nothing before it is opened", async () => {
+		const bob = rig.attachUnopened("bob");
+		await bob.pull();
+		await rig.clock.advance(60_000);
+		expect(await bob.idle()).toBe(true);
+		bob.up({ frame: { case: "open", value: {} } });
+		expect((await bob.expect("ready")).heartbeatInterval!.seconds).toBe(15n);
+		bob.vanish();
+	});
+
+	test("holds no more bytes unsettled than the mailbox may hold, whatever its credit", async () => {
+		using narrow = new MessagingRig({ mailbox: { maxBytes: 4000 } });
+		const bob = await narrow.attach("bob", { maxInFlight: 10_000 });
+		await bob.pull();
+		const large = transient("bob", { payload: json(`"${"x".repeat(1500)}"`) });
+		const held: string[] = [];
+		for (let i = 0; i < 4; i++) {
+			await narrow.send("alice", large);
+			if (!(await bob.idle())) held.push(...(await bob.deliveries()).map(({ deliveryId }) => deliveryId));
+		}
+		expect(held).toHaveLength(3);
+		bob.acknowledge(...held);
+		expect(await bob.deliveries()).toHaveLength(1);
+		bob.vanish();
+	});
+
 	test("ends with `revoked`, or with `draining`, and the reason", async () => {
 		const bob = await rig.attach("bob");
 		await bob.pull();

@@ -43,7 +43,7 @@ export interface RouterOptions {
 const MIN_TTL_MS = 1;
 
 /** Receiving sessions that one plugin may have. */
-export const MAX_SESSIONS_PER_PLUGIN = 64;
+const MAX_SESSIONS_PER_PLUGIN = 64;
 
 /**
  * Takes messages from senders that were let through, and brings them to the sessions of their recipients.

@@ -121,10 +121,7 @@ const field: fc.Arbitrary<Piece> = fc.oneof(
 	{ arbitrary: piece(fc.constant(7), payload), weight: 5 },
 	// One payload over several fields, which decoders merge.
 	{
-		arbitrary: piece(
-			fc.constant(7),
-			fc.constantFrom([0x0a, 0x01, 0x31], [0x12, 0x02, 0x00, 0xff], [0x1a, 0x01, 0x78]),
-		),
+		arbitrary: piece(fc.constant(7), fc.constantFrom([0x0a, 0x01, 0x31], [0x12, 0x02, 0x00, 0xff], [0x1a, 0x01, 0x78])),
 		weight: 5,
 	},
 	{ arbitrary: piece(fc.constantFrom(17, 18, 19, 16), anyBytes), weight: 1 },

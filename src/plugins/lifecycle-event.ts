@@ -6,14 +6,7 @@ import { outboxEventWrite } from "../outbox/outbox.ts";
 import type { KvWrite } from "../state/kv-store.ts";
 
 /** What the hub tells of a plugin, as `plugin:<word>`. */
-export type LifecycleWord =
-	| "registered"
-	| "updated"
-	| "online"
-	| "offline"
-	| "enabled"
-	| "disabled"
-	| "unregistered";
+export type LifecycleWord = "registered" | "updated" | "online" | "offline" | "enabled" | "disabled" | "unregistered";
 
 export interface LifecycleEvent {
 	readonly id: string;

@@ -1,7 +1,7 @@
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type Capabilities, type Plugin, PluginState } from "#gen/qirvo/hub/v1/plugin_service_pb.js";
-import type { CommitPlan } from "../idempotency/first-answers.ts";
 import { HubError } from "../hub-error.ts";
+import type { CommitPlan } from "../idempotency/first-answers.ts";
 import { keys } from "../state/key-layout.ts";
 import type { KvWrite } from "../state/kv-store.ts";
 import { type Expected, requireExpected } from "./expected-state.ts";
@@ -62,7 +62,10 @@ export function planRegister(
 		draft.register(next);
 		draft.tell(current ? "updated" : "registered");
 	}
-	return draft.plan(input.instance ? joinInstance(draft, input.instance, stored, input, context) : "", input.also ?? []);
+	return draft.plan(
+		input.instance ? joinInstance(draft, input.instance, stored, input, context) : "",
+		input.also ?? [],
+	);
 }
 
 function joinInstance(

@@ -206,8 +206,12 @@ async function changesBetween(
 
 /** The refusal to resume where the changes since then are not known any more. */
 export function positionTrimmed(cause?: CompactedError): HubError {
-	return new HubError("POSITION_TRIMMED", "after: the changes since then are not kept any more; begin with a snapshot", {
-		metadata: cause ? { oldest: String(cause.oldest) } : {},
-		cause,
-	});
+	return new HubError(
+		"POSITION_TRIMMED",
+		"after: the changes since then are not kept any more; begin with a snapshot",
+		{
+			metadata: cause ? { oldest: String(cause.oldest) } : {},
+			cause,
+		},
+	);
 }

@@ -1,9 +1,5 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import {
-	type Capabilities,
-	type CapabilityMetadata,
-	CapabilitiesSchema,
-} from "#gen/qirvo/hub/v1/plugin_service_pb.js";
+import { type Capabilities, CapabilitiesSchema, type CapabilityMetadata } from "#gen/qirvo/hub/v1/plugin_service_pb.js";
 import { checkJson } from "../expressions/json-structure.ts";
 import { HubError } from "../hub-error.ts";
 import { parsePluginId } from "../subjects/plugin-id.ts";

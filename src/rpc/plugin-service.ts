@@ -76,7 +76,14 @@ export function createPluginService(deps: PluginServiceDeps): MountedService {
 		const { manifest, ...rest } = parseRegistration(request, undefined);
 		const instance = request.withoutInstance ? undefined : { carryOn: "" };
 		const pluginId = manifest.id;
-		const changed = await registry.register({ ...rest, manifest, pluginId, instance, byOperator: false, mustBeNew: true });
+		const changed = await registry.register({
+			...rest,
+			manifest,
+			pluginId,
+			instance,
+			byOperator: false,
+			mustBeNew: true,
+		});
 		try {
 			return { ...changed, token: await devCredentials.create(pluginId) };
 		} catch (error) {

@@ -150,7 +150,7 @@ export class PluginWorld implements AsyncDisposable {
 		request: MessageInitShape<typeof PluginServiceWatchRequestSchema>,
 		signal: AbortSignal,
 	): AsyncGenerator<PluginServiceWatchResponse, void, undefined> {
-		const handler = this.#handlers["watch"] as (input: unknown, call: Call) => AsyncIterable<never>;
+		const handler = this.#handlers.watch as (input: unknown, call: Call) => AsyncIterable<never>;
 		const input = create(PluginServiceWatchRequestSchema, request);
 		for await (const frame of handler(input, this.#callOf(caller, signal))) {
 			yield create(PluginServiceWatchResponseSchema, frame);

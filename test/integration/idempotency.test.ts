@@ -244,8 +244,14 @@ describe("the digest of a request", () => {
 		Buffer.from(requestDigest(RegisterRequestSchema, create(RegisterRequestSchema, request))).toString("hex");
 
 	test("does not see the request id, the order of maps and unknown fields", () => {
-		const one = create(CapabilitiesSchema, { costs: { a: 1, b: 2 }, capabilityMetadata: { x: { description: "1" }, y: {} } });
-		const two = create(CapabilitiesSchema, { costs: { b: 2, a: 1 }, capabilityMetadata: { y: {}, x: { description: "1" } } });
+		const one = create(CapabilitiesSchema, {
+			costs: { a: 1, b: 2 },
+			capabilityMetadata: { x: { description: "1" }, y: {} },
+		});
+		const two = create(CapabilitiesSchema, {
+			costs: { b: 2, a: 1 },
+			capabilityMetadata: { y: {}, x: { description: "1" } },
+		});
 		two.$unknown = [{ no: 999, wireType: 0, data: new Uint8Array([1]) }];
 		expect(digest({ requestId: "a", capabilities: one })).toBe(digest({ requestId: "b", capabilities: two }));
 	});

@@ -156,7 +156,10 @@ describe("after a restart", () => {
 		const before = await world();
 		const kept = await before.register(weather, { capabilities: { provides: ["a"] } });
 		const lost = await before.register(plugin("mail"));
-		await before.register(OPERATOR, { manifestJson: JSON.stringify({ id: "idle", name: "Idle" }), withoutInstance: true });
+		await before.register(OPERATOR, {
+			manifestJson: JSON.stringify({ id: "idle", name: "Idle" }),
+			withoutInstance: true,
+		});
 		await before.disable(OPERATOR, { pluginId: "idle" });
 		await before.clock.advance(25_000);
 		await before.stop();

@@ -148,7 +148,9 @@ describe("register", () => {
 		await expect(expecting({ case: "any", value: false })).rejects.toEqual(
 			refused("INVALID_FIELD", { field: "expected.any" }),
 		);
-		await expect(hub.register(weather, { expected: {} })).rejects.toEqual(refused("INVALID_FIELD", { field: "expected" }));
+		await expect(hub.register(weather, { expected: {} })).rejects.toEqual(
+			refused("INVALID_FIELD", { field: "expected" }),
+		);
 	});
 
 	test("of many at once one registers and all are there", async () => {
@@ -195,7 +197,11 @@ describe("register", () => {
 		["access_control.allow[0]", { accessControl: { allow: ["UPPER"] } }, "INVALID_PLUGIN_ID"],
 		["access_control.deny[1]", { accessControl: { deny: ["*", "a b"] } }, "INVALID_PLUGIN_ID"],
 		["provides", { provides: Array.from({ length: 257 }, () => "a") }, "INVALID_FIELD"],
-		[`capability_metadata["a"].input_schema_json`, { capabilityMetadata: { a: { inputSchemaJson: "{" } } }, "INVALID_FIELD"],
+		[
+			`capability_metadata["a"].input_schema_json`,
+			{ capabilityMetadata: { a: { inputSchemaJson: "{" } } },
+			"INVALID_FIELD",
+		],
 		["", { metadataJson: JSON.stringify({ a: "x".repeat(70_000) }) }, "INVALID_FIELD"],
 	];
 	test.each(WRONG)("capabilities.%s is checked (%#)", async (path, capabilities, reason) => {
@@ -209,7 +215,9 @@ describe("register", () => {
 describe("without a credential", () => {
 	test("is refused unless the hub is for development", async () => {
 		const hub = await world();
-		await expect(hub.register(ANONYMOUS, { manifestJson: manifest("a") })).rejects.toEqual(refused("CREDENTIAL_MISSING"));
+		await expect(hub.register(ANONYMOUS, { manifestJson: manifest("a") })).rejects.toEqual(
+			refused("CREDENTIAL_MISSING"),
+		);
 		await expect(hub.get(ANONYMOUS, "a")).rejects.toEqual(refused("CREDENTIAL_MISSING"));
 		await expect(hub.watch(ANONYMOUS, {}, new AbortController().signal).next()).rejects.toEqual(
 			refused("CREDENTIAL_MISSING"),
@@ -224,8 +232,12 @@ describe("without a credential", () => {
 			hub.register(ANONYMOUS, { manifestJson }),
 		]);
 		const made = both.filter((one) => one.status === "fulfilled").map((one) => one.value);
-		expect(made).toMatchObject([{ token: "token of my-weather", plugin: { id: "my-weather", state: PluginState.ONLINE } }]);
-		expect(both.filter((one) => one.status === "rejected").map((one) => one.reason)).toEqual([refused("PLUGIN_EXISTS")]);
+		expect(made).toMatchObject([
+			{ token: "token of my-weather", plugin: { id: "my-weather", state: PluginState.ONLINE } },
+		]);
+		expect(both.filter((one) => one.status === "rejected").map((one) => one.reason)).toEqual([
+			refused("PLUGIN_EXISTS"),
+		]);
 		expect((await hub.register(plugin("my-weather"), { manifestJson })).token).toBe("");
 	});
 
@@ -310,7 +322,9 @@ describe("disable and enable", () => {
 			{ event: "plugin_disabled", actor: "operator:root", target: "plugin:weather", reason: "noisy" },
 		]);
 		await expect(hub.register(weather)).rejects.toEqual(refused("PLUGIN_DISABLED"));
-		await expect(hub.update(weather, { capabilities: { provides: ["x"] } })).rejects.toEqual(refused("PLUGIN_DISABLED"));
+		await expect(hub.update(weather, { capabilities: { provides: ["x"] } })).rejects.toEqual(
+			refused("PLUGIN_DISABLED"),
+		);
 		await expect(hub.unregister(weather)).rejects.toEqual(refused("PLUGIN_DISABLED"));
 		await expect(hub.heartbeat(weather, instanceId)).rejects.toEqual(refused("PLUGIN_DISABLED"));
 		await hub.disable(OPERATOR, { pluginId: "weather", reason: "again" });

@@ -169,7 +169,8 @@ const ENV_PREFIX = "QIRVO_HUB_";
 
 export type ParsedConfig =
 	| { readonly kind: "run"; readonly options: HubOptions }
-	| { readonly kind: "help" | "version" };
+	| { readonly kind: "help" }
+	| { readonly kind: "version" };
 
 /**
  * Flags win over environment variables (`QIRVO_HUB_LISTEN`, ...), which win over the file that `--config` or

@@ -43,8 +43,10 @@ export interface ControlAudit {
 
 /** Issues a first credential to a plugin that came without one. */
 export interface DevCredentials {
-	/** The token. */
+	/** The token. Rejects with PLUGIN_EXISTS where the id is taken in any way. */
 	create(pluginId: string): Promise<string>;
+	/** Undoes `create`. */
+	withdraw(pluginId: string): Promise<void>;
 }
 
 export interface PluginServiceDeps extends PluginWatchDeps {
@@ -76,19 +78,13 @@ export function createPluginService(deps: PluginServiceDeps): MountedService {
 		const { manifest, ...rest } = parseRegistration(request, undefined);
 		const instance = request.withoutInstance ? undefined : { carryOn: "" };
 		const pluginId = manifest.id;
-		const changed = await registry.register({
-			...rest,
-			manifest,
-			pluginId,
-			instance,
-			byOperator: false,
-			mustBeNew: true,
-		});
+		const token = await devCredentials.create(pluginId);
 		try {
-			return { ...changed, token: await devCredentials.create(pluginId) };
+			const registration = { ...rest, manifest, pluginId, instance, byOperator: false, mustBeNew: true };
+			return { ...(await registry.register(registration)), token };
 		} catch (error) {
-			// Nobody holds a credential for the id: it must not stay taken.
-			await registry.unregister({ pluginId, byOperator: true });
+			// Nobody holds the credential: the id must not stay taken.
+			await devCredentials.withdraw(pluginId);
 			throw error;
 		}
 	}

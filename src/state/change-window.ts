@@ -73,7 +73,7 @@ export class ChangeWindow {
 		}
 		for (const waiter of [...this.#waiters]) {
 			if (changes.some((change) => change.key.startsWith(waiter.prefix))) waiter.wake();
-			else waiter.cursor = revision;
+			else waiter.cursor = Math.max(waiter.cursor, revision);
 		}
 	}
 

@@ -1,16 +1,10 @@
+import type { TextHash } from "./text-hash.ts";
+
 export interface IdWindowOptions {
 	/** The most ids remembered. */
 	readonly maxIds: number;
 	/** How long an id is remembered, in milliseconds. */
 	readonly maxAgeMs: number;
-	/** Makes the hash of an id unpredictable to whoever chooses ids. */
-	readonly seed: number;
-}
-
-/** The 64-bit hash of an id as two unsigned halves. */
-export interface IdHash {
-	readonly high: number;
-	readonly low: number;
 }
 
 const FIRST_SLOTS = 1024;
@@ -44,22 +38,8 @@ export class IdWindow {
 		return this.#end - this.#oldest;
 	}
 
-	/** Two independent 32-bit multiply-and-rotate passes over the id's UTF-16 units. */
-	hash(id: string): IdHash {
-		let high = this.#options.seed ^ id.length;
-		let low = Math.imul(this.#options.seed ^ 0x51ed270b, 0x9e3779b1);
-		for (let index = 0; index < id.length; index++) {
-			const unit = id.charCodeAt(index);
-			high = Math.imul(((high << 13) | (high >>> 19)) ^ unit, 0x2c1b3c6d);
-			low = Math.imul(((low << 7) | (low >>> 25)) + unit, 0x297a2d39);
-		}
-		high ^= low >>> 15;
-		low ^= Math.imul(high, 0x85ebca6b) >>> 13;
-		return { high: mix(high), low: mix(low) };
-	}
-
 	/** The sequence of a remembered id, newest first among those with this hash, that `holds` agrees is the one. */
-	find(hash: IdHash, holds: (sequence: number) => boolean): number | undefined {
+	find(hash: TextHash, holds: (sequence: number) => boolean): number | undefined {
 		const mask = this.#table.length - 1;
 		let found: number | undefined;
 		for (let at = hash.low & mask; this.#table[at] !== 0; at = (at + 1) & mask) {
@@ -71,15 +51,20 @@ export class IdWindow {
 		return found;
 	}
 
+	/** Makes room for this many ids at once, which is cheaper than growing to it. */
+	reserve(count: number): void {
+		const slots = 2 ** Math.ceil(Math.log2(Math.min(count, this.#options.maxIds)));
+		if (slots > this.#high.length) this.#resize(slots);
+	}
+
 	/** Remembers an id stored at `sequence`. */
-	add(hash: IdHash, sequence: number): void {
-		if (this.size >= this.#options.maxIds) this.#dropOldest(1);
-		if (this.size === this.#high.length) this.#grow();
-		const slot = this.#end++ & (this.#high.length - 1);
-		this.#high[slot] = hash.high;
-		this.#low[slot] = hash.low;
-		this.#sequence[slot] = sequence;
-		this.#place(slot);
+	add(hash: TextHash, sequence: number): void {
+		this.#add(hash.high, hash.low, sequence);
+	}
+
+	/** Remembers many ids: halves of their hashes, and their sequences as distances from `first`. */
+	addAll(high: Uint32Array, low: Uint32Array, offset: Uint32Array, first: number): void {
+		for (let index = 0; index < high.length; index++) this.#add(high[index]!, low[index]!, first + offset[index]!);
 	}
 
 	/** Says that everything added so far was stored at `time` or before, and forgets what is too old by then. */
@@ -104,15 +89,26 @@ export class IdWindow {
 		}
 	}
 
+	#add(high: number, low: number, sequence: number): void {
+		if (this.size >= this.#options.maxIds) this.#dropOldest(1);
+		if (this.size === this.#high.length) this.#resize(this.#high.length * 2);
+		const slot = this.#end++ & (this.#high.length - 1);
+		this.#high[slot] = high;
+		this.#low[slot] = low;
+		this.#sequence[slot] = sequence;
+		this.#place(slot);
+	}
+
 	#dropOldest(count: number): void {
 		for (let dropped = 0; dropped < count; dropped++) this.#remove(this.#oldest++ & (this.#high.length - 1));
 	}
 
 	#place(slot: number): void {
-		const mask = this.#table.length - 1;
+		const table = this.#table;
+		const mask = table.length - 1;
 		let at = this.#low[slot]! & mask;
-		while (this.#table[at] !== 0) at = (at + 1) & mask;
-		this.#table[at] = slot + 1;
+		while (table[at] !== 0) at = (at + 1) & mask;
+		table[at] = slot + 1;
 	}
 
 	/** Frees the slot's cell and moves later cells of the same run back, so that no probe stops short. */
@@ -130,15 +126,14 @@ export class IdWindow {
 		this.#table[hole] = 0;
 	}
 
-	#grow(): void {
-		const { length } = this.#high;
-		const grown = length * 2;
-		const high = new Uint32Array(grown);
-		const low = new Uint32Array(grown);
-		const sequence = new Float64Array(grown);
+	#resize(slots: number): void {
+		const mask = this.#high.length - 1;
+		const high = new Uint32Array(slots);
+		const low = new Uint32Array(slots);
+		const sequence = new Float64Array(slots);
 		for (let position = this.#oldest; position < this.#end; position++) {
-			const from = position & (length - 1);
-			const to = position & (grown - 1);
+			const from = position & mask;
+			const to = position & (slots - 1);
 			high[to] = this.#high[from]!;
 			low[to] = this.#low[from]!;
 			sequence[to] = this.#sequence[from]!;
@@ -146,13 +141,7 @@ export class IdWindow {
 		this.#high = high;
 		this.#low = low;
 		this.#sequence = sequence;
-		this.#table = new Int32Array(grown * 2);
-		for (let position = this.#oldest; position < this.#end; position++) this.#place(position & (grown - 1));
+		this.#table = new Int32Array(slots * 2);
+		for (let position = this.#oldest; position < this.#end; position++) this.#place(position & (slots - 1));
 	}
-}
-
-function mix(value: number): number {
-	let mixed = Math.imul(value ^ (value >>> 16), 0x45d9f3b5);
-	mixed = Math.imul(mixed ^ (mixed >>> 15), 0x2c9277b5);
-	return (mixed ^ (mixed >>> 16)) >>> 0;
 }

@@ -26,6 +26,8 @@ export const keys = Object.freeze({
 	signingKey: "policy/signing-key",
 	/** OutboxRecord for the event log. */
 	outboxEvent: (id: string) => `outbox/event/${id}`,
+	/** An audit record for the log of changes. Written, moved and deleted by security. */
+	outboxAudit: (id: string) => `outbox/audit/${id}`,
 	/** FirstAnswerRecord. */
 	firstAnswer: (principal: string, method: string, requestId: string) =>
 		`idempotency/${principal}/${method}/${requestId}`,
@@ -36,5 +38,6 @@ export const prefixes = Object.freeze({
 	instances: "plugin/instance/",
 	policy: "policy/",
 	outboxEvents: "outbox/event/",
+	outboxAudit: "outbox/audit/",
 	idempotency: "idempotency/",
 });

@@ -31,6 +31,15 @@ export function checkRange(query: KvRange): void {
 	if (!Number.isInteger(query.limit) || query.limit < 1 || query.limit > KV_LIMITS.pageEntries) {
 		throw new RangeError(`a page has 1 to ${KV_LIMITS.pageEntries} entries`);
 	}
+	checkBoundary(query.start);
+	if (query.end !== undefined) checkBoundary(query.end);
+}
+
+/** A boundary need not be a key: it may be empty, or a key of any length with one more character, to begin after it. */
+function checkBoundary(boundary: string): void {
+	if (!boundary.isWellFormed() || Buffer.byteLength(boundary) > KV_LIMITS.keyBytes + 4) {
+		throw new RangeError(`a range starts and ends at well-formed strings of at most ${KV_LIMITS.keyBytes + 4} bytes`);
+	}
 }
 
 /** KV-7. Returns the key's length in bytes. A lone surrogate has no UTF-8 form and would collide with another key. */

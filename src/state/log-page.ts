@@ -24,7 +24,7 @@ export interface LogBlocks {
 /** What a record counts for beyond its bytes, so that a page of empty records is bounded too. */
 const RECORD_OVERHEAD = 64;
 /** Records that one page may look at, so that a rare topic does not hold up the process. */
-const MAX_EXAMINED = 20_000;
+const MAX_EXAMINED = 50_000;
 
 /** LOG-5 and LOG-7 over blocks. */
 export function readPage(query: LogRead, blocks: LogBlocks): LogPage {

@@ -225,7 +225,13 @@ describe("without a credential", () => {
 	});
 
 	test("makes the id once and answers with a credential", async () => {
-		const hub = await world({ devCredentials: { create: async (id) => `token of ${id}` } });
+		const withdrawn: string[] = [];
+		const hub = await world({
+			devCredentials: {
+				create: async (id) => `token of ${id}`,
+				withdraw: async (id) => void withdrawn.push(id),
+			},
+		});
 		const manifestJson = JSON.stringify({ name: "My Weather" });
 		const both = await Promise.allSettled([
 			hub.register(ANONYMOUS, { manifestJson }),
@@ -238,6 +244,7 @@ describe("without a credential", () => {
 		expect(both.filter((one) => one.status === "rejected").map((one) => one.reason)).toEqual([
 			refused("PLUGIN_EXISTS"),
 		]);
+		expect(withdrawn).toEqual(["my-weather"]);
 		expect((await hub.register(plugin("my-weather"), { manifestJson })).token).toBe("");
 	});
 
@@ -247,7 +254,7 @@ describe("without a credential", () => {
 			if (!works) throw new Error("no credential today");
 			return "token";
 		};
-		const hub = await world({ devCredentials: { create } });
+		const hub = await world({ devCredentials: { create, withdraw: async () => {} } });
 		await expect(hub.register(ANONYMOUS, { manifestJson: manifest("a") })).rejects.toThrow("no credential today");
 		works = true;
 		expect((await hub.register(ANONYMOUS, { manifestJson: manifest("a") })).token).toBe("token");

@@ -16,6 +16,7 @@ import type {
 	StoredRecord,
 } from "../log-store.ts";
 import { TailListeners } from "../tail-listeners.ts";
+import { hashText } from "../text-hash.ts";
 
 const SEGMENT_RECORDS = 256;
 const SEGMENT_BYTES = 64 * 1024;
@@ -56,6 +57,8 @@ export class MemoryLogStore implements LogStore, LogBlocks {
 	readonly epoch: string;
 	readonly #clock: Clock;
 	readonly #options: Required<LogOptions>;
+	/** Makes the hash of an id unpredictable to whoever chooses ids. */
+	readonly #seed: number;
 	readonly #ids: IdWindow;
 	readonly #tails = new TailListeners();
 	/** In order, none of them empty; appends fill the last. */
@@ -68,8 +71,9 @@ export class MemoryLogStore implements LogStore, LogBlocks {
 	constructor(clock: Clock, epoch: string, seed: number, options: Required<LogOptions>) {
 		this.#clock = clock;
 		this.epoch = epoch;
+		this.#seed = seed;
 		this.#options = options;
-		this.#ids = new IdWindow({ maxIds: options.rememberIds, maxAgeMs: options.rememberMs, seed });
+		this.#ids = new IdWindow({ maxIds: options.rememberIds, maxAgeMs: options.rememberMs });
 	}
 
 	bounds(): LogBounds {
@@ -137,7 +141,7 @@ export class MemoryLogStore implements LogStore, LogBlocks {
 	#appendOne(record: LogRecord, stored: StoredRecord[]): LogAppended {
 		const { id, topic } = record;
 		const remember = record.remember !== false;
-		const hash = remember ? this.#ids.hash(id) : undefined;
+		const hash = remember ? hashText(id, this.#seed) : undefined;
 		if (hash) {
 			const sequence = this.#ids.find(hash, (candidate) => this.#holds(candidate, id));
 			if (sequence !== undefined) return { sequence, time: this.#recordAt(sequence)!.time, duplicate: true };

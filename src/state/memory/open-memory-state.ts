@@ -4,7 +4,7 @@ import { checkLogName, LOG_DEFAULTS } from "../log-rules.ts";
 import type { LogOptions, LogStore } from "../log-store.ts";
 import { SingleNodeBus } from "../single-node-bus.ts";
 import type { StateBackend } from "../state-backend.ts";
-import { MemoryKvStore } from "./memory-kv-store.ts";
+import { VolatileKvStore } from "../volatile-kv-store.ts";
 import { MemoryLogStore } from "./memory-log-store.ts";
 
 export interface MemoryStateOptions {
@@ -17,8 +17,8 @@ export interface MemoryStateOptions {
 /** State that ends with the process, for tests and embedding. Bounded by what its owners delete and trim. */
 export function openMemoryState(options: MemoryStateOptions): StateBackend {
 	const { clock, ids, version = "" } = options;
-	const kv = new MemoryKvStore(clock);
-	const volatileKv = new MemoryKvStore(clock);
+	const kv = new VolatileKvStore(clock);
+	const volatileKv = new VolatileKvStore(clock);
 	const logs = new Map<string, MemoryLogStore>();
 	return {
 		name: "memory",

@@ -1,7 +1,6 @@
-import type { Clock } from "../../clock/clock.ts";
-import { ChangeWindow } from "../change-window.ts";
-import { CommitOutcomes } from "../commit-outcomes.ts";
-import { checkCommit, checkRange } from "../kv-rules.ts";
+import { ChangeWindow } from "./change-window.ts";
+import { CommitOutcomes } from "./commit-outcomes.ts";
+import { checkCommit, checkRange } from "./kv-rules.ts";
 import {
 	KV_LIMITS,
 	type KvCapabilities,
@@ -13,21 +12,27 @@ import {
 	type KvRange,
 	type KvStore,
 	StorageError,
-} from "../kv-store.ts";
-import { WATCHED_PREFIXES } from "../state-backend.ts";
+} from "./kv-store.ts";
 import { OrderedMap } from "./ordered-map.ts";
+import { WATCHED_PREFIXES } from "./state-backend.ts";
+
+/** The two readings of the hub's clock that a store needs, in milliseconds. */
+export interface KvClock {
+	now(): number;
+	monotonic(): number;
+}
 
 /** A KvStore that ends with the process. A commit is applied before `commit` returns its promise. */
-export class MemoryKvStore implements KvStore {
+export class VolatileKvStore implements KvStore {
 	readonly capabilities: KvCapabilities = Object.freeze({ durable: false, shared: false });
-	readonly #clock: Clock;
+	readonly #clock: KvClock;
 	readonly #entries = new OrderedMap<KvEntry>();
 	readonly #outcomes = new CommitOutcomes();
 	readonly #window: ChangeWindow;
 	#revision = 0;
 	#closed = false;
 
-	constructor(clock: Clock) {
+	constructor(clock: KvClock) {
 		this.#clock = clock;
 		this.#window = new ChangeWindow({
 			prefixes: WATCHED_PREFIXES,

@@ -1,4 +1,4 @@
-import { compareKeys } from "../key-order.ts";
+import { compareKeys } from "./key-order.ts";
 
 const CHUNK = 256;
 

@@ -1,0 +1,121 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import { type OutboxRecord, OutboxRecordSchema } from "#gen/qirvo/hub/storage/v1/records_pb.js";
+import type { Clock, IdSource, Timer } from "../clock/clock.ts";
+import { prefixes } from "../state/key-layout.ts";
+import type { KvEntry, KvStore } from "../state/kv-store.ts";
+import type { LogRecord, LogStore } from "../state/log-store.ts";
+import { prefixEnd } from "../state/state-backend.ts";
+import { recordId } from "./event-intake.ts";
+
+/** Entries put in order and moved at a time. */
+const MOVE_ENTRIES = 1000;
+/** Entries looked at to find the oldest. */
+const LOOK_ENTRIES = 10_000;
+const RETRY_MS = 500;
+
+export interface OutboxPumpOptions {
+	readonly kv: KvStore;
+	readonly log: LogStore;
+	readonly clock: Clock;
+	readonly ids: IdSource;
+	/** Told of a round that failed; the next one follows half a second later. */
+	readonly onFault: (error: unknown) => void;
+}
+
+/**
+ * Moves the hub's own events from the outbox, where they were written in one commit with the change that they tell of,
+ * to the event log, in the order of those commits. An entry is deleted after its event is stored; a crash in between
+ * moves it again, which the log knows by its id.
+ */
+export class OutboxPump implements AsyncDisposable {
+	readonly #options: OutboxPumpOptions;
+	readonly #stop = new AbortController();
+	#running: Promise<void> | undefined;
+	#wake: (() => void) | undefined;
+
+	constructor(options: OutboxPumpOptions) {
+		this.#options = options;
+	}
+
+	start(): void {
+		this.#running ??= this.#run();
+	}
+
+	async [Symbol.asyncDispose](): Promise<void> {
+		this.#stop.abort();
+		this.#wake?.();
+		await this.#running;
+	}
+
+	async #run(): Promise<void> {
+		const { signal } = this.#stop;
+		while (!signal.aborted) {
+			try {
+				const changes = this.#options.kv.watch(prefixes.outboxEvents, { signal });
+				await this.#moveAll();
+				for await (const batch of changes) {
+					if (batch.some((change) => change.value !== undefined)) await this.#moveAll();
+				}
+			} catch (error) {
+				if (signal.aborted) return;
+				this.#options.onFault(error);
+				await this.#pause();
+			}
+		}
+	}
+
+	async #moveAll(): Promise<void> {
+		for (;;) {
+			const entries = this.#oldest();
+			if (entries.length === 0 || this.#stop.signal.aborted) return;
+			await this.#move(entries);
+		}
+	}
+
+	/** Keys are in the order of ids; what counts is the order of commits. */
+	#oldest(): readonly KvEntry[] {
+		const end = prefixEnd(prefixes.outboxEvents);
+		const entries: KvEntry[] = [];
+		let start: string = prefixes.outboxEvents;
+		for (;;) {
+			const page = this.#options.kv.range({ start, end, limit: MOVE_ENTRIES });
+			entries.push(...page.entries);
+			const last = page.entries.at(-1);
+			if (!page.more || last === undefined || entries.length >= LOOK_ENTRIES) break;
+			start = `${last.key}\0`;
+		}
+		return entries.sort((a, b) => a.revision - b.revision).slice(0, MOVE_ENTRIES);
+	}
+
+	async #move(entries: readonly KvEntry[]): Promise<void> {
+		const { kv, log, ids } = this.#options;
+		const records: LogRecord[] = [];
+		for (const entry of entries) {
+			const record = this.#decode(entry);
+			if (record !== undefined)
+				records.push({ id: recordId("hub", record.id), topic: record.topic, bytes: record.event });
+		}
+		if (records.length > 0) await log.append(records);
+		await kv.commit({ id: ids.next(), writes: entries.map(({ key }) => ({ key, delete: true })) });
+	}
+
+	/** An entry that cannot be read is reported and dropped, so that it does not hold up the others. */
+	#decode(entry: KvEntry): OutboxRecord | undefined {
+		try {
+			return fromBinary(OutboxRecordSchema, entry.value);
+		} catch (error) {
+			this.#options.onFault(new Error(`the outbox entry ${entry.key} is damaged`, { cause: error }));
+			return undefined;
+		}
+	}
+
+	async #pause(): Promise<void> {
+		let timer: Timer | undefined;
+		await new Promise<void>((resolve) => {
+			this.#wake = resolve;
+			timer = this.#options.clock.after(RETRY_MS, resolve);
+		});
+		timer?.cancel();
+		this.#wake = undefined;
+	}
+}

@@ -1,0 +1,150 @@
+import type { Clock, IdSource, Timer } from "../clock/clock.ts";
+import { HubError } from "../hub-error.ts";
+import { type Caller, principalOf } from "../security/caller.ts";
+import type { LogStore } from "../state/log-store.ts";
+import { pageSizeOf, readPageToken, writePageToken } from "./page-token.ts";
+import { type Start, startPosition } from "./start-position.ts";
+import { Subscription, type SubscriptionOptions } from "./subscription.ts";
+import type { TailPump } from "./tail-pump.ts";
+
+export interface SubscriptionBounds {
+	/** Subscriptions that one principal may have open. Default 1,000. */
+	readonly perPrincipal: number;
+	/** Runs of live events that may wait for one subscription. Default 1,024. */
+	readonly bufferRuns: number;
+	/** Bytes of live events that may wait for one subscription. Default 1 MiB. */
+	readonly bufferBytes: number;
+	/** A subscription is ended when its peer takes nothing for this long, in milliseconds, ... Default 30 s. */
+	readonly stalledMs: number;
+	/** ... and more than this many events are stored that it has not examined. Default 10,000. */
+	readonly stalledLag: number;
+}
+
+export const SUBSCRIPTION_BOUNDS: SubscriptionBounds = Object.freeze({
+	perPrincipal: 1000,
+	bufferRuns: 1024,
+	bufferBytes: 1024 * 1024,
+	stalledMs: 30_000,
+	stalledLag: 10_000,
+});
+
+const SWEEP_MS = 1000;
+const PAGE = Object.freeze({ usual: 50, most: 500 });
+
+export interface SubscriptionsOptions {
+	readonly log: LogStore;
+	readonly pump: TailPump;
+	readonly clock: Clock;
+	readonly ids: IdSource;
+	readonly bounds?: Partial<SubscriptionBounds>;
+}
+
+export interface SubscriptionsPage {
+	readonly subscriptions: readonly Subscription[];
+	readonly nextPageToken: string;
+}
+
+/** The open subscriptions, and the end of those whose peers take nothing. */
+export class Subscriptions implements Disposable {
+	readonly #options: SubscriptionsOptions;
+	readonly #bounds: SubscriptionBounds;
+	readonly #open = new Map<string, Subscription>();
+	/** Entries live only as long as a principal has subscriptions. */
+	readonly #counts = new Map<string, number>();
+	#sweep: Timer | undefined;
+
+	constructor(options: SubscriptionsOptions) {
+		this.#options = options;
+		this.#bounds = { ...SUBSCRIPTION_BOUNDS, ...options.bounds };
+	}
+
+	get size(): number {
+		return this.#open.size;
+	}
+
+	start(): void {
+		this.#sweep ??= this.#options.clock.every(SWEEP_MS, () => this.#endStalled());
+	}
+
+	/** Opens a subscription that its `frames()` reader must end. Throws LIMIT_EXCEEDED, POSITION_TRIMMED. */
+	async open(caller: Caller, start: Start, options: SubscriptionOptions): Promise<Subscription> {
+		const principal = principalOf(caller);
+		const release = this.#count(principal);
+		try {
+			const { log, pump, clock, ids } = this.#options;
+			const began = log.bounds().next;
+			const position = await startPosition(log, start);
+			const id = ids.next();
+			const subscription = new Subscription({
+				id,
+				caller,
+				options,
+				from: position.sequence,
+				began,
+				exactStart: position.exact,
+				log,
+				pump,
+				clock,
+				bufferRuns: this.#bounds.bufferRuns,
+				bufferBytes: this.#bounds.bufferBytes,
+				onClose: () => {
+					this.#open.delete(id);
+					release();
+				},
+			});
+			this.#open.set(id, subscription);
+			return subscription;
+		} catch (error) {
+			release();
+			throw error;
+		}
+	}
+
+	/** Open subscriptions in order of id: those of one plugin, or all. */
+	list(query: { readonly pluginId: string; readonly pageSize: number; readonly pageToken: string }): SubscriptionsPage {
+		const bound = JSON.stringify(["subscriptions", query.pluginId]);
+		const size = pageSizeOf(query.pageSize, PAGE.usual, PAGE.most);
+		const after = query.pageToken === "" ? "" : readPageToken(bound, query.pageToken);
+		const matching = [...this.#open.values()].filter(
+			({ id, caller }) =>
+				id > after && (query.pluginId === "" || (caller.kind === "plugin" && caller.id === query.pluginId)),
+		);
+		matching.sort((a, b) => (a.id < b.id ? -1 : 1));
+		const subscriptions = matching.slice(0, size);
+		const nextPageToken = matching.length > size ? writePageToken(bound, subscriptions.at(-1)!.id) : "";
+		return { subscriptions, nextPageToken };
+	}
+
+	/** Ends every subscription as the hub stops. */
+	[Symbol.dispose](): void {
+		this.#sweep?.cancel();
+		this.#sweep = undefined;
+		const error = new HubError("HUB_DRAINING", "the hub is shutting down");
+		for (const subscription of [...this.#open.values()]) subscription.end(error, "draining");
+	}
+
+	#count(principal: string): () => void {
+		const count = this.#counts.get(principal) ?? 0;
+		const most = this.#bounds.perPrincipal;
+		if (count >= most) {
+			throw new HubError("LIMIT_EXCEEDED", `${most} subscriptions are open already`, {
+				metadata: { limit: String(most) },
+				quota: { subject: principal, description: `at most ${most} open subscriptions` },
+			});
+		}
+		this.#counts.set(principal, count + 1);
+		return () => {
+			const left = this.#counts.get(principal)! - 1;
+			if (left === 0) this.#counts.delete(principal);
+			else this.#counts.set(principal, left);
+		};
+	}
+
+	#endStalled(): void {
+		const { stalledMs, stalledLag } = this.#bounds;
+		for (const subscription of [...this.#open.values()]) {
+			if (subscription.stalledMs < stalledMs || subscription.lag <= stalledLag) continue;
+			subscription.endSlow(`no frame was taken for ${Math.round(subscription.stalledMs)} ms`);
+		}
+	}
+}

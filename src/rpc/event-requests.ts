@@ -1,0 +1,94 @@
+import { durationMs, type Timestamp } from "@bufbuild/protobuf/wkt";
+import {
+	type ListEventsRequest,
+	ListOrder,
+	type SubscribeRequest,
+	type SubscribeStart,
+} from "#gen/qirvo/hub/v1/event_service_pb.js";
+import type { ListEventsQuery } from "../events/list-events.ts";
+import type { Start } from "../events/start-position.ts";
+import type { SubscriptionOptions } from "../events/subscription.ts";
+import { compileEventFilter } from "../expressions/event-filter.ts";
+import { HubError } from "../hub-error.ts";
+import { type Pattern, parsePattern } from "../subjects/pattern.ts";
+import { parsePluginId } from "../subjects/plugin-id.ts";
+
+/** Patterns of one subscription or listing. */
+export const MAX_PATTERNS = 64;
+const MAX_PRIORITY = 100;
+
+/** What a `SubscribeRequest` asks for. */
+export interface SubscribeQuery {
+	readonly start: Start;
+	readonly options: SubscriptionOptions;
+}
+
+/** Throws INVALID_FIELD, INVALID_PATTERN or INVALID_FILTER, naming the field. */
+export async function parseSubscribe(request: SubscribeRequest): Promise<SubscribeQuery> {
+	const patterns = parsePatterns(request.patterns);
+	const start = parseStart(request.start);
+	if (request.priority < -MAX_PRIORITY || request.priority > MAX_PRIORITY) {
+		throw HubError.field("priority", `is ${request.priority}; it is from -${MAX_PRIORITY} to ${MAX_PRIORITY}`);
+	}
+	const idleTimeoutMs = request.idleTimeout === undefined ? undefined : durationMs(request.idleTimeout);
+	if (idleTimeoutMs !== undefined && !(idleTimeoutMs >= 1)) {
+		throw HubError.field("idle_timeout", "is shorter than a millisecond");
+	}
+	const filter = request.filter === "" ? undefined : await compileEventFilter(request.filter, "filter");
+	const { priority, limit } = request;
+	return { start, options: { patterns, priority, filter, limit, idleTimeoutMs, live: request.live ?? true } };
+}
+
+/** Throws INVALID_FIELD, INVALID_PATTERN or INVALID_PLUGIN_ID, naming the field. */
+export function parseListEvents(request: ListEventsRequest): ListEventsQuery {
+	const { pageSize, pageToken } = request;
+	// Only the hub has no plugin id.
+	const source =
+		request.source === "" || request.source === "hub" ? request.source : parsePluginId(request.source, "source");
+	if (!(request.order in ListOrder)) throw HubError.field("order", `${request.order} is not a known order`);
+	return {
+		patterns: parsePatterns(request.patterns),
+		source,
+		startTime: request.startTime && parseTime(request.startTime, "start_time"),
+		endTime: request.endTime && parseTime(request.endTime, "end_time"),
+		newestFirst: request.order === ListOrder.NEWEST_FIRST,
+		pageSize,
+		pageToken,
+	};
+}
+
+function parsePatterns(patterns: readonly string[]): readonly Pattern[] {
+	if (patterns.length === 0) throw HubError.field("patterns", "is empty; 1 to 64 are required");
+	if (patterns.length > MAX_PATTERNS) {
+		throw HubError.field("patterns", `has ${patterns.length}; at most ${MAX_PATTERNS} are allowed`);
+	}
+	return patterns.map((pattern, index) => parsePattern(pattern, `patterns[${index}]`));
+}
+
+function parseStart(start: SubscribeStart | undefined): Start {
+	if (start === undefined) return { from: "new" };
+	const { from } = start;
+	switch (from.case) {
+		case "newOnly":
+			if (!from.value) throw HubError.field("start.new_only", "must be true where it is set");
+			return { from: "new" };
+		case "everything":
+			if (!from.value) throw HubError.field("start.everything", "must be true where it is set");
+			return { from: "everything" };
+		case "time":
+			return { from: "time", time: parseTime(from.value, "start.time") };
+		case "after":
+			return { from: "after", epoch: from.value.epoch, sequence: from.value.sequence };
+		default:
+			throw HubError.field("start", "says nothing; set one of its fields or leave it out");
+	}
+}
+
+/** The first whole millisecond that is not before the time. */
+function parseTime(time: Timestamp, field: string): number {
+	const { seconds, nanos } = time;
+	if (seconds < -62_135_596_800n || seconds > 253_402_300_799n || nanos < 0 || nanos > 999_999_999) {
+		throw HubError.field(field, "is not a time from year 1 to year 9999");
+	}
+	return Number(seconds) * 1000 + Math.ceil(nanos / 1_000_000);
+}

@@ -1,0 +1,166 @@
+import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { EventService } from "#gen/qirvo/hub/v1/event_service_pb.js";
+import type { Clock, IdSource } from "../clock/clock.ts";
+import type { EventBus } from "../events/event-bus.ts";
+import { type EventContent, EventIntake } from "../events/event-intake.ts";
+import { FlightBudget } from "../events/flight-budget.ts";
+import { listEvents } from "../events/list-events.ts";
+import type { Subscription } from "../events/subscription.ts";
+import { HubError } from "../hub-error.ts";
+import type { EventAction } from "../security/actions.ts";
+import type { AuditRecorder } from "../security/audit-entry.ts";
+import { type Caller, principalOf } from "../security/caller.ts";
+import { type Call, Encoded, type MountedService, mount, Raw } from "./call.ts";
+import { EmitStream } from "./emit-stream.ts";
+import { parseListEvents, parseSubscribe, type SubscribeQuery } from "./event-requests.ts";
+import { endWith, type StreamRegistry } from "./stream-ending.ts";
+
+/** The part of the guard that events need. */
+export interface EventGuard {
+	check(caller: Caller, action: EventAction, content?: EventContent, requestId?: string): void;
+	recheck(caller: Caller, action: EventAction): void;
+}
+
+export interface EventServiceDeps {
+	readonly bus: EventBus;
+	readonly guard: EventGuard;
+	readonly streams: StreamRegistry;
+	readonly audit: AuditRecorder;
+	readonly clock: Clock;
+	readonly ids: IdSource;
+	/** Bytes that one publisher may have on the way to the log; beyond that its streams are not read. Default 8 MiB. */
+	readonly maxBytesInFlight?: number;
+}
+
+const MAX_BYTES_IN_FLIGHT = 8 * 1024 * 1024;
+
+/** The event bus on the wire. */
+export function createEventService(deps: EventServiceDeps): MountedService {
+	const { bus, guard, streams, clock, ids } = deps;
+	const budget = new FlightBudget(deps.maxBytesInFlight ?? MAX_BYTES_IN_FLIGHT);
+	return mount(EventService, {
+		emit: new Raw(async (request: Uint8Array, call: Call) => {
+			const record = intakeOf(deps, call).readOne(request);
+			const [outcome] = await bus.events.append([record]);
+			if (outcome === undefined || outcome instanceof HubError) throw outcome;
+			return {
+				id: record.eventId,
+				position: { epoch: bus.events.epoch, sequence: BigInt(outcome.sequence) },
+				hubTime: timestampFromMs(outcome.time),
+				duplicate: outcome.duplicate,
+			};
+		}),
+
+		emitStream: new Raw(async function* (requests: AsyncIterable<Uint8Array>, call: Call) {
+			const stream = new EmitStream({
+				id: ids.next(),
+				requestId: () => call.requestId,
+				principal: principalOf(call.caller),
+				intake: intakeOf(deps, call),
+				events: bus.events,
+				budget,
+				clock,
+			});
+			// Each event is checked when it comes; what is registered here ends with the credential or the plugin.
+			const registered = endWith(
+				call,
+				streams,
+				() => {},
+				(error, ending) => stream.end(error, ending),
+			);
+			try {
+				yield* stream.run(requests);
+			} finally {
+				registered[Symbol.dispose]();
+			}
+		}),
+
+		async *subscribe(request, call) {
+			const query = await parseSubscribe(request);
+			const actions = actionsOf(query);
+			for (const action of actions) guard.check(call.caller, action, undefined, call.requestId);
+			const subscription = await bus.subscriptions.open(call.caller, query.start, query.options);
+			let registered: Disposable | undefined;
+			try {
+				registered = endWith(
+					call,
+					streams,
+					() => {
+						for (const action of actions) guard.recheck(call.caller, action);
+					},
+					(error, ending) => subscription.end(error, ending),
+				);
+				for await (const parts of subscription.frames()) yield new Encoded(parts);
+			} finally {
+				registered?.[Symbol.dispose]();
+				subscription.end(new HubError("CANCELLED", "the stream has ended"), "silent");
+			}
+		},
+
+		async listEvents(request, call) {
+			const query = parseListEvents(request);
+			guard.check(call.caller, { kind: "replay", patterns: query.patterns }, undefined, call.requestId);
+			return new Encoded(await listEvents(bus.log, call.caller, query));
+		},
+
+		async listSubscriptions(request, call) {
+			const pluginId = scopeOf(call.caller, request.pluginId);
+			const { pageSize, pageToken } = request;
+			const page = bus.subscriptions.list({ pluginId, pageSize, pageToken });
+			return { subscriptions: page.subscriptions.map(describe), nextPageToken: page.nextPageToken };
+		},
+	});
+}
+
+function intakeOf(deps: EventServiceDeps, call: Call): EventIntake {
+	const { caller } = call;
+	if (caller.kind !== "plugin") throw new HubError("CALLER_NOT_ALLOWED", "events are published by plugins");
+	return new EventIntake(caller.id, deps.ids, {
+		check: (subject, content) => deps.guard.check(caller, { kind: "emit", subject }, content),
+		spoofed: (error) =>
+			deps.audit.record({
+				event: "event_denied",
+				actor: principalOf(caller),
+				target: "event",
+				reason: "spoofed_source",
+				details: { message: error.message },
+				requestId: call.requestId,
+			}),
+	});
+}
+
+/** The grants that a subscription needs: `replay` for what is past, `subscribe` for what is to come. */
+function actionsOf({ start, options }: SubscribeQuery): readonly EventAction[] {
+	const { patterns, live } = options;
+	const actions: EventAction[] = [];
+	if (live) actions.push({ kind: "subscribe", patterns });
+	if (!live || start.from !== "new") actions.push({ kind: "replay", patterns });
+	return actions;
+}
+
+/** Whose subscriptions the caller sees: its own, and an operator's choice. Empty: everyone's. */
+function scopeOf(caller: Caller, asked: string): string {
+	if (caller.kind === "operator") return asked;
+	if (caller.kind !== "plugin") throw new HubError("CALLER_NOT_ALLOWED", "subscriptions are listed for plugins");
+	if (asked === "" || asked === caller.id) return caller.id;
+	throw HubError.field("plugin_id", "a plugin sees its own subscriptions only", "CALLER_NOT_ALLOWED");
+}
+
+function describe(subscription: Subscription) {
+	const { id, caller, options, createTime, lag, delivered, filterErrors } = subscription;
+	const { patterns, filter, priority, limit, idleTimeoutMs, live } = options;
+	return {
+		id,
+		pluginId: caller.kind === "plugin" ? caller.id : "",
+		patterns: patterns.map((pattern) => pattern.spelling),
+		filter: filter?.text ?? "",
+		priority,
+		limit,
+		idleTimeout: idleTimeoutMs === undefined ? undefined : durationFromMs(idleTimeoutMs),
+		live,
+		createTime: timestampFromMs(createTime),
+		lag: BigInt(lag),
+		delivered: BigInt(delivered),
+		filterErrors: BigInt(filterErrors),
+	};
+}

@@ -1,0 +1,144 @@
+import type { Clock, IdSource } from "../clock/clock.ts";
+import { HubError } from "../hub-error.ts";
+import type { Authenticator, Caller, PeerInfo } from "../security/caller.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import type { Lane } from "../telemetry/metrics.ts";
+import { isUnexpected, type Status, toStatus } from "./error-codes.ts";
+import type { RateClass } from "./method-policy.ts";
+import type { MountedMethod } from "./method-table.ts";
+import { type CallHeaders, ServerCall } from "./server-call.ts";
+
+/** Decides whether a caller has budget left for a call. */
+export interface RateGate {
+	/** Throws or rejects with RATE_LIMIT_EXCEEDED; a call that is refused here uses nothing. */
+	admit(caller: Caller, rateClass: RateClass, call: ServerCall): void | Promise<void>;
+}
+
+/** Hears of calls that were refused before their handler ran, for the audit trail. Must not throw. */
+export interface RefusalListener {
+	refused(call: ServerCall, error: HubError): void;
+}
+
+export interface PipelineOptions {
+	readonly authenticator: Authenticator;
+	readonly logger: Logger;
+	readonly clock: Clock;
+	readonly ids: IdSource;
+	readonly rateGate?: RateGate;
+	readonly refusals?: RefusalListener;
+}
+
+/**
+ * What happens around every handler, the same on both lanes: observe, authenticate, method policy, rate class, handler,
+ * error translation. A lane calls `open` when the headers are there, `admit` before it reads the body, the handler, and
+ * `fail` or `close` once.
+ */
+export class Pipeline {
+	readonly #options: PipelineOptions;
+	readonly #open = new Set<ServerCall>();
+	#draining: HubError | undefined;
+
+	constructor(options: PipelineOptions) {
+		this.#options = options;
+	}
+
+	/** Calls in progress. */
+	get openCalls(): number {
+		return this.#open.size;
+	}
+
+	/** Observe: every call that is opened is closed exactly once. */
+	open(mounted: MountedMethod, lane: Lane, headers: CallHeaders, peer: PeerInfo): ServerCall {
+		const call = new ServerCall(mounted, lane, headers, peer, this.#options.clock, this.#options.ids);
+		this.#open.add(call);
+		mounted.series[lane].begin();
+		return call;
+	}
+
+	/**
+	 * Authenticate, method policy, rate class. Returns undefined when all of it was decided at once, which is the common
+	 * case; throws or rejects with a `HubError` where the call is refused.
+	 */
+	admit(call: ServerCall): Promise<void> | undefined {
+		const { authenticator } = this.#options;
+		if (this.#draining) throw this.#draining;
+		try {
+			const caller = authenticator.authenticate(call.headers.authorization, call.peer);
+			if (caller instanceof Promise) return this.#admitLater(call, caller);
+			const gate = this.#admitCaller(call, caller);
+			return gate ? this.#reportRefusal(call, gate) : undefined;
+		} catch (error) {
+			this.#refused(call, error);
+			throw error;
+		}
+	}
+
+	/** Error translation. Logs what the caller may not see, and closes the call. */
+	fail(call: ServerCall, error: unknown): Status {
+		// Whatever a handler threw because of its signal, the peer hears why the signal fired.
+		const cause = call.abortReason ?? (call.drainReason && isUnexpected(error) ? call.drainReason : error);
+		const status = toStatus(cause, call.requestId);
+		if (isUnexpected(cause)) {
+			this.#options.logger.error(
+				{ method: call.method, requestId: call.requestId, peer: call.peer.address, err: cause },
+				"a handler failed unexpectedly",
+			);
+		}
+		this.close(call, status.code);
+		return status;
+	}
+
+	/** Observes the end of a call. `code` is canonical, 0 for success. Later calls do nothing. */
+	close(call: ServerCall, code: number): void {
+		if (!call.settle()) return;
+		this.#open.delete(call);
+		call.mounted.series[call.lane].end(code, this.#options.clock.monotonic() - call.startedAt);
+	}
+
+	/** Refuses new calls and tells those in progress. */
+	drain(): void {
+		if (this.#draining) return;
+		this.#draining = new HubError("HUB_DRAINING", "the hub is stopping; connect to another one or try again", {
+			retryAfterMs: 1000,
+		});
+		for (const call of this.#open) call.drain(this.#draining);
+	}
+
+	async #admitLater(call: ServerCall, caller: Promise<Caller>): Promise<void> {
+		try {
+			await this.#admitCaller(call, await caller);
+		} catch (error) {
+			this.#refused(call, error);
+			throw error;
+		}
+	}
+
+	async #reportRefusal(call: ServerCall, gate: Promise<void>): Promise<void> {
+		try {
+			await gate;
+		} catch (error) {
+			this.#refused(call, error);
+			throw error;
+		}
+	}
+
+	#admitCaller(call: ServerCall, caller: Caller): Promise<void> | undefined {
+		call.caller = caller;
+		const { policy } = call.mounted;
+		if (!policy) throw new HubError("CALLER_NOT_ALLOWED", `${call.method} may not be called`);
+		if (policy.callers !== "public" && policy.callers !== "enrolling") {
+			if (caller.kind === "anonymous") {
+				throw new HubError("CREDENTIAL_MISSING", "this call needs a credential: send `authorization: Bearer <token>`");
+			}
+			if (policy.callers !== "authenticated" && policy.callers !== caller.kind) {
+				throw new HubError("CALLER_NOT_ALLOWED", `${call.method} is for ${policy.callers}s`);
+			}
+		}
+		if (policy.rateClass === "none" || !this.#options.rateGate) return undefined;
+		return this.#options.rateGate.admit(caller, policy.rateClass, call) ?? undefined;
+	}
+
+	#refused(call: ServerCall, error: unknown): void {
+		if (error instanceof HubError) this.#options.refusals?.refused(call, error);
+	}
+}

@@ -1,0 +1,80 @@
+import { checkJson } from "../expressions/json-structure.ts";
+import { HubError } from "../hub-error.ts";
+
+/** Limits of what a message or an event may carry. */
+export const CONTENT_LIMITS = Object.freeze({
+	/** Payload and attributes together, in bytes. */
+	contentBytes: 1024 * 1024,
+	jsonDepth: 64,
+	attributes: 64,
+	attributeKeyBytes: 128,
+	attributeValueBytes: 4096,
+	contentTypeBytes: 128,
+	schemaBytes: 512,
+});
+
+/** Attribute keys that only the hub may set start so. */
+export const RESERVED_ATTRIBUTE_PREFIX = "hub-";
+
+/** What the content check needs to know. Whoever holds wire bytes fills it without decoding the rest. */
+export interface ContentFacts {
+	/** Payload and attributes (keys and values) together, in bytes. */
+	readonly bytes: number;
+	/** The payload, where it is JSON: UTF-8 bytes or text. */
+	readonly json?: Uint8Array | string;
+	readonly attributes?: Readonly<Record<string, string>>;
+	readonly contentType?: string;
+	readonly schema?: string;
+}
+
+/** Refuses content by returning an error; undefined admits it. */
+export type ContentRule = (content: ContentFacts) => HubError | undefined;
+
+/** Size, structure and form. Allocates nothing where nothing is wrong. */
+export const checkContent: ContentRule = (content) => {
+	if (content.bytes > CONTENT_LIMITS.contentBytes) {
+		return refuse("payload", `payload and attributes have ${content.bytes} bytes`, CONTENT_LIMITS.contentBytes);
+	}
+	if (exceeds(content.contentType, CONTENT_LIMITS.contentTypeBytes)) {
+		return refuse("payload.content_type", "is too long", CONTENT_LIMITS.contentTypeBytes);
+	}
+	if (exceeds(content.schema, CONTENT_LIMITS.schemaBytes)) {
+		return refuse("payload.schema", "is too long", CONTENT_LIMITS.schemaBytes);
+	}
+	const attributes = content.attributes === undefined ? undefined : checkAttributes(content.attributes);
+	if (attributes !== undefined || content.json === undefined) return attributes;
+	const structure = checkJson(content.json, CONTENT_LIMITS.jsonDepth);
+	return structure && refuse("payload.json", `${structure.problem} (at byte ${structure.offset})`);
+};
+
+function checkAttributes(attributes: Readonly<Record<string, string>>): HubError | undefined {
+	let count = 0;
+	for (const key in attributes) {
+		if (++count > CONTENT_LIMITS.attributes)
+			return refuse("attributes", "there are too many", CONTENT_LIMITS.attributes);
+		if (key === "") return refuse("attributes", "a key is empty");
+		if (exceeds(key, CONTENT_LIMITS.attributeKeyBytes)) {
+			return refuse("attributes", "a key is too long", CONTENT_LIMITS.attributeKeyBytes);
+		}
+		if (key.startsWith(RESERVED_ATTRIBUTE_PREFIX)) {
+			return refuse(`attributes[${key}]`, `the prefix "${RESERVED_ATTRIBUTE_PREFIX}" is reserved for the hub`);
+		}
+		if (exceeds(attributes[key], CONTENT_LIMITS.attributeValueBytes)) {
+			return refuse(`attributes[${key}]`, "the value is too long", CONTENT_LIMITS.attributeValueBytes);
+		}
+	}
+	return undefined;
+}
+
+/** Whether the text has more than `bytes` bytes in UTF-8, of which a UTF-16 unit makes three at most. */
+function exceeds(text: string | undefined, bytes: number): boolean {
+	return text !== undefined && text.length * 3 > bytes && Buffer.byteLength(text) > bytes;
+}
+
+function refuse(field: string, problem: string, limit?: number): HubError {
+	const description = limit === undefined ? problem : `${problem}; the limit is ${limit}`;
+	return new HubError("INVALID_CONTENT", `${field}: ${description}`, {
+		metadata: limit === undefined ? { field } : { field, limit: String(limit) },
+		violations: [{ field, description }],
+	});
+}

@@ -1,0 +1,174 @@
+import { TrustLevel } from "#gen/qirvo/hub/v1/security_admin_service_pb.js";
+import { HubError, type Reason } from "../hub-error.ts";
+import { isLifecycleType } from "../subjects/subject.ts";
+import type { Action, SendAction } from "./actions.ts";
+import type { Caller } from "./caller.ts";
+import type { ContentFacts, ContentRule } from "./content-rule.ts";
+import type { PatternGrants } from "./grants.ts";
+import type { PluginPolicy, PolicySource } from "./policy-view.ts";
+import { trustName, trustReaches } from "./trust.ts";
+
+/** Refuses by rate by returning an error, and takes a place where it admits. */
+export type RateRule = (caller: Caller, action: Action) => HubError | undefined;
+
+/** Everything a rule may look at. */
+export interface Facts<A extends Action = Action> {
+	readonly policy: PolicySource;
+	readonly caller: Caller;
+	/** The calling plugin's own policy; undefined for operators and for callers without a credential. */
+	readonly own: PluginPolicy | undefined;
+	readonly action: A;
+	readonly content: ContentFacts | undefined;
+	readonly rate: RateRule;
+	readonly rule: ContentRule;
+}
+
+/** Why an action is refused. */
+export interface Refusal {
+	/** The rule, as audit records name it: the reason in lower case. */
+	readonly rule: string;
+	readonly error: HubError;
+}
+
+type PluginFacts<A extends Action> = Facts<A> & {
+	readonly own: PluginPolicy;
+	readonly caller: Caller & { kind: "plugin" };
+};
+type Rule<A extends Action> = (facts: PluginFacts<A>) => HubError | undefined;
+type RulesFor<K extends Action["kind"]> = readonly Rule<Extract<Action, { kind: K }>>[];
+
+/** The rules of each action, in the order in which they are asked. The first that refuses decides. */
+const RULES: { readonly [K in Action["kind"]]: RulesFor<K> } = {
+	send: [mayReachRecipient, trustMatches, withinRate, contentIsValid, recipientReceives],
+	receive: [],
+	emit: [typeIsFree, mayEmit, withinRate, contentIsValid],
+	subscribe: [coveredBy("subscribe"), withinRate],
+	replay: [coveredBy("replay"), withinRate],
+	store: [mayAccessStore, withinRate],
+};
+
+/** Operators administer: they read everything and take no part. */
+const OPERATORS_MAY: ReadonlySet<Action["kind"]> = new Set(["subscribe", "replay"]);
+
+export function firstRefusal(facts: Facts): Refusal | undefined {
+	const error = facts.own === undefined ? outsider(facts) : insider(facts as PluginFacts<Action>);
+	return error === undefined ? undefined : { rule: error.reason.toLowerCase(), error };
+}
+
+/** What a stream ends with when a check that it passed once no longer passes. */
+export function revoked(cause: HubError): HubError {
+	return new HubError("PERMISSION_REVOKED", `no longer permitted: ${cause.message}`, {
+		metadata: { ...cause.metadata, refused_by: cause.reason },
+		cause,
+	});
+}
+
+function insider(facts: PluginFacts<Action>): HubError | undefined {
+	if (facts.own.disabled) return disabledPlugin(facts.caller.id);
+	// The table pairs each kind with the rules of that kind, which the compiler cannot follow through an index.
+	const rules = RULES[facts.action.kind] as readonly Rule<Action>[];
+	for (const rule of rules) {
+		const error = rule(facts);
+		if (error !== undefined) return error;
+	}
+	return undefined;
+}
+
+function outsider({ caller, action }: Facts): HubError | undefined {
+	if (caller.kind === "operator" && OPERATORS_MAY.has(action.kind)) return undefined;
+	if (caller.kind === "anonymous") return new HubError("CREDENTIAL_MISSING", "a credential is required");
+	return new HubError("CALLER_NOT_ALLOWED", `"${action.kind}" is for plugins`, { metadata: { action: action.kind } });
+}
+
+function mayReachRecipient({ own, action }: PluginFacts<SendAction>): HubError | undefined {
+	if (action.capability !== undefined) {
+		if (own.grants.capabilities.admits(action.capability)) return undefined;
+		return deny("NO_SEND_PERMISSION", `no grant in capabilities admits "${action.capability}"`, {
+			capability: action.capability,
+		});
+	}
+	if (own.grants.sendTo.admits(action.recipient)) return undefined;
+	return deny("NO_SEND_PERMISSION", `no grant in send_to admits "${action.recipient}"`, {
+		recipient: action.recipient,
+	});
+}
+
+function trustMatches({ policy, own, action }: PluginFacts<SendAction>): HubError | undefined {
+	if (trustReaches(own.trust, TrustLevel.BASIC)) return undefined;
+	if (!trustReaches(policy.plugin(action.recipient).trust, TrustLevel.TRUSTED)) return undefined;
+	return deny("TRUST_LEVEL_MISMATCH", `a sender below BASIC may not send to a recipient that is TRUSTED or above`, {
+		recipient: action.recipient,
+		trust_level: trustName(own.trust),
+	});
+}
+
+function recipientReceives({ policy, caller, action }: PluginFacts<SendAction>): HubError | undefined {
+	if (action.recipientExists === false) return undefined;
+	if (policy.plugin(action.recipient).grants.receiveFrom.admits(caller.id)) return undefined;
+	return deny("RECIPIENT_CANNOT_RECEIVE", `"${action.recipient}" may not receive from "${caller.id}"`, {
+		recipient: action.recipient,
+	});
+}
+
+function typeIsFree({ action }: PluginFacts<Extract<Action, { kind: "emit" }>>): HubError | undefined {
+	if (!isLifecycleType(action.subject)) return undefined;
+	return deny("RESERVED_EVENT_TYPE", `only the hub emits "${action.subject.spelling}"`, {
+		type: action.subject.spelling,
+	});
+}
+
+function mayEmit({ own, action }: PluginFacts<Extract<Action, { kind: "emit" }>>): HubError | undefined {
+	if (own.grants.emit.admits(action.subject.canonical)) return undefined;
+	return deny("INSUFFICIENT_PERMISSIONS", `no grant in emit admits "${action.subject.spelling}"`, {
+		type: action.subject.spelling,
+		grant: "emit",
+	});
+}
+
+function coveredBy(list: "subscribe" | "replay"): Rule<Extract<Action, { patterns: unknown }>> {
+	return ({ own, action }) => {
+		const grants: PatternGrants = own.grants[list];
+		const uncovered = grants.firstUncovered(action.patterns);
+		if (uncovered === undefined) return undefined;
+		return deny("INSUFFICIENT_PERMISSIONS", `no grant in ${list} covers "${uncovered.spelling}"`, {
+			pattern: uncovered.spelling,
+			grant: list,
+		});
+	};
+}
+
+function mayAccessStore({ own, action }: PluginFacts<Extract<Action, { kind: "store" }>>): HubError | undefined {
+	const { store, access } = action;
+	switch (own.grants.store(store, access, own.trust)) {
+		case "admitted":
+			return undefined;
+		case "trust-too-low":
+			return deny("INSUFFICIENT_TRUST_LEVEL", `the grant to ${access} "${store}" needs TRUSTED or above`, {
+				store,
+				access,
+				trust_level: trustName(own.trust),
+			});
+		case "not-granted":
+			return deny("INSUFFICIENT_PERMISSIONS", `no grant in stores admits to ${access} "${store}"`, { store, access });
+	}
+}
+
+function withinRate({ rate, caller, action }: PluginFacts<Action>): HubError | undefined {
+	return rate(caller, action);
+}
+
+function contentIsValid({ content, rule }: PluginFacts<Action>): HubError | undefined {
+	return content === undefined ? undefined : rule(content);
+}
+
+/** What a disabled plugin is told, whatever it asks. */
+export function disabledPlugin(pluginId: string): HubError {
+	return new HubError("PLUGIN_DISABLED", `plugin "${pluginId}" is disabled`, {
+		metadata: { plugin_id: pluginId },
+		precondition: { type: "PLUGIN_STATE", subject: `plugin:${pluginId}`, description: "the plugin is disabled" },
+	});
+}
+
+function deny(reason: Reason, message: string, metadata: Readonly<Record<string, string>>): HubError {
+	return new HubError(reason, message, { metadata });
+}

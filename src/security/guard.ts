@@ -1,0 +1,86 @@
+import type { Subject } from "../subjects/subject.ts";
+import { type Action, denialEventOf, targetOf } from "./actions.ts";
+import type { AuditRecorder } from "./audit-entry.ts";
+import { type Caller, principalOf } from "./caller.ts";
+import { type ContentFacts, type ContentRule, checkContent } from "./content-rule.ts";
+import { type Facts, firstRefusal, type RateRule, type Refusal, revoked } from "./guard-rules.ts";
+import type { PolicySource } from "./policy-view.ts";
+
+export interface GuardOptions {
+	readonly policy: PolicySource;
+	readonly audit: AuditRecorder;
+	/** Where the rules say that it is its turn. Default: admits. */
+	readonly rate?: RateRule;
+	/** Asked after size and structure. Default: admits. */
+	readonly contentPolicy?: ContentRule;
+}
+
+/**
+ * The one place where it is decided whether a caller may do something. The rules and their order are in
+ * `guard-rules.ts`; the first that refuses is the one that is told and recorded.
+ */
+export class Guard {
+	readonly #policy: PolicySource;
+	readonly #audit: AuditRecorder;
+	readonly #rate: RateRule;
+	readonly #content: ContentRule;
+
+	constructor(options: GuardOptions) {
+		this.#policy = options.policy;
+		this.#audit = options.audit;
+		this.#rate = options.rate ?? (() => undefined);
+		const policy = options.contentPolicy;
+		this.#content = policy === undefined ? checkContent : (content) => checkContent(content) ?? policy(content);
+	}
+
+	/**
+	 * Throws the refusal and records it. `content` is what an `emit` or `send` carries; leaving it out skips the content
+	 * rule, for a caller that has none yet.
+	 */
+	check(caller: Caller, action: Action, content?: ContentFacts, requestId?: string): void {
+		const refusal = this.refusal(caller, action, content);
+		if (refusal === undefined) return;
+		this.#audit.record({
+			event: denialEventOf(action),
+			actor: principalOf(caller),
+			target: targetOf(action),
+			reason: refusal.rule,
+			details: { action: action.kind, message: refusal.error.message },
+			requestId,
+		});
+		throw refusal.error;
+	}
+
+	/** The refusal that `check` would throw, recorded nowhere. Takes a place in the rate limit all the same. */
+	refusal(caller: Caller, action: Action, content?: ContentFacts): Refusal | undefined {
+		const own = caller.kind === "plugin" ? this.#policy.plugin(caller.id) : undefined;
+		const facts: Facts = { policy: this.#policy, caller, own, action, content, rate: this.#rate, rule: this.#content };
+		return firstRefusal(facts);
+	}
+
+	/**
+	 * For streams that were admitted once: throws PERMISSION_REVOKED where the action would no longer be admitted. Not
+	 * recorded as a denial and outside the rate limit.
+	 */
+	recheck(caller: Caller, action: Action): void {
+		const own = caller.kind === "plugin" ? this.#policy.plugin(caller.id) : undefined;
+		const admitAll = () => undefined;
+		const refusal = firstRefusal({
+			policy: this.#policy,
+			caller,
+			own,
+			action,
+			content: undefined,
+			rate: admitAll,
+			rule: admitAll,
+		});
+		if (refusal !== undefined) throw revoked(refusal.error);
+	}
+
+	/** Whether the caller's grants admit the event type: the part of the `emit` check that does not look at the content. */
+	mayEmit(caller: Caller, subject: Subject): boolean {
+		if (caller.kind !== "plugin") return false;
+		const own = this.#policy.plugin(caller.id);
+		return !own.disabled && own.grants.emit.admits(subject.canonical);
+	}
+}

@@ -1,0 +1,263 @@
+import type { Clock } from "../../clock/clock.ts";
+import { ChangeWindow } from "../change-window.ts";
+import type { CommitOutcome } from "../commit-outcomes.ts";
+import { compareKeys } from "../key-order.ts";
+import { checkCommit, checkRange } from "../kv-rules.ts";
+import {
+	KV_LIMITS,
+	type KvCapabilities,
+	type KvChange,
+	type KvCommit,
+	type KvCommitResult,
+	type KvEntry,
+	type KvPage,
+	type KvRange,
+	type KvStore,
+	StorageError,
+} from "../kv-store.ts";
+import { WATCHED_PREFIXES } from "../state-backend.ts";
+import type { Environment } from "./environment.ts";
+import { GROUP_BYTES, type GroupParticipant, type GroupWriter } from "./group-writer.ts";
+import { decodeKvRecord, encodeKvRecord, kvValue } from "./kv-record.ts";
+import { StoredOutcomes } from "./stored-outcomes.ts";
+
+/** Commits that may wait for the disk; more are refused. */
+const MAX_WAITING = 100_000;
+const MAX_WAITING_BYTES = 256 * 1024 * 1024;
+
+const REVISION_KEY = Buffer.from("kv/revision");
+
+interface Waiting {
+	readonly commit: KvCommit;
+	readonly bytes: number;
+	readonly resolve: (result: KvCommitResult) => void;
+	readonly reject: (error: unknown) => void;
+}
+
+/** A commit that the group in hand has seen to. */
+interface Seen {
+	readonly waiting: Waiting;
+	readonly result: KvCommitResult;
+	readonly changes: readonly KvChange[];
+}
+
+/**
+ * A KvStore on LMDB. The database is the only copy: a read sees what is flushed, and a commit is checked inside the
+ * transaction that writes it, where it sees the commits ahead of it in the same group.
+ */
+export class EmbeddedKvStore implements KvStore, GroupParticipant {
+	readonly capabilities: KvCapabilities = Object.freeze({ durable: true, shared: false });
+	readonly #environment: Environment;
+	readonly #writer: GroupWriter;
+	readonly #clock: Clock;
+	readonly #window: ChangeWindow;
+	readonly #outcomes: StoredOutcomes;
+	#waiting: Waiting[] = [];
+	#waitingBytes = 0;
+	#seen: Seen[] = [];
+	#applied: CommitOutcome[] = [];
+	/** The revision after the writes of the group in hand. */
+	#written: number;
+	/** The newest revision that a read has shown or a commit has told. */
+	#shown: number;
+
+	constructor(environment: Environment, writer: GroupWriter, clock: Clock) {
+		this.#environment = environment;
+		this.#writer = writer;
+		this.#clock = clock;
+		this.#written = this.#stored();
+		this.#shown = this.#written;
+		this.#window = new ChangeWindow({
+			prefixes: WATCHED_PREFIXES,
+			now: () => clock.monotonic(),
+			revision: () => this.#shown,
+			start: this.#shown,
+		});
+		this.#outcomes = new StoredOutcomes(environment);
+		this.#outcomes.load();
+	}
+
+	get revision(): number {
+		return this.#shown;
+	}
+
+	get(key: string): KvEntry | undefined {
+		if (key === "" || !key.isWellFormed()) return undefined;
+		const keyBytes = Buffer.from(key);
+		if (keyBytes.byteLength > KV_LIMITS.keyBytes) return undefined;
+		const stored = this.#environment.kv.getBinary(keyBytes);
+		if (stored === undefined) return undefined;
+		const { revision, createRevision } = decodeKvRecord(stored);
+		if (revision > this.#shown) this.#show();
+		return { key, value: kvValue(stored), revision, createRevision };
+	}
+
+	range(query: KvRange): KvPage {
+		checkRange(query);
+		const entries: KvEntry[] = [];
+		let bytes = 0;
+		let more = false;
+		for (const { key: keyBytes, value: stored } of this.#cursor(query)) {
+			const key = Buffer.from(keyBytes).toString();
+			if (query.reverse ? compareKeys(key, query.start) < 0 : false) break;
+			const size = keyBytes.byteLength + stored.byteLength;
+			more = entries.length === query.limit || (entries.length > 0 && bytes + size > KV_LIMITS.pageBytes);
+			if (more) break;
+			bytes += size;
+			entries.push({ key, value: kvValue(stored as Buffer), ...decodeKvRecord(stored as Buffer) });
+		}
+		return { entries, more, revision: this.#show() };
+	}
+
+	commit(commit: KvCommit): Promise<KvCommitResult> {
+		return new Promise((resolve, reject) => {
+			const bytes = checkCommit(commit);
+			if (this.#writer.stopped) throw refused(this.#writer.stopped);
+			if (this.#waiting.length >= MAX_WAITING || this.#waitingBytes + bytes > MAX_WAITING_BYTES) {
+				throw new StorageError("unavailable", "not-written", "too many commits wait for the disk");
+			}
+			this.#waiting.push({ commit, bytes, resolve, reject });
+			this.#waitingBytes += bytes;
+			this.#writer.request(this);
+		});
+	}
+
+	watch(prefix: string, options: { after?: number; signal: AbortSignal }): AsyncIterable<readonly KvChange[]> {
+		return this.#window.watch(prefix, options);
+	}
+
+	async barrier(): Promise<void> {}
+
+	/** Ends the watches. */
+	close(): void {
+		this.#window.close();
+	}
+
+	write(): void {
+		const now = this.#clock.now();
+		const inGroup = new Map<string, CommitOutcome>();
+		let taken = 0;
+		for (let bytes = 0; taken < this.#waiting.length && bytes < GROUP_BYTES; taken++) {
+			const waiting = this.#waiting[taken]!;
+			bytes += waiting.bytes;
+			this.#seen.push(this.#settle(waiting, now, inGroup));
+		}
+		this.#waiting = taken === this.#waiting.length ? [] : this.#waiting.slice(taken);
+		for (const { waiting } of this.#seen) this.#waitingBytes -= waiting.bytes;
+		this.#applied = [...inGroup.values()];
+		if (this.#applied.length === 0) return;
+		this.#outcomes.write(this.#applied);
+		const revision = Buffer.allocUnsafe(8);
+		revision.writeDoubleLE(this.#written);
+		this.#environment.meta.put(REVISION_KEY, revision);
+	}
+
+	flushed(): void {
+		this.#shown = Math.max(this.#shown, this.#written);
+		this.#outcomes.flushed(this.#applied);
+		const seen = this.#finish();
+		for (const { result, changes } of seen) {
+			if (result.ok && changes.length > 0) this.#window.push(result.revision, changes);
+		}
+		for (const { waiting, result } of seen) waiting.resolve(result);
+	}
+
+	failed(error: StorageError): void {
+		const seen = this.#finish();
+		this.#written = this.#stored();
+		for (const { waiting } of seen) waiting.reject(error);
+		if (this.#writer.stopped?.kind !== "fatal") return;
+		for (const waiting of this.#waiting) waiting.reject(refused(error));
+		this.#waiting = [];
+		this.#waitingBytes = 0;
+	}
+
+	#finish(): readonly Seen[] {
+		const seen = this.#seen;
+		this.#seen = [];
+		this.#applied = [];
+		if (this.#waiting.length > 0) this.#writer.request(this);
+		return seen;
+	}
+
+	/** In the transaction: decides a commit, and writes it where its checks hold. */
+	#settle(waiting: Waiting, now: number, inGroup: Map<string, CommitOutcome>): Seen {
+		const { id, checks = [], writes } = waiting.commit;
+		const known = inGroup.get(id) ?? this.#outcomes.get(id, now);
+		if (known) {
+			const { firstRevision, revision } = known;
+			return { waiting, result: { ok: true, firstRevision, revision }, changes: [] };
+		}
+		const conflicts = [];
+		for (const { key, revision } of checks) {
+			const actual = this.#record(key)?.revision ?? 0;
+			if (actual !== revision) conflicts.push({ key, actual });
+		}
+		if (conflicts.length > 0) return { waiting, result: { ok: false, conflicts }, changes: [] };
+		if (writes.length === 0) {
+			const revision = this.#written;
+			return { waiting, result: { ok: true, firstRevision: revision, revision }, changes: [] };
+		}
+		const firstRevision = this.#written + 1;
+		const changes = this.#apply(waiting.commit);
+		const revision = this.#written;
+		inGroup.set(id, { id, firstRevision, revision, time: now });
+		return { waiting, result: { ok: true, firstRevision, revision }, changes };
+	}
+
+	#apply({ writes }: KvCommit): readonly KvChange[] {
+		const { kv } = this.#environment;
+		const changes: KvChange[] = [];
+		for (const [index, write] of writes.entries()) {
+			const { key } = write;
+			const keyBytes = Buffer.from(key);
+			const revision = ++this.#written;
+			const watched = this.#window.keeps(key);
+			const old = watched ? kv.getBinary(keyBytes) : kv.getBinaryFast(keyBytes);
+			const createRevision = old ? decodeKvRecord(old).createRevision : revision;
+			if (!("value" in write)) kv.remove(keyBytes);
+			else kv.put(keyBytes, encodeKvRecord({ revision, createRevision }, write.value));
+			if (watched) {
+				changes.push({
+					key,
+					// A copy, because the caller may use its buffer again.
+					value: "value" in write ? write.value.slice() : undefined,
+					oldValue: old && kvValue(old),
+					revision,
+					lastOfCommit: index === writes.length - 1,
+				});
+			}
+		}
+		return changes;
+	}
+
+	#record(key: string): { readonly revision: number } | undefined {
+		const stored = this.#environment.kv.getBinaryFast(Buffer.from(key));
+		return stored && decodeKvRecord(stored);
+	}
+
+	#cursor(query: KvRange): Iterable<{ key: Uint8Array; value: Uint8Array }> {
+		const start = query.start === "" ? undefined : Buffer.from(query.start);
+		const end = query.end === undefined ? undefined : Buffer.from(query.end);
+		const limit = query.limit + 1;
+		if (end !== undefined && compareKeys(query.start, query.end!) >= 0) return [];
+		const { kv } = this.#environment;
+		if (query.reverse) return kv.getRange({ start: end, exclusiveStart: end !== undefined, reverse: true, limit });
+		return kv.getRange({ ...(start && { start }), ...(end && { end }), limit });
+	}
+
+	/** The revision of what reads see in this turn, which may be flushed but not yet told to its committer. */
+	#show(): number {
+		this.#shown = Math.max(this.#shown, this.#stored());
+		return this.#shown;
+	}
+
+	#stored(): number {
+		return this.#environment.meta.getBinary(REVISION_KEY)?.readDoubleLE(0) ?? 0;
+	}
+}
+
+/** The error for something that was never tried. */
+function refused(stopped: StorageError): StorageError {
+	return new StorageError(stopped.kind, "not-written", stopped.message, stopped.cause);
+}

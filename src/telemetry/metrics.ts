@@ -1,0 +1,166 @@
+import type { Registry } from "prom-client";
+
+/** The upper bounds of the duration buckets, in seconds. */
+const BUCKETS = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5] as const;
+
+/** Canonical codes by number; the only values the label `code` takes. */
+const CODE_NAMES = [
+	"OK",
+	"CANCELLED",
+	"UNKNOWN",
+	"INVALID_ARGUMENT",
+	"DEADLINE_EXCEEDED",
+	"NOT_FOUND",
+	"ALREADY_EXISTS",
+	"PERMISSION_DENIED",
+	"RESOURCE_EXHAUSTED",
+	"FAILED_PRECONDITION",
+	"ABORTED",
+	"OUT_OF_RANGE",
+	"UNIMPLEMENTED",
+	"INTERNAL",
+	"UNAVAILABLE",
+	"DATA_LOSS",
+	"UNAUTHENTICATED",
+] as const;
+
+/** Which way a call came in. */
+export type Lane = "fast" | "connect";
+
+/** The counters of one method on one lane. Two array stores a call; everything else happens when someone looks. */
+export class CallSeries {
+	readonly method: string;
+	readonly lane: Lane;
+	/** Ended calls by canonical code. */
+	readonly codes: Float64Array = new Float64Array(CODE_NAMES.length);
+	/** Ended calls by duration; the last place is for those beyond every bound. */
+	readonly durations: Float64Array = new Float64Array(BUCKETS.length + 1);
+	seconds = 0;
+	inFlight = 0;
+
+	constructor(method: string, lane: Lane) {
+		this.method = method;
+		this.lane = lane;
+	}
+
+	begin(): void {
+		this.inFlight++;
+	}
+
+	/** `code` is canonical (0 to 16); `ms` is how long the call took, in milliseconds. */
+	end(code: number, ms: number): void {
+		this.inFlight--;
+		this.codes[code]!++;
+		const seconds = ms / 1000;
+		this.seconds += seconds;
+		let bucket = 0;
+		while (bucket < BUCKETS.length && seconds > BUCKETS[bucket]!) bucket++;
+		this.durations[bucket]!++;
+	}
+}
+
+type Labels = Record<string, string | number>;
+interface Sample {
+	readonly value: number;
+	readonly labels: Labels;
+	readonly metricName?: string;
+}
+
+/**
+ * All the hub measures, for Prometheus. Labels are bounded: methods come from the mounted descriptors, codes and lanes
+ * from fixed lists. prom-client is loaded when somebody first asks for the registry.
+ */
+export class Metrics {
+	readonly #series: CallSeries[] = [];
+	readonly #gauges: { name: string; help: string; read: () => number }[] = [];
+	#registry: Promise<Registry> | undefined;
+
+	/** The counters of `method` on `lane`. Call it once a mounted method, not once a call. */
+	calls(method: string, lane: Lane): CallSeries {
+		let series = this.#series.find((each) => each.method === method && each.lane === lane);
+		if (!series) {
+			series = new CallSeries(method, lane);
+			this.#series.push(series);
+		}
+		return series;
+	}
+
+	/** A value that is read when somebody looks. Register each name once, before the first look. */
+	gauge(name: string, help: string, read: () => number): void {
+		this.#gauges.push({ name, help, read });
+	}
+
+	/** The registry, to which other parts may add metrics of their own with bounded labels. */
+	registry(): Promise<Registry> {
+		this.#registry ??= this.#build();
+		return this.#registry;
+	}
+
+	/** The Prometheus text exposition and its content type. */
+	async expose(): Promise<{ contentType: string; text: string }> {
+		const registry = await this.registry();
+		return { contentType: registry.contentType, text: await registry.metrics() };
+	}
+
+	async #build(): Promise<Registry> {
+		const { Registry, Gauge, collectDefaultMetrics } = (await import("prom-client")).default;
+		const registry = new Registry();
+		collectDefaultMetrics({ register: registry });
+		for (const { name, help, read } of this.#gauges) {
+			new Gauge({
+				name,
+				help,
+				registers: [registry],
+				collect() {
+					this.set(read());
+				},
+			});
+		}
+		const add = (name: string, help: string, type: string, read: () => Sample[]) => {
+			// A registry takes anything that can `get`; its own classes would hash the labels on every call.
+			const metric = {
+				name,
+				help,
+				type,
+				aggregator: "sum",
+				reset() {},
+				get: async () => ({ name, help, type, values: read() }),
+			};
+			registry.registerMetric(metric as never);
+		};
+		add("hub_rpc_calls_total", "Calls that ended, by method, lane and canonical code.", "counter", () =>
+			this.#totals(),
+		);
+		add("hub_rpc_calls_in_flight", "Calls that are open.", "gauge", () =>
+			this.#series.map(({ method, lane, inFlight }) => ({ value: inFlight, labels: { method, lane } })),
+		);
+		add("hub_rpc_duration_seconds", "How long calls took, streams included.", "histogram", () => this.#histogram());
+		return registry;
+	}
+
+	#totals(): Sample[] {
+		const samples: Sample[] = [];
+		for (const { method, lane, codes } of this.#series) {
+			for (const [code, value] of codes.entries()) {
+				if (value > 0) samples.push({ value, labels: { method, lane, code: CODE_NAMES[code]! } });
+			}
+		}
+		return samples;
+	}
+
+	#histogram(): Sample[] {
+		const name = "hub_rpc_duration_seconds";
+		const samples: Sample[] = [];
+		for (const { method, lane, durations, seconds } of this.#series) {
+			let total = 0;
+			for (const [index, count] of durations.entries()) {
+				total += count;
+				const le = BUCKETS[index] ?? "+Inf";
+				samples.push({ value: total, labels: { method, lane, le }, metricName: `${name}_bucket` });
+			}
+			samples.push({ value: seconds, labels: { method, lane }, metricName: `${name}_sum` });
+			samples.push({ value: total, labels: { method, lane }, metricName: `${name}_count` });
+		}
+		return samples;
+	}
+}

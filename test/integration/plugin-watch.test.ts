@@ -3,7 +3,9 @@ import { afterEach, describe, expect, test } from "vitest";
 import type { Position } from "#gen/qirvo/hub/v1/payload_pb.js";
 import { type Plugin, type PluginServiceWatchResponse, PluginState } from "#gen/qirvo/hub/v1/plugin_service_pb.js";
 import { HubError } from "../../src/hub-error.ts";
+import { PluginFeed } from "../../src/plugins/plugin-feed.ts";
 import type { Caller } from "../../src/security/caller.ts";
+import { wrapKv } from "../harness/kv-wrapper.ts";
 import { OPERATOR, PluginWorld, plugin, type WorldOptions } from "../harness/plugin-world.ts";
 
 let opened: PluginWorld[] = [];
@@ -296,6 +298,47 @@ describe("a resumed watch", () => {
 		expect(told.frame.value.changes[1]?.previous).toBeUndefined();
 		expect(await again.readAll()).toEqual(["caughtUp"]);
 		await again.leave();
+	});
+
+	test("misses nothing that came while the snapshot was read", async () => {
+		const hub = await world();
+		await hub.register(weather);
+		const reader = new Reader(hub, mail);
+		await reader.read();
+		await hub.register(plugin("late"));
+		await hub.update(weather, { capabilities: { provides: ["a"] } });
+		expect(await reader.read()).toMatchObject({ frame: { case: "batch" } });
+		expect([...reader.known.keys()]).toEqual(["weather"]);
+		await reader.leave();
+		const again = new Reader(hub, mail, reader);
+		await again.readAll();
+		expect([...again.known.keys()].sort()).toEqual(["late", "weather"]);
+		await again.leave();
+	});
+
+	test("tells of one past where a plugin changed before and while the past was read", async () => {
+		const hub = await world();
+		await hub.register(weather);
+		const { revision } = hub.registry.index;
+		await hub.update(weather, { capabilities: { provides: ["a"] } });
+		const gate = Promise.withResolvers<void>();
+		const { kv } = hub.state;
+		const gated = wrapKv(kv, {
+			async *watch(prefix, options) {
+				await gate.promise;
+				yield* kv.watch(prefix, options);
+			},
+		});
+		const options = { kv: gated, index: hub.registry.index, viewer: undefined };
+		const resumed = PluginFeed.resume(options, revision, new AbortController().signal);
+		await hub.register(weather);
+		gate.resolve();
+		using feed = await resumed;
+		const [change, ...others] = feed.take(10, 1_000_000);
+		expect(others).toEqual([]);
+		expect(change?.before?.instances).toHaveLength(1);
+		expect(change?.before?.capabilities.provides).toEqual([]);
+		expect(change?.after?.instances).toHaveLength(2);
 	});
 
 	test("goes on after a restart of the hub", async () => {

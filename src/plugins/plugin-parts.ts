@@ -14,7 +14,7 @@ export interface PluginParts {
 	readonly wasThere: boolean;
 }
 
-export const NO_PARTS: PluginParts = Object.freeze({ registration: undefined, instances: [], wasThere: false });
+const NO_PARTS: PluginParts = Object.freeze({ registration: undefined, instances: [], wasThere: false });
 
 /** The parts after one of their keys took `value` (undefined: was deleted). */
 export function withKey(parts: PluginParts, key: string, value: Uint8Array | undefined, revision: number): PluginParts {

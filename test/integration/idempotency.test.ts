@@ -8,6 +8,7 @@ import { type KvCommit, type KvStore, StorageError } from "../../src/state/kv-st
 import { openMemoryState } from "../../src/state/memory/open-memory-state.ts";
 import { prefixEnd } from "../../src/state/state-backend.ts";
 import { FakeClock, SequentialIds } from "../harness/fake-clock.ts";
+import { unhurriedKv, wrapKv } from "../harness/kv-wrapper.ts";
 
 const codec: AnswerCodec<string> = {
 	encode: (answer) => Buffer.from(answer),
@@ -25,29 +26,23 @@ afterEach(async () => {
 /** A store whose commits a test may break. */
 function breakable(kv: KvStore) {
 	const faults: ("before" | "after")[] = [];
-	const store: KvStore = {
-		capabilities: kv.capabilities,
-		get revision() {
-			return kv.revision;
-		},
-		get: (key) => kv.get(key),
-		range: (query) => kv.range(query),
-		watch: (prefix, options) => kv.watch(prefix, options),
-		barrier: () => kv.barrier(),
+	const slow = unhurriedKv(kv);
+	const store = wrapKv(slow, {
 		async commit(commit: KvCommit) {
 			const fault = faults.shift();
 			if (fault === "before") throw new StorageError("unavailable", "unknown", "lost on the way there");
-			const result = await kv.commit(commit);
+			const result = await slow.commit(commit);
 			if (fault === "after") throw new StorageError("unavailable", "unknown", "lost on the way back");
 			return result;
 		},
-	};
+	});
 	return { store, faults };
 }
 
 async function open(options: Partial<FirstAnswersOptions> = {}) {
 	const held = (options.clock as FakeClock | undefined) ?? clock();
-	const ids = new SequentialIds();
+	// Ids are unique among nodes, as commits are named by them.
+	const ids = new SequentialIds(options.kv ? "other-" : "id-");
 	const state = openMemoryState({ clock: held, ids });
 	const { store, faults } = breakable(options.kv ?? state.kv);
 	const answers = new FirstAnswers({ clock: held, ids, ...options, kv: store });
@@ -165,6 +160,24 @@ describe("repeats at the same time", () => {
 		expect(all.filter((one) => !one.duplicate)).toHaveLength(1);
 		expect(new Set(all.map((one) => `${one.answer} ${one.firstRevision}`)).size).toBe(1);
 		expect(total()).toBe(1);
+	});
+
+	test("need no check of the mutation's own", async () => {
+		const { answers, store } = await open();
+		const request = { principal: "plugin:a", method: "note.add", requestId: "r1", digest: Buffer.from("note") };
+		let planned = 0;
+		const note = () =>
+			answers.settle(
+				() => ({
+					checks: [],
+					writes: [{ key: `note/${planned++}`, value: Buffer.from("x") }],
+					answer: "noted",
+				}),
+				{ request, codec },
+			);
+		await Promise.all([note(), note(), note()]);
+		expect(planned).toBe(3);
+		expect(store.range({ start: "note/", end: "note0", limit: 10 }).entries).toHaveLength(1);
 	});
 
 	test("of several nodes settle too", async () => {

@@ -10,11 +10,11 @@ import {
 	type HandlerContext,
 } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
-import { compressionBrotli, compressionGzip } from "@connectrpc/connect-node";
 import type { Clock } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import type { PeerInfo } from "../security/caller.ts";
 import { parseConnectTimeout, parseGrpcTimeout } from "./call-timeout.ts";
+import { COMPRESSIONS } from "./compressions.ts";
 import { describeUnaryError, fromLibrary, toConnectError } from "./connect-errors.ts";
 import { endExchange, readBody, webHeaders, writeResponse } from "./connect-http.ts";
 import { responseMessage } from "./message-codec.ts";
@@ -77,7 +77,7 @@ export class ConnectLane {
 		this.#clock = options.clock;
 		this.#lingerMs = options.lingerMs;
 		const common: ConnectRouterOptions = {
-			acceptCompression: [compressionGzip, compressionBrotli],
+			acceptCompression: [...COMPRESSIONS],
 			compressMinBytes: COMPRESS_MIN_BYTES,
 			writeMaxBytes: WRITE_MAX_BYTES,
 			jsonOptions: { ignoreUnknownFields: false },

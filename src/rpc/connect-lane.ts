@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import { type DescMethod, toBinary } from "@bufbuild/protobuf";
 import {
@@ -13,14 +13,14 @@ import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/conne
 import type { Clock } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import type { PeerInfo } from "../security/caller.ts";
-import { parseConnectTimeout, parseGrpcTimeout } from "./call-timeout.ts";
+import { readCallHeaders } from "./call-headers.ts";
 import { COMPRESSIONS } from "./compressions.ts";
 import { describeUnaryError, fromLibrary, toConnectError } from "./connect-errors.ts";
 import { endExchange, readBody, webHeaders, writeResponse } from "./connect-http.ts";
 import { responseMessage } from "./message-codec.ts";
 import type { MountedMethod } from "./method-table.ts";
 import type { Pipeline } from "./pipeline.ts";
-import type { CallHeaders, ServerCall } from "./server-call.ts";
+import type { ServerCall } from "./server-call.ts";
 import { answerUnknownMethod } from "./unknown-method.ts";
 
 export interface ConnectLaneOptions {
@@ -29,13 +29,6 @@ export interface ConnectLaneOptions {
 	readonly clock: Clock;
 	/** Milliseconds a finished call may wait for a peer that does not take its answer, before it is given up. */
 	readonly lingerMs: number;
-}
-
-/** The call that a request to the Connect library belongs to. */
-interface Exchange {
-	readonly call: ServerCall;
-	/** A header that cannot be understood; said once the library can spell errors for the peer's protocol. */
-	readonly headerError: HubError | undefined;
 }
 
 /** An RPC as the library serves it. */
@@ -47,7 +40,8 @@ interface Entry {
 	readonly bare: UniversalHandler | undefined;
 }
 
-const EXCHANGE = createContextKey<Exchange | undefined>(undefined);
+/** The call that a request to the library belongs to. */
+const CALL = createContextKey<ServerCall | undefined>(undefined);
 
 /** Responses smaller than this many bytes are not compressed. */
 const COMPRESS_MIN_BYTES = 1024;
@@ -81,7 +75,7 @@ export class ConnectLane {
 			compressMinBytes: COMPRESS_MIN_BYTES,
 			writeMaxBytes: WRITE_MAX_BYTES,
 			jsonOptions: { ignoreUnknownFields: false },
-			requestGate: (context) => this.#admit(context.values.get(EXCHANGE)!),
+			requestGate: (context) => this.#admit(context.values.get(CALL)!),
 		};
 		for (const mounted of options.methods.values()) {
 			const { descriptor, maxRequestBytes } = mounted;
@@ -117,8 +111,7 @@ export class ConnectLane {
 		}
 		const { mounted } = entry;
 		const pipeline = this.#pipeline;
-		const [headers, headerError] = readCallHeaders(request.headers);
-		const call = pipeline.open(mounted, "connect", headers, peer);
+		const call = pipeline.open(mounted, "connect", readCallHeaders(request.headers), peer);
 		response.once("close", () => call.abort(new HubError("CANCELLED", "the caller went away")));
 		try {
 			const contentType = String(request.headers["content-type"] ?? "");
@@ -126,7 +119,7 @@ export class ConnectLane {
 			// A bidi stream needs a transport that carries both directions at once.
 			const half = request.httpVersion.startsWith("1.") && mounted.descriptor.methodKind === "bidi_streaming";
 			let answer = await (bare ?? entry.framed)({
-				...universalRequest(request, url, call, headerError),
+				...universalRequest(request, url, call),
 				httpVersion: half ? request.httpVersion : "2.0",
 			});
 			if (bare && answer.status >= 400 && answer.body) {
@@ -146,9 +139,8 @@ export class ConnectLane {
 		pipeline.close(call, 0);
 	}
 
-	async #admit({ call, headerError }: Exchange): Promise<void> {
+	async #admit(call: ServerCall): Promise<void> {
 		try {
-			if (headerError) throw headerError;
 			await this.#pipeline.admit(call);
 		} catch (error) {
 			throw toConnectError(this.#pipeline.fail(call, error));
@@ -156,7 +148,7 @@ export class ConnectLane {
 	}
 
 	async #unary(mounted: MountedMethod, request: unknown, context: HandlerContext): Promise<unknown> {
-		const { call } = context.values.get(EXCHANGE)!;
+		const call = context.values.get(CALL)!;
 		try {
 			const message = responseMessage(
 				mounted,
@@ -175,7 +167,7 @@ export class ConnectLane {
 		requests: AsyncIterable<unknown>,
 		context: HandlerContext,
 	): AsyncGenerator<unknown> {
-		const { call } = context.values.get(EXCHANGE)!;
+		const call = context.values.get(CALL)!;
 		const { methodKind } = mounted.descriptor;
 		const inputs = readRequests(mounted, requests);
 		let responses: AsyncIterator<unknown> | undefined;
@@ -247,28 +239,6 @@ function unlessAborted<T>(call: ServerCall, work: Promise<T>): Promise<T> {
 	});
 }
 
-function readCallHeaders(headers: IncomingHttpHeaders): [headers: CallHeaders, error: HubError | undefined] {
-	let timeoutMs: number | undefined;
-	let error: HubError | undefined;
-	try {
-		const grpc = headers["grpc-timeout"];
-		const connect = headers["connect-timeout-ms"];
-		if (grpc !== undefined) timeoutMs = parseGrpcTimeout(String(grpc));
-		else if (connect !== undefined) timeoutMs = parseConnectTimeout(String(connect));
-	} catch (cause) {
-		error = cause as HubError;
-	}
-	return [
-		{
-			authorization: headers.authorization,
-			requestId: headers["x-request-id"] as string | undefined,
-			traceparent: headers.traceparent as string | undefined,
-			timeoutMs,
-		},
-		error,
-	];
-}
-
 /**
  * The request as the library takes it. Its URL has a constant authority, because what a peer puts there need not be one;
  * its timeout headers are left out, because deadlines are the call's.
@@ -277,7 +247,6 @@ function universalRequest(
 	request: IncomingMessage | Http2ServerRequest,
 	url: string,
 	call: ServerCall,
-	headerError: HubError | undefined,
 ): UniversalServerRequest {
 	const header = webHeaders(request.headers);
 	header.delete("grpc-timeout");
@@ -289,6 +258,6 @@ function universalRequest(
 		header,
 		body: readBody(request),
 		signal: call.signal,
-		contextValues: createContextValues().set(EXCHANGE, { call, headerError }),
+		contextValues: createContextValues().set(CALL, call),
 	};
 }

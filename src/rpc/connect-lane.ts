@@ -20,6 +20,7 @@ import { endExchange, readBody, webHeaders, writeResponse } from "./connect-http
 import { responseMessage } from "./message-codec.ts";
 import type { MountedMethod } from "./method-table.ts";
 import type { Pipeline } from "./pipeline.ts";
+import { releaseIterator } from "./release-iterator.ts";
 import type { ServerCall } from "./server-call.ts";
 import { answerUnknownMethod } from "./unknown-method.ts";
 
@@ -136,7 +137,9 @@ export class ConnectLane {
 			pipeline.fail(call, error);
 			response.destroy();
 		}
-		pipeline.close(call, 0);
+		// A peer that went away during a write leaves a call that nobody has ended.
+		if (call.abortReason) pipeline.fail(call, call.abortReason);
+		else pipeline.close(call, 0);
 	}
 
 	async #admit(call: ServerCall): Promise<void> {
@@ -191,7 +194,7 @@ export class ConnectLane {
 		} catch (error) {
 			throw toConnectError(this.#pipeline.fail(call, error));
 		} finally {
-			responses?.return?.().catch(() => {});
+			void releaseIterator(responses);
 			// Where the peer went away while a response was being written, nothing else ends the call.
 			call.abort(new HubError("CANCELLED", "the caller went away"));
 		}

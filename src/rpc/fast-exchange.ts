@@ -6,6 +6,7 @@ import { FrameReader, wholeMessage } from "./frame-reader.ts";
 import { grpcTrailers, OK_TRAILERS } from "./grpc-trailers.ts";
 import { decodeRequest, encodeResponse } from "./message-codec.ts";
 import type { Pipeline } from "./pipeline.ts";
+import { releaseIterator } from "./release-iterator.ts";
 import { RequestStream, truncated } from "./request-stream.ts";
 import type { ServerCall } from "./server-call.ts";
 
@@ -262,7 +263,7 @@ export class FastExchange {
 		this.#requests?.end(this.#call.abortReason);
 		const responses = this.#responses;
 		this.#responses = undefined;
-		responses?.return?.().catch(() => {});
+		void releaseIterator(responses);
 		this.#writable?.();
 	}
 }

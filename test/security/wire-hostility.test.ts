@@ -56,10 +56,6 @@ describe.each([
 		echo = await startEcho({
 			fastLane,
 			limits: {
-				firstByteMs: 150,
-				firstStreamMs: 600,
-				keepaliveIntervalMs: 200,
-				keepaliveTimeoutMs: 200,
 				http1HeadersMs: 300,
 				http1CheckMs: 50,
 				lingerMs: 200,
@@ -164,12 +160,14 @@ describe.each([
 	});
 
 	it("a socket that says nothing", async () => {
-		const { closed } = rawSocket(echo.port);
+		await using hub = await startEcho({ fastLane, limits: { firstByteMs: 100 } });
+		const { closed } = rawSocket(hub.port);
 		await closed;
 	});
 
 	it.each(["P", "PR", "\u0016"])("a socket that says %j and no more", async (text) => {
-		const { socket, closed } = rawSocket(echo.port);
+		await using hub = await startEcho({ fastLane, limits: { firstByteMs: 100 } });
+		const { socket, closed } = rawSocket(hub.port);
 		socket.write(Buffer.from(text, "latin1"));
 		await closed;
 	});
@@ -184,13 +182,15 @@ describe.each([
 	});
 
 	it("a session that opens no stream", async () => {
-		const { socket, closed } = rawSocket(echo.port);
+		await using hub = await startEcho({ fastLane, limits: { firstStreamMs: 100 } });
+		const { socket, closed } = rawSocket(hub.port);
 		socket.write(Buffer.concat([PREFACE, SETTINGS]));
 		await closed;
 	});
 
 	it("a peer that answers no ping", async () => {
-		const { socket, closed } = rawSocket(echo.port);
+		await using hub = await startEcho({ fastLane, limits: { keepaliveIntervalMs: 100, keepaliveTimeoutMs: 100 } });
+		const { socket, closed } = rawSocket(hub.port);
 		// A stream is open, so only the ping can tell: `:method POST`, `:scheme http` and three literal fields.
 		const path = Buffer.from(`${SERVICE}/Bidi`);
 		const type = Buffer.from("application/grpc");
@@ -201,7 +201,7 @@ describe.each([
 			type,
 		]);
 		socket.write(Buffer.concat([PREFACE, SETTINGS, h2Frame(1, 0x4, 1, block)]));
-		await until(() => echo.server.openCalls === 1);
+		await until(() => hub.server.openCalls === 1);
 		await closed;
 	});
 

@@ -308,6 +308,7 @@ export class EventScanner {
 
 	#int64(end: number): number {
 		let value = 0;
+		let scale = 1;
 		for (let index = 0; index < 10; index++) {
 			if (this.#at >= end) throw malformed("an event ends within a number");
 			const byte = this.#bytes[this.#at++]!;
@@ -316,7 +317,8 @@ export class EventScanner {
 				if (byte !== 1) throw malformed("a number in an event is damaged");
 				return this.#negative(this.#at - 10);
 			}
-			value += (byte & 0x7f) * 2 ** (7 * index);
+			value += (byte & 0x7f) * scale;
+			scale *= 0x80;
 			if (byte < 0x80) return value;
 		}
 		return value;

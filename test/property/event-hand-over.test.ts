@@ -101,7 +101,9 @@ function matches(patterns: readonly string[], type: string): boolean {
 		if (pattern === "**") return true;
 		const tokens = pattern.split(".");
 		if (tokens.length !== (second === undefined ? 1 : 2)) return false;
-		return (tokens[0] === "*" || tokens[0] === first) && (tokens.length === 1 || tokens[1] === "*" || tokens[1] === second);
+		return (
+			(tokens[0] === "*" || tokens[0] === first) && (tokens.length === 1 || tokens[1] === "*" || tokens[1] === second)
+		);
 	});
 }
 
@@ -151,7 +153,12 @@ async function execute(run: Run): Promise<{ seen: readonly Seen[]; expected: rea
 				if (taken === 0) latest = hub.log.bounds().next;
 				resume = frame.position;
 				for (const event of frame.frame.case === "batch" ? frame.frame.value.events : []) {
-					seen.push({ sequence: Number(event.sequence), type: event.type, isReplay: event.isReplay, began: [earliest, latest] });
+					seen.push({
+						sequence: Number(event.sequence),
+						type: event.type,
+						isReplay: event.isReplay,
+						began: [earliest, latest],
+					});
 					if (event.type === "end") return;
 				}
 				if (++taken >= most) break;

@@ -82,9 +82,7 @@ const payload = nested(
 		unknown,
 	),
 );
-const attribute = nested(
-	fc.oneof({ arbitrary: piece(fc.constantFrom(1, 2), textBytes(10)), weight: 8 }, unknown),
-);
+const attribute = nested(fc.oneof({ arbitrary: piece(fc.constantFrom(1, 2), textBytes(10)), weight: 8 }, unknown));
 const seconds = fc.integer({ min: 0, max: 2 ** 31 }).map((value) => varint(BigInt(value)));
 const timestamp = nested(
 	fc.oneof(
@@ -103,18 +101,27 @@ const timestamp = nested(
 );
 
 const field: fc.Arbitrary<Piece> = fc.oneof(
-	{ arbitrary: piece(fc.constant(2), fc.constantFrom("a.b", "a:b", "x").map((value) => [...Buffer.from(value)])), weight: 6 },
+	{
+		arbitrary: piece(
+			fc.constant(2),
+			fc.constantFrom("a.b", "a:b", "x").map((value) => [...Buffer.from(value)]),
+		),
+		weight: 6,
+	},
 	{ arbitrary: piece(fc.constantFrom(1, 3, 6), textBytes(16)), weight: 6 },
-	{ arbitrary: piece(fc.constant(16), fc.constantFrom(PUBLISHER, "").map((value) => [...Buffer.from(value)])), weight: 3 },
+	{
+		arbitrary: piece(
+			fc.constant(16),
+			fc.constantFrom(PUBLISHER, "").map((value) => [...Buffer.from(value)]),
+		),
+		weight: 3,
+	},
 	{ arbitrary: piece(fc.constant(4), timestamp), weight: 3 },
 	{ arbitrary: piece(fc.constant(5), attribute), weight: 4 },
 	{ arbitrary: piece(fc.constant(7), payload), weight: 5 },
 	// One payload over several fields, which decoders merge.
 	{
-		arbitrary: piece(
-			fc.constant(7),
-			fc.constantFrom([0x0a, 0x01, 0x31], [0x12, 0x02, 0x00, 0xff], [0x1a, 0x01, 0x78]),
-		),
+		arbitrary: piece(fc.constant(7), fc.constantFrom([0x0a, 0x01, 0x31], [0x12, 0x02, 0x00, 0xff], [0x1a, 0x01, 0x78])),
 		weight: 5,
 	},
 	{ arbitrary: piece(fc.constantFrom(17, 18, 19, 16), anyBytes), weight: 1 },

@@ -48,17 +48,18 @@ export interface DeclaredPermission {
 }
 
 /**
- * Reads a manifest of version 1 or 2. What the hub does not use is not looked at. Refuses with INVALID_MANIFEST, naming
- * `field` and the path: bad JSON, more than `MAX_MANIFEST_BYTES` or 64 levels, wrong types, lists over 256 entries.
+ * Reads a manifest of version 1 or 2. What the hub does not use is not looked at. `ownId`
+ * is the id where the manifest has none; else it is made of the name. Refuses with INVALID_MANIFEST, naming `field` and
+ * the path: bad JSON, more than `MAX_MANIFEST_BYTES` or 64 levels, wrong types, lists over 256 entries.
  */
-export function parseManifest(json: string, field: string): Manifest {
+export function parseManifest(json: string, field: string, ownId?: PluginId): Manifest {
 	const root = new ManifestReader(field, "", parseJson(json, field));
 	const name = root.string("name", MAX_NAME_LENGTH);
 	const category = root.optionalString("category", MAX_LABEL_LENGTH);
 	const categories = root.strings("categories", MAX_LABEL_LENGTH);
 	const tags = [...root.strings("tags", MAX_LABEL_LENGTH), ...root.strings("keywords", MAX_LABEL_LENGTH)];
 	return {
-		id: readId(root, name),
+		id: readId(root, name, ownId),
 		name,
 		version: readVersion(root),
 		description: root.text("description", MAX_DESCRIPTION_LENGTH) ?? "",
@@ -104,8 +105,9 @@ function parseJson(json: string, field: string): unknown {
 	}
 }
 
-function readId(root: ManifestReader, name: string): PluginId {
+function readId(root: ManifestReader, name: string, ownId: PluginId | undefined): PluginId {
 	const given = root.optionalString("id", MAX_PLUGIN_ID_LENGTH);
+	if (given === undefined && ownId !== undefined) return ownId;
 	const id = given ?? slug(name);
 	if (id === "") throw root.error("name", "has no letter a-z or digit to make an id of, and there is no id");
 	try {

@@ -3,7 +3,10 @@ import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { codeFromString, codeToHttpStatus, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
 import { HubError } from "../hub-error.ts";
 import type { Status } from "./error-codes.ts";
-import { tooLarge } from "./frame-reader.ts";
+import { tooLarge, unknownFlags } from "./frame-reader.ts";
+import { notTheMessage } from "./message-codec.ts";
+import type { MountedMethod } from "./method-table.ts";
+import { truncated } from "./request-stream.ts";
 
 /** A failure in the Connect library's terms, which spells it for whichever protocol the peer speaks. */
 export function toConnectError(status: Status): ConnectError {
@@ -13,19 +16,18 @@ export function toConnectError(status: Status): ConnectError {
 }
 
 /**
- * What the library says about a request it cannot read, in the hub's terms, so that both lanes give the same reason for
- * the same fault.
+ * What the library says about a request it cannot read, in the hub's terms, so that both lanes give the same answer to
+ * the same fault. What only this lane can meet, such as a fault in JSON, keeps the library's words.
  */
-export function fromLibrary(code: Code, message: string, maxRequestBytes: number): HubError {
-	switch (code) {
-		case Code.ResourceExhausted:
-			return tooLarge(maxRequestBytes);
-		case Code.Unimplemented:
-			if (message.startsWith("unknown compression")) return new HubError("METHOD_UNKNOWN", message);
-			return new HubError("MALFORMED_REQUEST", message);
-		default:
-			return new HubError("MALFORMED_REQUEST", message);
+export function fromLibrary(mounted: MountedMethod, code: Code, message: string): HubError {
+	if (code === Code.ResourceExhausted) return tooLarge(mounted.maxRequestBytes);
+	if (message.startsWith("unknown compression")) return new HubError("METHOD_UNKNOWN", message);
+	if (message.startsWith("parse binary")) return notTheMessage(mounted);
+	if (message.startsWith("protocol error: incomplete") || message.startsWith("protocol error: promised")) {
+		return truncated();
 	}
+	if (message.startsWith("received compressed")) return unknownFlags(1);
+	return new HubError("MALFORMED_REQUEST", message);
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import { constants, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
 import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
+import type { Clock } from "../clock/clock.ts";
 
 /** Request headers as the Connect library takes them. Those that no `Headers` can hold are left out. */
 export function webHeaders(headers: IncomingHttpHeaders): Headers {
@@ -23,11 +24,13 @@ export async function* readBody(request: IncomingMessage | Http2ServerRequest): 
 
 /**
  * Writes a response, frame by frame, as fast as the peer takes it. Resolves when all of it is handed to the socket, or
- * when the peer is gone; then the body has been told to end. Rejects only where the body fails.
+ * when the peer is gone; then the body has been told to end. `signal` ends the wait for a peer that takes nothing, so
+ * that the body can end itself. Rejects only where the body fails.
  */
 export async function writeResponse(
 	universal: UniversalServerResponse,
 	response: ServerResponse | Http2ServerResponse,
+	signal: AbortSignal,
 ): Promise<void> {
 	const body = universal.body?.[Symbol.asyncIterator]();
 	// Headers go out with the first frame: a handler may add to them until then.
@@ -39,7 +42,7 @@ export async function writeResponse(
 	(response as ServerResponse).writeHead(universal.status, nodeHeaders(universal.header));
 	while (frame && !frame.done) {
 		const more = (response as ServerResponse).write(frame.value);
-		if (!more) await writable(response);
+		if (!more) await writable(response, signal);
 		if (!isOpen(response)) {
 			void body?.return?.()?.catch(() => {});
 			return;
@@ -59,16 +62,19 @@ function isOpen(response: ServerResponse | Http2ServerResponse): boolean {
 	return !response.destroyed && !response.writableEnded;
 }
 
-/** Wakes when the peer can take more, or is gone. */
-function writable(response: ServerResponse | Http2ServerResponse): Promise<void> {
+/** Wakes when the peer can take more, is gone, or nobody should wait for it any more. */
+function writable(response: ServerResponse | Http2ServerResponse, signal: AbortSignal): Promise<void> {
+	if (signal.aborted) return Promise.resolve();
 	return new Promise((resolve) => {
 		const done = () => {
 			response.off("drain", done);
 			response.off("close", done);
+			signal.removeEventListener("abort", done);
 			resolve();
 		};
 		response.on("drain", done);
 		response.on("close", done);
+		signal.addEventListener("abort", done);
 	});
 }
 
@@ -80,11 +86,20 @@ function nodeHeaders(headers: Headers | undefined): Record<string, string | stri
 	return node;
 }
 
-/** Lets go of a request body that was not read to its end: the answer is complete, and HTTP/2 asks to cut it off. */
-export function endRequest(
+/**
+ * Ends the exchange for a peer that does not do its part once the answer is complete: a request that was not read to its
+ * end is cut off, as HTTP/2 asks for, and an answer that is not taken within `lingerMs` is given up.
+ */
+export function endExchange(
 	request: IncomingMessage | Http2ServerRequest,
 	response: ServerResponse | Http2ServerResponse,
+	clock: Clock,
+	lingerMs: number,
 ): void {
+	if (response.writableLength > 0 || ("stream" in response && (response.stream?.writableLength ?? 0) > 0)) {
+		const linger = clock.after(lingerMs, () => response.destroy());
+		response.once("close", () => linger.cancel());
+	}
 	if (request.readableEnded || request.destroyed) return;
 	request.resume();
 	if (!("stream" in response) || !response.stream) return;

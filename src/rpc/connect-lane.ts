@@ -11,11 +11,12 @@ import {
 } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { compressionBrotli, compressionGzip } from "@connectrpc/connect-node";
+import type { Clock } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import type { PeerInfo } from "../security/caller.ts";
 import { parseConnectTimeout, parseGrpcTimeout } from "./call-timeout.ts";
 import { describeUnaryError, fromLibrary, toConnectError } from "./connect-errors.ts";
-import { endRequest, readBody, webHeaders, writeResponse } from "./connect-http.ts";
+import { endExchange, readBody, webHeaders, writeResponse } from "./connect-http.ts";
 import { responseMessage } from "./message-codec.ts";
 import type { MountedMethod } from "./method-table.ts";
 import type { Pipeline } from "./pipeline.ts";
@@ -25,6 +26,9 @@ import { answerUnknownMethod } from "./unknown-method.ts";
 export interface ConnectLaneOptions {
 	readonly methods: ReadonlyMap<string, MountedMethod>;
 	readonly pipeline: Pipeline;
+	readonly clock: Clock;
+	/** Milliseconds a finished call may wait for a peer that does not take its answer, before it is given up. */
+	readonly lingerMs: number;
 }
 
 /** The call that a request to the Connect library belongs to. */
@@ -64,10 +68,14 @@ const INVALID_ARGUMENT = 3;
  */
 export class ConnectLane {
 	readonly #pipeline: Pipeline;
+	readonly #clock: Clock;
+	readonly #lingerMs: number;
 	readonly #entries = new Map<string, Entry>();
 
 	constructor(options: ConnectLaneOptions) {
 		this.#pipeline = options.pipeline;
+		this.#clock = options.clock;
+		this.#lingerMs = options.lingerMs;
 		const common: ConnectRouterOptions = {
 			acceptCompression: [compressionGzip, compressionBrotli],
 			compressMinBytes: COMPRESS_MIN_BYTES,
@@ -123,13 +131,13 @@ export class ConnectLane {
 			});
 			if (bare && answer.status >= 400 && answer.body) {
 				answer = await describeUnaryError(answer, (code, message) =>
-					pipeline.fail(call, fromLibrary(code, message, mounted.maxRequestBytes)),
+					pipeline.fail(call, fromLibrary(mounted, code, message)),
 				);
 			}
 			// Anything that was not closed by its handler was refused before it was an RPC.
 			if (answer.status >= 400) pipeline.close(call, INVALID_ARGUMENT);
-			await writeResponse(answer, response);
-			endRequest(request, response);
+			await writeResponse(answer, response, call.signal);
+			endExchange(request, response, this.#clock, this.#lingerMs);
 		} catch (error) {
 			// The response cannot be written any more, or has begun: all that is left is to log and to hang up.
 			pipeline.fail(call, error);
@@ -208,7 +216,7 @@ async function* readRequests(mounted: MountedMethod, requests: AsyncIterable<unk
 		} catch (error) {
 			if (!(error instanceof ConnectError))
 				throw new HubError("CANCELLED", "the request was cut off", { cause: error });
-			throw fromLibrary(error.code, error.rawMessage, mounted.maxRequestBytes);
+			throw fromLibrary(mounted, error.code, error.rawMessage);
 		}
 		if (result.done) return;
 		yield toInput(mounted, result.value);

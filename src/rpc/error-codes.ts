@@ -9,8 +9,8 @@ import {
 	RequestInfoSchema,
 	ResourceInfoSchema,
 	RetryInfoSchema,
-} from "../../gen/google/rpc/error_details_pb.js";
-import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
+} from "#gen/google/rpc/error_details_pb.js";
+import { StatusSchema } from "#gen/google/rpc/status_pb.js";
 import { HubError, type Reason } from "../hub-error.ts";
 import { CompactedError, StorageError } from "../state/kv-store.ts";
 
@@ -47,6 +47,7 @@ export const CODE_OF = Object.freeze({
 	DELIVERY_NOT_FOUND: Code.NotFound,
 	CREDENTIAL_NOT_FOUND: Code.NotFound,
 	NO_ROUTE: Code.NotFound,
+	SERVICE_NOT_FOUND: Code.NotFound,
 	PLUGIN_EXISTS: Code.AlreadyExists,
 	REVISION_MISMATCH: Code.Aborted,
 	ID_REUSED: Code.Aborted,

@@ -13,7 +13,8 @@ import { HubError } from "../hub-error.ts";
 import { type Pattern, parsePattern } from "../subjects/pattern.ts";
 import { parsePluginId } from "../subjects/plugin-id.ts";
 
-const MAX_PATTERNS = 64;
+/** Patterns of one subscription or listing. */
+export const MAX_PATTERNS = 64;
 const MAX_PRIORITY = 100;
 
 /** What a `SubscribeRequest` asks for. */

@@ -63,10 +63,7 @@ export class FrameReader {
 
 	#length(bytes: Uint8Array, offset: number): number {
 		const flags = bytes[offset]!;
-		if (flags !== 0) {
-			const what = flags === 1 ? "a compressed message without a grpc-encoding" : "an unknown message flag";
-			throw new HubError("MALFORMED_REQUEST", `${what} was received`);
-		}
+		if (flags !== 0) throw unknownFlags(flags);
 		const length =
 			bytes[offset + 1]! * 0x1000000 + ((bytes[offset + 2]! << 16) | (bytes[offset + 3]! << 8) | bytes[offset + 4]!);
 		if (length > this.#maxBytes) throw tooLarge(this.#maxBytes);
@@ -86,6 +83,12 @@ export function tooLarge(maxBytes: number): HubError {
 	return new HubError("MESSAGE_TOO_LARGE", `a request message may have at most ${maxBytes} bytes`, {
 		metadata: { max_bytes: String(maxBytes) },
 	});
+}
+
+/** The refusal of a message whose flags say something else than "not compressed". */
+export function unknownFlags(flags: number): HubError {
+	const what = flags === 1 ? "a compressed message without a grpc-encoding" : "a message with unknown flags";
+	return new HubError("MALFORMED_REQUEST", `${what} was received`);
 }
 
 function detach(bytes: Uint8Array, start: number, end: number): Uint8Array {

@@ -9,7 +9,7 @@ export function decodeRequest(mounted: MountedMethod, bytes: Uint8Array): Messag
 	try {
 		return fromBinary(mounted.descriptor.input, bytes);
 	} catch (cause) {
-		throw new HubError("MALFORMED_REQUEST", `the request is not a ${mounted.descriptor.input.typeName}`, { cause });
+		throw notTheMessage(mounted, cause);
 	}
 }
 
@@ -29,4 +29,9 @@ export function responseMessage(mounted: MountedMethod, response: unknown): Mess
 
 function asMessage(schema: DescMessage, value: unknown): Message {
 	return isMessage(value, schema) ? value : create(schema, value as Record<string, unknown>);
+}
+
+/** The refusal of bytes that are not a request of `mounted`. */
+export function notTheMessage(mounted: MountedMethod, cause?: unknown): HubError {
+	return new HubError("MALFORMED_REQUEST", `the request is not a ${mounted.descriptor.input.typeName}`, { cause });
 }

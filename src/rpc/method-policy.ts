@@ -17,6 +17,7 @@ export type RateClass = "none" | "messages" | "data_access" | "events";
 /** What happens to every call of an RPC before its handler sees it. */
 export interface MethodPolicy {
 	readonly callers: Callers;
+	/** Which budget the pipeline's gate is asked about, once a call. */
 	readonly rateClass: RateClass;
 	/** The most bytes one request message may have, in wire form. */
 	readonly maxRequestBytes: number;
@@ -34,14 +35,46 @@ function rows(service: string, policy: MethodPolicy, ...methods: string[]): [str
 	return methods.map((method) => [`/${service}/${method}`, Object.freeze(policy)]);
 }
 
+/** Kept small: anyone may send these without a credential. */
 const probe: MethodPolicy = { callers: "public", rateClass: "none", maxRequestBytes: 4 * KIB, audit: false };
+const read: MethodPolicy = { callers: "authenticated", rateClass: "none", maxRequestBytes: 64 * KIB, audit: false };
+/** Above the bound on content, so that too much of it is refused as content, with its own reason and audit record. */
+const message: MethodPolicy = { callers: "plugin", rateClass: "messages", maxRequestBytes: 2 * MIB, audit: false };
+/** A stream's entries draw on their budgets one by one, in the service. */
+const batches: MethodPolicy = { callers: "plugin", rateClass: "none", maxRequestBytes: 4 * MIB, audit: false };
+const control: MethodPolicy = { callers: "operator", rateClass: "none", maxRequestBytes: 256 * KIB, audit: true };
+const manifest: MethodPolicy = { callers: "authenticated", rateClass: "none", maxRequestBytes: 1 * MIB, audit: true };
+
+const events = "qirvo.hub.v1.EventService";
+const messaging = "qirvo.hub.v1.MessagingService";
+const plugins = "qirvo.hub.v1.PluginService";
+const security = "qirvo.hub.v1.SecurityAdminService";
+const hub = "qirvo.hub.v1.HubService";
 
 /** The row of every RPC that the hub mounts. */
 export const METHOD_POLICIES: MethodPolicies = new Map([
-	...rows("grpc.health.v1.Health", probe, "Check", "List", "Watch"),
+	...rows("grpc.health.v1.Health", probe, "Check", "Watch"),
 	...rows("grpc.reflection.v1.ServerReflection", probe, "ServerReflectionInfo"),
 	...rows("grpc.reflection.v1alpha.ServerReflection", probe, "ServerReflectionInfo"),
-]);
 
-/** The largest request any method takes, in bytes. */
-export const MAX_REQUEST_BYTES = 4 * MIB;
+	...rows(plugins, { ...manifest, callers: "enrolling" }, "Register"),
+	...rows(plugins, manifest, "Update", "Unregister"),
+	...rows(plugins, { ...read, callers: "plugin" }, "Heartbeat"),
+	...rows(plugins, read, "Get", "List", "Watch"),
+	...rows(plugins, control, "Disable", "Enable"),
+
+	...rows(events, { ...message, rateClass: "events" }, "Emit"),
+	...rows(events, batches, "EmitStream"),
+	...rows(events, read, "Subscribe", "ListEvents", "ListSubscriptions"),
+
+	...rows(messaging, message, "Send", "Request"),
+	...rows(messaging, { ...message, rateClass: "none" }, "Reply"),
+	...rows(messaging, batches, "SendStream", "Attach"),
+	...rows(messaging, { ...read, callers: "plugin" }, "Receive", "Acknowledge"),
+
+	...rows(security, control, "IssueCredential", "RevokeCredential", "SetPermissions", "SetTrustLevel"),
+	...rows(security, { ...read, callers: "operator" }, "GetPermissions", "GetTrustLevel"),
+
+	...rows(hub, read, "GetHubInfo"),
+	...rows(hub, { ...read, callers: "operator" }, "ListNodes"),
+]);

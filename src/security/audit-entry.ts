@@ -6,6 +6,7 @@ export type AuditEvent =
 	| "call_denied"
 	| "authentication_failed"
 	| "stream_revoked"
+	| "denials_summarized"
 	| "credential_issued"
 	| "credential_revoked"
 	| "permissions_updated"

@@ -1,4 +1,4 @@
-import type { Clock, IdSource } from "../clock/clock.ts";
+import type { Clock, IdSource, Timer } from "../clock/clock.ts";
 import { keys, prefixes } from "../state/key-layout.ts";
 import { KV_LIMITS, type KvStore, type KvWrite } from "../state/kv-store.ts";
 import { LOG_LIMITS, type LogRecord, type LogStore } from "../state/log-store.ts";
@@ -6,6 +6,7 @@ import { prefixEnd } from "../state/state-backend.ts";
 import { Mailbox } from "../streams/mailbox.ts";
 import type { AuditEntry, AuditRecorder } from "./audit-entry.ts";
 import { decodeAuditRecord, encodeAuditRecord } from "./audit-record.ts";
+import { DenialBudget } from "./denial-budget.ts";
 
 export interface AuditLogOptions {
 	readonly kv: KvStore;
@@ -25,7 +26,10 @@ export interface AuditLogOptions {
 export interface AuditedChange {
 	/** Goes into the change's own commit: no change without its record, no record without its change. */
 	readonly write: KvWrite;
-	/** Moves the record to the log, once the commit is settled. A hub that stops before does it at its next start. */
+	/**
+	 * Moves the record to the log, once the commit is settled. Never rejects: the change is made, and a record that cannot be
+	 * moved now is moved with the next one or at the next start.
+	 */
 	settle(): Promise<void>;
 }
 
@@ -36,21 +40,27 @@ const RETRY_MS = 250;
 const TRIM_EVERY = 1000;
 
 /**
- * Writes audit records. Denials wait in a bounded queue and are written in batches; where it is full they are dropped and
- * counted, since nobody may slow the hub down by being refused. Control changes are never dropped.
+ * Writes audit records. Nobody may slow the hub down, or push the records of others out, by being refused: denials wait in
+ * a bounded queue and are written in batches; where it is full they are dropped and counted, and beyond a budget of each
+ * actor they are summarized once a second. Control changes are never dropped.
  */
 export class AuditLog implements AuditRecorder, AsyncDisposable {
 	readonly #options: AuditLogOptions;
 	readonly #maxRecords: number;
 	readonly #waiting: Mailbox<LogRecord>;
+	readonly #budget: DenialBudget;
+	#summary: Timer | undefined;
 	readonly #stop = new AbortController();
 	#dropped = 0;
 	#written = 0;
+	/** Whether records of changes may still be in the outbox. */
+	#behind = false;
 	#pump: Promise<void> | undefined;
 
 	constructor(options: AuditLogOptions) {
 		this.#options = options;
 		this.#maxRecords = options.maxRecords ?? 100_000;
+		this.#budget = new DenialBudget(options.clock);
 		this.#waiting = new Mailbox({ maxItems: options.maxWaiting ?? 8192 });
 	}
 
@@ -66,22 +76,48 @@ export class AuditLog implements AuditRecorder, AsyncDisposable {
 	}
 
 	record(entry: AuditEntry): void {
-		if (this.#waiting.push(this.#toRecord(entry)) !== "queued") this.#dropped++;
+		if (this.#budget.windowIsOver) this.#summarize();
+		if (this.#budget.admit(entry.actor)) this.#enqueue(entry);
+		else if (!this.#waiting.closed) this.#summary ??= this.#options.clock.after(1000, () => this.#summarize());
 	}
 
 	change(entry: AuditEntry): AuditedChange {
 		const record = this.#toRecord(entry);
 		return {
 			write: { key: keys.outboxAudit(record.id), value: record.bytes },
-			settle: () => this.#move([record]),
+			settle: () => this.#settle(record),
 		};
 	}
 
 	/** Writes what waits, and stops. What cannot be written now is dropped. */
 	async [Symbol.asyncDispose](): Promise<void> {
+		this.#summarize();
 		this.#waiting.close();
 		this.#stop.abort();
 		await this.#pump;
+	}
+
+	#enqueue(entry: AuditEntry): void {
+		if (this.#waiting.push(this.#toRecord(entry)) !== "queued") this.#dropped++;
+	}
+
+	/** Says of each actor how many of its denials went beyond what is recorded one by one. */
+	#summarize(): void {
+		this.#summary?.cancel();
+		this.#summary = undefined;
+		for (const [actor, count] of this.#budget.endWindow()) {
+			this.#enqueue({ event: "denials_summarized", actor, target: "hub", details: { count: String(count) } });
+		}
+	}
+
+	async #settle(record: LogRecord): Promise<void> {
+		try {
+			if (this.#behind) await this.#moveLeftovers();
+			else await this.#move([record]);
+			this.#behind = false;
+		} catch {
+			this.#behind = true;
+		}
 	}
 
 	async #writeDenials(): Promise<void> {

@@ -11,7 +11,9 @@ const MAX_TEXT = 1024;
 
 /** Cuts every text at 1,024 characters: parts of it may be what a caller sent. */
 export function encodeAuditRecord(record: AuditRecord): Uint8Array {
-	return Buffer.from(JSON.stringify(record, (_, value) => (typeof value === "string" ? value.slice(0, MAX_TEXT) : value)));
+	return Buffer.from(
+		JSON.stringify(record, (_, value) => (typeof value === "string" ? value.slice(0, MAX_TEXT) : value)),
+	);
 }
 
 /** The inverse, for bytes that `encodeAuditRecord` made. */

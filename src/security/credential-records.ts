@@ -24,7 +24,7 @@ export function findCredential(kv: KvStore, credentialId: string): StoredCredent
 	const end = prefixEnd(prefix);
 	for (let start = prefix, more = true; more; ) {
 		const page = kv.range({ start, end, limit: KV_LIMITS.pageEntries });
-		const found = page.entries.find(({ key }) => key.endsWith(`/${credentialId}`));
+		const found = page.entries.find(({ key }) => key.slice(key.lastIndexOf("/") + 1) === credentialId);
 		if (found !== undefined) return decode(found);
 		const last = page.entries.at(-1);
 		if (last === undefined) return undefined;

@@ -3,9 +3,14 @@ import { type CredentialRecord, CredentialRecordSchema } from "#gen/qirvo/hub/st
 import type { Clock, IdSource } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import { keys } from "../state/key-layout.ts";
-import type { KvCheck, KvStore, KvWrite } from "../state/kv-store.ts";
+import type { KvStore, KvWrite } from "../state/kv-store.ts";
 import type { AuditLog } from "./audit-log.ts";
-import { findCredential, MAX_RECORDS_PER_PRINCIPAL, type StoredCredential, credentialsOf } from "./credential-records.ts";
+import {
+	credentialsOf,
+	findCredential,
+	MAX_RECORDS_PER_PRINCIPAL,
+	type StoredCredential,
+} from "./credential-records.ts";
 import { credentialProblem } from "./credential-state.ts";
 import type { IssueRequests } from "./issue-requests.ts";
 import type { PolicyView } from "./policy-view.ts";
@@ -158,19 +163,20 @@ export class Credentials {
 
 	async #revoke(found: readonly StoredCredential[], reason: string, by: ChangedBy, target: string): Promise<void> {
 		const { kv, policy, audit, clock, ids } = this.#options;
-		const ids_ = found.map(({ record }) => record.credentialId);
 		const change = audit.change({
 			event: "credential_revoked",
 			actor: by.actor,
 			target,
 			reason,
-			details: { credential_ids: ids_.join(","), principal: found[0]?.record.principal ?? "" },
+			details: {
+				credential_ids: found.map(({ record }) => record.credentialId).join(","),
+				principal: found[0]?.record.principal ?? "",
+			},
 			requestId: by.requestId,
 		});
 		const revokeTimeMs = BigInt(clock.now());
 		const writes = found.map(({ record }) => write({ ...record, revokeTimeMs, revokeReason: reason }));
-		const checks: KvCheck[] = [];
-		const result = await kv.commit({ id: ids.next(), checks, writes: [...writes, change.write] });
+		const result = await kv.commit({ id: ids.next(), writes: [...writes, change.write] });
 		if (!result.ok) throw new Error("a commit without checks conflicts with nothing");
 		await policy.applied(result.firstRevision);
 		await change.settle();
@@ -198,8 +204,12 @@ function notFound(metadata: Readonly<Record<string, string>>): HubError {
 
 function tooMany(principal: string): HubError {
 	const limit = MAX_CREDENTIALS_PER_PRINCIPAL;
-	return new HubError("LIMIT_EXCEEDED", `${principal} has ${limit} valid credentials, which is the limit; revoke some`, {
-		metadata: { limit: String(limit) },
-		quota: { subject: principal, description: `at most ${limit} valid credentials` },
-	});
+	return new HubError(
+		"LIMIT_EXCEEDED",
+		`${principal} has ${limit} valid credentials, which is the limit; revoke some`,
+		{
+			metadata: { limit: String(limit) },
+			quota: { subject: principal, description: `at most ${limit} valid credentials` },
+		},
+	);
 }

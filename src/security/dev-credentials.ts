@@ -56,6 +56,23 @@ export class DevCredentials {
 		await change.settle();
 		return prepared.token;
 	}
+
+	/** Undoes `create` where the registration that it was for did not come about: the id is free again. */
+	async withdraw(pluginId: string): Promise<void> {
+		const { kv, policy, audit, ids } = this.#options;
+		const change = audit.change({
+			event: "credential_revoked",
+			actor: "hub",
+			target: `plugin:${pluginId}`,
+			reason: "dev_registration_failed",
+		});
+		const held = credentialsOf(kv, `plugin:${pluginId}`).map(({ key }) => key);
+		const gone = [keys.permissions(pluginId), ...held].map((key) => ({ key, delete: true }) as const);
+		const result = await kv.commit({ id: ids.next(), writes: [...gone, change.write] });
+		if (!result.ok) throw new Error("a commit without checks conflicts with nothing");
+		await policy.applied(result.firstRevision);
+		await change.settle();
+	}
 }
 
 const EVERYTHING = toBinary(

@@ -40,7 +40,9 @@ export class IssueRequests {
 	/** Throws ID_REUSED where the id was used for something else. */
 	open(actor: string, requestId: string, principal: Principal, lifetimeMs: number): IssueRequest {
 		const key = keys.firstAnswer(actor, METHOD, requestId);
-		const digest = createHash("sha256").update(JSON.stringify([principal.kind, principal.id, lifetimeMs])).digest();
+		const digest = createHash("sha256")
+			.update(JSON.stringify([principal.kind, principal.id, lifetimeMs]))
+			.digest();
 		const now = this.#clock.now();
 		const entry = this.#kv.get(key);
 		const record = entry && fromBinary(FirstAnswerRecordSchema, entry.value);
@@ -54,7 +56,10 @@ export class IssueRequests {
 			first: current && readAnswer(current.response),
 			check: { key, revision: entry?.revision ?? 0 },
 			write: (credentialId, expiresAt) => {
-				const response = create(IssueCredentialResponseSchema, { credentialId, expireTime: timestampFromMs(expiresAt) });
+				const response = create(IssueCredentialResponseSchema, {
+					credentialId,
+					expireTime: timestampFromMs(expiresAt),
+				});
 				const answer = create(FirstAnswerRecordSchema, {
 					requestDigest: digest,
 					response: toBinary(IssueCredentialResponseSchema, response),

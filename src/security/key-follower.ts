@@ -39,24 +39,37 @@ export class KeyFollower implements AsyncDisposable {
 	}
 
 	async #follow(first: AsyncIterable<readonly KvChange[]>): Promise<void> {
-		for (let changes = first; !this.#stop.signal.aborted; ) {
+		for (let changes: typeof first | undefined = first; ; changes = this.#watchAgain()) {
 			try {
-				for await (const batch of changes) this.#options.changed(batch);
+				if (changes !== undefined) for await (const batch of changes) this.#options.changed(batch);
 			} catch {
 				// Too slow for the window, or a fault of the store. Either way what was missed is told below.
-				await this.#pause();
 			}
 			if (this.#stop.signal.aborted) return;
-			changes = this.#watch();
+			await this.#pause();
+			if (this.#stop.signal.aborted) return;
+		}
+	}
+
+	/** undefined where the store cannot be watched now. */
+	#watchAgain(): AsyncIterable<readonly KvChange[]> | undefined {
+		try {
+			const changes = this.#watch();
 			this.#options.missed();
+			return changes;
+		} catch {
+			return undefined;
 		}
 	}
 
 	#pause(): Promise<void> {
 		const { promise, resolve } = Promise.withResolvers<void>();
 		const timer = this.#options.clock.after(RETRY_MS, resolve);
-		this.#stop.signal.addEventListener("abort", () => resolve(), { once: true });
-		if (this.#stop.signal.aborted) resolve();
-		return promise.finally(() => timer.cancel());
+		const stop = () => resolve();
+		this.#stop.signal.addEventListener("abort", stop, { once: true });
+		return promise.finally(() => {
+			timer.cancel();
+			this.#stop.signal.removeEventListener("abort", stop);
+		});
 	}
 }

@@ -43,7 +43,8 @@ interface Entry {
  * A stream ends with CREDENTIAL_REVOKED, CREDENTIAL_EXPIRED, PLUGIN_DISABLED or PERMISSION_REVOKED.
  */
 export class OpenStreams implements AsyncDisposable {
-	readonly #options: Required<OpenStreamsOptions>;
+	readonly #options: OpenStreamsOptions;
+	readonly #maxPerPrincipal: number;
 	readonly #byPrincipal = new Map<string, Set<Entry>>();
 	readonly #registrations: KeyFollower;
 	#changes: Disposable | undefined;
@@ -51,7 +52,8 @@ export class OpenStreams implements AsyncDisposable {
 	#expiry: { readonly at: number; readonly timer: Timer } | undefined;
 
 	constructor(options: OpenStreamsOptions) {
-		this.#options = { maxPerPrincipal: MAX_PER_PRINCIPAL, ...options };
+		this.#options = options;
+		this.#maxPerPrincipal = options.maxPerPrincipal ?? MAX_PER_PRINCIPAL;
 		this.#registrations = new KeyFollower({
 			kv: options.kv,
 			clock: options.clock,
@@ -85,7 +87,7 @@ export class OpenStreams implements AsyncDisposable {
 		if (problem !== undefined) throw problem;
 		const principal = principalOf(caller);
 		const streams = this.#byPrincipal.get(principal) ?? new Set<Entry>();
-		if (streams.size >= this.#options.maxPerPrincipal) throw this.#tooMany(principal);
+		if (streams.size >= this.#maxPerPrincipal) throw this.#tooMany(principal);
 		this.#byPrincipal.set(principal, streams.add(entry));
 		this.#size++;
 		if (caller.kind !== "anonymous" && caller.expiresAt !== undefined) this.#expectExpiry(caller.expiresAt);
@@ -126,8 +128,8 @@ export class OpenStreams implements AsyncDisposable {
 			stream.recheck();
 			return undefined;
 		} catch (error) {
-			if (!(error instanceof HubError)) throw error;
-			return error;
+			// What cannot be decided is not admitted.
+			return error instanceof HubError ? error : new HubError("INTERNAL", "internal error", { cause: error });
 		}
 	}
 
@@ -188,7 +190,7 @@ export class OpenStreams implements AsyncDisposable {
 	}
 
 	#tooMany(principal: string): HubError {
-		const limit = this.#options.maxPerPrincipal;
+		const limit = this.#maxPerPrincipal;
 		return new HubError("LIMIT_EXCEEDED", `${principal} holds ${limit} open streams, which is the limit`, {
 			metadata: { limit: String(limit) },
 			quota: { subject: principal, description: `at most ${limit} open streams` },

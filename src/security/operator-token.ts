@@ -1,4 +1,4 @@
-import { chmod, mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { chmod, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock, IdSource } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
@@ -34,7 +34,7 @@ export async function ensureOperatorToken(options: OperatorTokenOptions): Promis
 	const { directory, newToken, credentials } = options;
 	const path = join(directory, FILE_NAME);
 	if (!newToken && (await holdsValidToken(path, options))) {
-		await chmod(path, 0o600);
+		if (((await stat(path)).mode & 0o777) !== 0o600) await chmod(path, 0o600);
 		return path;
 	}
 	const by = { actor: "hub" };

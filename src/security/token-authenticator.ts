@@ -1,7 +1,6 @@
 import type { Clock } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
-import type { AuditRecorder } from "./audit-entry.ts";
-import { ANONYMOUS, type Authenticator, type Caller, type PeerInfo, principalOf } from "./caller.ts";
+import { ANONYMOUS, type Authenticator, type Caller, principalOf } from "./caller.ts";
 import { credentialProblem } from "./credential-state.ts";
 import { disabledPlugin } from "./guard-rules.ts";
 import type { PolicyView } from "./policy-view.ts";
@@ -16,7 +15,6 @@ const BEARER = /^Bearer +([^ ]+) *$/i;
 export interface TokenAuthenticatorOptions {
 	readonly tokens: Tokens;
 	readonly policy: PolicyView;
-	readonly audit: AuditRecorder;
 	readonly clock: Clock;
 }
 
@@ -41,44 +39,39 @@ export class TokenAuthenticator implements Authenticator {
 	}
 
 	/**
-	 * Throws or rejects with CREDENTIAL_INVALID, CREDENTIAL_EXPIRED, CREDENTIAL_REVOKED, or PLUGIN_DISABLED, and records
-	 * it. The same caller object is given for the same token while it is remembered.
+	 * Throws or rejects with CREDENTIAL_INVALID, CREDENTIAL_EXPIRED, CREDENTIAL_REVOKED, or PLUGIN_DISABLED; once
+	 * the signature is verified the error's metadata names the `principal`. The same caller object is given for the same
+	 * token while it is remembered.
 	 */
-	authenticate(authorization: string | undefined, peer: PeerInfo): Caller | Promise<Caller> {
+	authenticate(authorization: string | undefined): Caller | Promise<Caller> {
 		if (authorization === undefined) return ANONYMOUS;
 		const verified = this.#verified.get(authorization);
-		if (verified === undefined) return this.#verify(authorization, peer);
-		return this.#admit(verified, peer);
+		return verified === undefined ? this.#verify(authorization) : this.#admit(verified);
 	}
 
-	async #verify(authorization: string, peer: PeerInfo): Promise<Caller> {
+	async #verify(authorization: string): Promise<Caller> {
 		const { tokens, clock } = this.#options;
-		let verified: Verified;
-		try {
-			const claims = await tokens.verify(readToken(authorization), clock.now());
-			const { credentialId, expiresAt, principal } = claims;
-			const caller = Object.freeze({ ...principal, credentialId, expiresAt });
-			verified = { caller, expiresAt, epoch: -1 };
-		} catch (error) {
-			if (error instanceof HubError) this.#recordFailure("anonymous", error, peer);
-			throw error;
-		}
-		const caller = this.#admit(verified, peer);
-		this.#verified.set(authorization, verified);
+		const token = readToken(authorization);
+		const { credentialId, expiresAt, principal } = await tokens.verify(token, clock.now());
+		const verified = { caller: Object.freeze({ ...principal, credentialId, expiresAt }), expiresAt, epoch: -1 };
+		const caller = this.#admit(verified);
+		// In its usual spelling only: one token padded in many ways must not push the others out.
+		if (authorization === `Bearer ${token}`) this.#verified.set(authorization, verified);
 		return caller;
 	}
 
-	#admit(verified: Verified, peer: PeerInfo): Caller {
+	#admit(verified: Verified): Caller {
 		const { policy, clock } = this.#options;
+		const { caller } = verified;
 		const now = clock.now();
-		if (now < verified.expiresAt && verified.epoch === policy.epoch) return verified.caller;
-		const problem = this.#problem(verified.caller, now);
+		if (now < verified.expiresAt && verified.epoch === policy.epoch) return caller;
+		const problem = this.#problem(caller, now);
 		if (problem !== undefined) {
-			this.#recordFailure(principalOf(verified.caller), problem, peer);
-			throw problem;
+			const metadata = { ...problem.metadata, principal: principalOf(caller) };
+			throw new HubError(problem.reason, problem.message, { ...problem.options, metadata });
 		}
 		verified.epoch = policy.epoch;
-		return verified.caller;
+		return caller;
 	}
 
 	#problem(caller: Verified["caller"], now: number): HubError | undefined {
@@ -86,16 +79,6 @@ export class TokenAuthenticator implements Authenticator {
 		const problem = credentialProblem(policy.credential(principalOf(caller), caller.credentialId), now);
 		if (problem !== undefined) return problem;
 		return caller.kind === "plugin" && policy.plugin(caller.id).disabled ? disabledPlugin(caller.id) : undefined;
-	}
-
-	#recordFailure(actor: string, error: HubError, peer: PeerInfo): void {
-		this.#options.audit.record({
-			event: "authentication_failed",
-			actor,
-			target: "hub",
-			reason: error.reason.toLowerCase(),
-			details: { peer: peer.address },
-		});
 	}
 }
 

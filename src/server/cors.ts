@@ -3,7 +3,7 @@ import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 
 /** Which pages of which origins may call the hub from a browser. */
 export interface CorsOptions {
-	/** Exact origins such as `https://panel.example`. None by default. */
+	/** Exact origins such as `https://panel.example`, or `*` for any. None by default. */
 	readonly origins: readonly string[];
 }
 
@@ -40,7 +40,7 @@ export class Cors {
 		if (origin === undefined) return false;
 		// The two classes share what is used here; their overloads do not.
 		const response = answer as ServerResponse;
-		const allowed = this.#origins.has(origin);
+		const allowed = this.#origins.has(origin) || this.#origins.has("*");
 		if (allowed) {
 			response.setHeader("access-control-allow-origin", origin);
 			response.setHeader("access-control-expose-headers", EXPOSED_HEADERS);

@@ -1,4 +1,4 @@
-import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "../../gen/grpc/health/v1/health_pb.js";
+import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "#gen/grpc/health/v1/health_pb.js";
 import { HubError } from "../hub-error.ts";
 import { type Call, type MountedService, mount } from "../rpc/call.ts";
 
@@ -31,7 +31,10 @@ export class HealthStatus {
 		return this.#serving.get(service);
 	}
 
-	/** The status now and each change of it, until `signal` aborts. A reader that is slow sees the last of several. */
+	/**
+	 * The status now and each change of it, until `signal` aborts; a change that came before the abort is still told.
+	 * A reader that is slow sees the last of several.
+	 */
 	async *watch(service: string, signal: AbortSignal): AsyncGenerator<boolean | undefined> {
 		let wake = () => {};
 		const woken = () => wake();
@@ -39,13 +42,14 @@ export class HealthStatus {
 		signal.addEventListener("abort", woken);
 		try {
 			let said: boolean | undefined | null = null;
-			while (!signal.aborted) {
+			while (true) {
 				const now = this.get(service);
 				if (now !== said) {
 					said = now;
 					yield now;
 					continue;
 				}
+				if (signal.aborted) return;
 				await new Promise<void>((resolve) => {
 					wake = resolve;
 				});

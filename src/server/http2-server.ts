@@ -82,7 +82,7 @@ export class RpcServer implements AsyncDisposable {
 		this.#pipeline = pipeline;
 		this.#fastLane =
 			options.fastLane === false ? undefined : new FastLane({ methods, pipeline, clock, lingerMs: limits.lingerMs });
-		this.#connectLane = new ConnectLane({ methods, pipeline });
+		this.#connectLane = new ConnectLane({ methods, pipeline, clock, lingerMs: limits.lingerMs });
 		this.#cors = new Cors(options.cors ?? { origins: [] });
 		this.#compat = createHttp2((request, response) => {
 			this.#answer(request, response, peerOf(request.stream.session?.socket as Socket | undefined));
@@ -162,20 +162,22 @@ export class RpcServer implements AsyncDisposable {
 		this.#pipeline.drain();
 		this.#sessions.drain();
 		this.#http1.drain();
-		if (this.#sockets.size > 0 && deadlineMs > 0) {
-			await new Promise<void>((resolve) => {
-				const deadline = clock.after(deadlineMs, resolve);
-				this.#emptied = () => {
-					deadline.cancel();
-					resolve();
-				};
-			});
+		const emptied = new Promise<void>((resolve) => {
+			if (this.#sockets.size === 0) resolve();
+			this.#emptied = resolve;
+		});
+		if (deadlineMs > 0) {
+			const deadline = Promise.withResolvers<void>();
+			const timer = clock.after(deadlineMs, deadline.resolve);
+			await Promise.race([emptied, deadline.promise]);
+			timer.cancel();
 		}
 		this.#sessions.destroy();
 		this.#http1.destroy();
 		for (const socket of this.#sockets) socket.destroy();
 		this.#tls?.stop();
 		await closed;
+		await emptied;
 	}
 
 	#accept(socket: Socket): void {

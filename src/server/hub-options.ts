@@ -19,8 +19,6 @@ export interface HubOptions {
 	readonly newOperatorToken: boolean;
 	/** How long an instance's lease lasts without a heartbeat, in milliseconds. */
 	readonly leaseMs: number;
-	/** How often a silent stream gets a heartbeat frame, in milliseconds. */
-	readonly heartbeatMs: number;
 	/** HTTP/2 keepalive: a ping after so many silent milliseconds, and how long its answer may take. */
 	readonly keepalive: { readonly intervalMs: number; readonly timeoutMs: number };
 	/** How long open streams may take to end at shutdown, in milliseconds. */
@@ -46,7 +44,6 @@ export const DEFAULT_OPTIONS: HubOptions = Object.freeze({
 	logLevel: "info",
 	newOperatorToken: false,
 	leaseMs: 30_000,
-	heartbeatMs: 15_000,
 	keepalive: { intervalMs: 20_000, timeoutMs: 10_000 },
 	drainMs: 8_000,
 	idWindow: { ms: 120_000, ids: 2_000_000 },

@@ -28,17 +28,16 @@ export function sniff(
 		socket.off("end", hangUp);
 	};
 	const hangUp = () => socket.destroy();
+	// Bytes that do not decide yet are held here, not put back: putting back wakes the reader again at once, for ever.
+	let held: Buffer | undefined;
 	const look = () => {
 		const bytes: Buffer | null = socket.read();
 		if (!bytes) return;
-		const protocol = guess(bytes);
-		if (protocol === undefined) {
-			// One or two bytes of what may become a preface; the rest follows or the timer ends it.
-			socket.unshift(bytes);
-			return;
-		}
+		held = held ? Buffer.concat([held, bytes]) : bytes;
+		const protocol = guess(held);
+		if (protocol === undefined) return;
 		stop();
-		socket.unshift(bytes);
+		socket.unshift(held);
 		route(protocol, socket);
 	};
 	socket.on("readable", look);

@@ -1,8 +1,9 @@
-import { createFileRegistry, type DescFile, type FileRegistry, toBinary } from "@bufbuild/protobuf";
+import { createRegistry, type DescFile, type Registry, toBinary } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
-import { ServerReflection, type ServerReflectionRequest } from "../../gen/grpc/reflection/v1/reflection_pb.js";
-import { ServerReflection as ServerReflectionAlpha } from "../../gen/grpc/reflection/v1alpha/reflection_pb.js";
+import { file_google_rpc_error_details } from "#gen/google/rpc/error_details_pb.js";
+import { ServerReflection, type ServerReflectionRequest } from "#gen/grpc/reflection/v1/reflection_pb.js";
+import { ServerReflection as ServerReflectionAlpha } from "#gen/grpc/reflection/v1alpha/reflection_pb.js";
 import { type MountedService, mount } from "../rpc/call.ts";
 
 /** What v1 and v1alpha answer alike: the two differ in their package alone. */
@@ -16,14 +17,16 @@ type Answer =
 class Reflector {
 	readonly #services: string[] = [];
 	readonly #files = new Map<string, DescFile>();
-	readonly #registry: FileRegistry;
+	readonly #registry: Registry;
 
 	constructor(services: readonly MountedService[]) {
 		for (const { descriptor } of services) {
 			this.#services.push(descriptor.typeName);
 			this.#add(descriptor.file);
 		}
-		this.#registry = createFileRegistry(...this.#files.values());
+		// Nothing imports these; tools that print the details of a failure ask for them.
+		this.#add(file_google_rpc_error_details);
+		this.#registry = createRegistry(...this.#files.values());
 	}
 
 	answer(question: ServerReflectionRequest["messageRequest"]): Answer {
@@ -44,7 +47,8 @@ class Reflector {
 				if (!message) return notFound();
 				const extensionNumber: number[] = [];
 				for (const type of this.#registry) {
-					if (type.kind === "extension" && type.extendee.typeName === message.typeName) extensionNumber.push(type.number);
+					if (type.kind === "extension" && type.extendee.typeName === message.typeName)
+						extensionNumber.push(type.number);
 				}
 				return { case: "allExtensionNumbersResponse", value: { baseTypeName: message.typeName, extensionNumber } };
 			}

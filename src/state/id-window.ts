@@ -59,13 +59,12 @@ export class IdWindow {
 
 	/** Remembers an id stored at `sequence`. */
 	add(hash: TextHash, sequence: number): void {
-		if (this.size >= this.#options.maxIds) this.#dropOldest(1);
-		if (this.size === this.#high.length) this.#resize(this.#high.length * 2);
-		const slot = this.#end++ & (this.#high.length - 1);
-		this.#high[slot] = hash.high;
-		this.#low[slot] = hash.low;
-		this.#sequence[slot] = sequence;
-		this.#place(slot);
+		this.#add(hash.high, hash.low, sequence);
+	}
+
+	/** Remembers many ids: halves of their hashes, and their sequences as distances from `first`. */
+	addAll(high: Uint32Array, low: Uint32Array, offset: Uint32Array, first: number): void {
+		for (let index = 0; index < high.length; index++) this.#add(high[index]!, low[index]!, first + offset[index]!);
 	}
 
 	/** Says that everything added so far was stored at `time` or before, and forgets what is too old by then. */
@@ -90,15 +89,26 @@ export class IdWindow {
 		}
 	}
 
+	#add(high: number, low: number, sequence: number): void {
+		if (this.size >= this.#options.maxIds) this.#dropOldest(1);
+		if (this.size === this.#high.length) this.#resize(this.#high.length * 2);
+		const slot = this.#end++ & (this.#high.length - 1);
+		this.#high[slot] = high;
+		this.#low[slot] = low;
+		this.#sequence[slot] = sequence;
+		this.#place(slot);
+	}
+
 	#dropOldest(count: number): void {
 		for (let dropped = 0; dropped < count; dropped++) this.#remove(this.#oldest++ & (this.#high.length - 1));
 	}
 
 	#place(slot: number): void {
-		const mask = this.#table.length - 1;
+		const table = this.#table;
+		const mask = table.length - 1;
 		let at = this.#low[slot]! & mask;
-		while (this.#table[at] !== 0) at = (at + 1) & mask;
-		this.#table[at] = slot + 1;
+		while (table[at] !== 0) at = (at + 1) & mask;
+		table[at] = slot + 1;
 	}
 
 	/** Frees the slot's cell and moves later cells of the same run back, so that no probe stops short. */

@@ -30,7 +30,7 @@ export interface EchoServer extends AsyncDisposable {
 
 /** A real server on a free port of the loopback interface. */
 export async function startEcho(options: Partial<RpcServerOptions> = {}): Promise<EchoServer> {
-	const trace: EchoTrace = { aborted: [], released: 0, taken: 0 };
+	const trace: EchoTrace = { aborted: [], waiting: 0, released: 0, taken: 0 };
 	const metrics = new Metrics();
 	const server = createRpcServer({
 		services: [echoService(trace)],

@@ -23,13 +23,16 @@ export interface EchoTrace {
 	readonly aborted: string[];
 	/** Streams whose handler ran its `finally`. */
 	released: number;
+	/** Handlers that began to wait. */
+	waiting: number;
 	/** Requests that bidi handlers have taken. */
 	taken: number;
 }
 
 /** Answers with what it was sent; the text of a request asks for special behaviour. */
-export function echoService(trace: EchoTrace = { aborted: [], released: 0, taken: 0 }) {
+export function echoService(trace: EchoTrace = { aborted: [], waiting: 0, released: 0, taken: 0 }) {
 	const watch = (call: Call) => {
+		trace.waiting++;
 		call.signal.addEventListener("abort", () => {
 			trace.aborted.push(call.signal.reason instanceof HubError ? call.signal.reason.reason : "?");
 		});

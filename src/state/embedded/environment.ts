@@ -1,3 +1,4 @@
+import { closeSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
 import type { Database, RootDatabase } from "lmdb";
 import { StateOpenError } from "../state-backend.ts";
@@ -7,6 +8,7 @@ export type ByteDatabase = Database<Uint8Array, Uint8Array>;
 
 /** The LMDB environment of one state folder. */
 export interface Environment {
+	readonly directory: string;
 	readonly root: RootDatabase;
 	/** Format, logs and counters, by name. */
 	readonly meta: ByteDatabase;
@@ -27,14 +29,18 @@ export const FORMAT_VERSION = 1;
 
 const FORMAT_KEY = Buffer.from("format");
 const DATABASES = 8;
+const MAGIC = 0xbeefc0de;
+const MAGIC_AT = 24;
 
 /** Opens or creates the data in a folder whose lock is held. */
 export async function openEnvironment(directory: string): Promise<Environment> {
 	const { open } = await import("lmdb");
+	const path = join(directory, "state.mdb");
+	checkMagic(path);
 	let root: RootDatabase;
 	try {
 		root = open({
-			path: join(directory, "state.mdb"),
+			path,
 			// The defaults show data before it is flushed, and a failed commit ends the process.
 			overlappingSync: false,
 			eventTurnBatching: false,
@@ -54,6 +60,7 @@ export async function openEnvironment(directory: string): Promise<Environment> {
 		const meta = database("meta");
 		await checkFormat(directory, meta);
 		return {
+			directory,
 			root,
 			meta,
 			kv: database("kv"),
@@ -65,6 +72,26 @@ export async function openEnvironment(directory: string): Promise<Environment> {
 	} catch (error) {
 		await root.close();
 		throw error;
+	}
+}
+
+/** LMDB's mark in the first page, where `lmdb` 3 has it. The library ends the process over a file without it. */
+function checkMagic(path: string): void {
+	let fd: number;
+	try {
+		fd = openSync(path, "r");
+	} catch (error) {
+		if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+		throw new StateOpenError("unusable", `${path} cannot be read`, error);
+	}
+	try {
+		const head = Buffer.alloc(MAGIC_AT + 4);
+		const read = readSync(fd, head, 0, head.length, 0);
+		if (read > 0 && head.readUInt32LE(MAGIC_AT) !== MAGIC) {
+			throw new StateOpenError("damaged", `${path} does not hold readable state`);
+		}
+	} finally {
+		closeSync(fd);
 	}
 }
 

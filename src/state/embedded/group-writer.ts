@@ -1,3 +1,4 @@
+import { statfsSync } from "node:fs";
 import type { Clock, Timer } from "../../clock/clock.ts";
 import { StorageError } from "../kv-store.ts";
 import type { Environment } from "./environment.ts";
@@ -22,6 +23,12 @@ export const GROUP_BYTES = 8 * 1024 * 1024;
 
 /** How long a group may take to reach the disk, in milliseconds. */
 const STALL_MS = 30_000;
+
+/** How long an empty transaction may take after a failed one, in milliseconds. */
+const PROBE_MS = 500;
+
+/** Room below which a failed write is put down to a full disk: a few groups. */
+const FULL_BELOW_BYTES = 4 * GROUP_BYTES;
 
 const FULL = new Set(["MDB_MAP_FULL", "ENOSPC", "EDQUOT", "28", "122", "-30792"]);
 const PANIC = new Set(["MDB_PANIC", "-30795"]);
@@ -118,14 +125,37 @@ export class GroupWriter {
 		if (failure === undefined) return undefined;
 		const code = codeOf(failure.error);
 		if (PANIC.has(code)) return this.#end(failure.error);
-		if (FULL.has(code)) {
+		if (FULL.has(code) || this.#diskFull()) {
 			return new StorageError("full", "not-written", "the disk or its quota is full", failure.error);
 		}
-		// Only an environment that still takes transactions has certainly dropped the failed one.
-		const probe = await this.#attempt(() => {});
-		if (probe && PANIC.has(codeOf(probe.error))) return this.#end(failure.error);
+		if (!(await this.#takesTransactions())) return this.#end(failure.error);
 		this.#logger?.error({ err: failure.error }, "a commit failed");
 		return new StorageError("unavailable", "not-written", "a write to the disk failed", failure.error);
+	}
+
+	/**
+	 * Only an environment that still takes transactions has certainly dropped the failed one. One that does not may never
+	 * settle them. An empty transaction writes nothing, so it is not held up by a slow disk.
+	 */
+	async #takesTransactions(): Promise<boolean> {
+		const late = Promise.withResolvers<boolean>();
+		const timer = this.#clock.after(PROBE_MS, () => late.resolve(false));
+		const probe = this.#attempt(() => {}).then((failure) => !failure || !PANIC.has(codeOf(failure.error)));
+		try {
+			return await Promise.race([probe, late.promise]);
+		} finally {
+			timer.cancel();
+		}
+	}
+
+	/** LMDB says EIO where a write came out short, as the last one before a full disk does. */
+	#diskFull(): boolean {
+		try {
+			const { bavail, bsize } = statfsSync(this.#environment.directory);
+			return bavail * bsize < FULL_BELOW_BYTES;
+		} catch {
+			return false;
+		}
 	}
 
 	/** Runs one transaction; undefined once it is on the disk. */

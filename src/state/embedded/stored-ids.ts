@@ -5,14 +5,15 @@ import type { Environment } from "./environment.ts";
 import { LAST_SEQUENCE, type LogKeys } from "./log-keys.ts";
 
 const HEADER_BYTES = 16;
-const ENTRY_BYTES = 12;
+const COLUMNS = 3;
 /** One group in 16 drops up to 64 old ones, so that a group stays short and drops outrun additions. */
 const DROP_EVERY = 16;
 const DROPS = 64;
 
 /**
  * The hashes of the ids in LOG-2's window, stored beside the blocks so that opening a log reads little: one entry a
- * group, `f64 time, u32 count, u32 0, then u32 high, u32 low, u32 offset from the group's first sequence` each.
+ * group: `f64 time, u32 count, u32 0`, then three columns of `u32`, namely high halves, low halves, and distances from the
+ * group's first sequence. Columns are in the machine's byte order, which is little-endian wherever LMDB is prebuilt.
  */
 export class StoredIds {
 	readonly #environment: Environment;
@@ -43,10 +44,8 @@ export class StoredIds {
 		}
 		window.reserve(count);
 		for (const { first, entry } of live) {
-			for (let at = HEADER_BYTES; at < entry.byteLength; at += ENTRY_BYTES) {
-				const hash = { high: entry.getUint32(at, true), low: entry.getUint32(at + 4, true) };
-				window.add(hash, first + entry.getUint32(at + 8, true));
-			}
+			const [high, low, offset] = columnsOf(entry);
+			window.addAll(high, low, offset, first);
 			window.mark(entry.getFloat64(0, true));
 		}
 		this.#flushedCount = this.#count;
@@ -56,18 +55,18 @@ export class StoredIds {
 	write(first: number, time: number, hashes: readonly (TextHash & { readonly sequence: number })[]): void {
 		if (this.#writes++ % DROP_EVERY === 0) this.#drop(time);
 		if (hashes.length === 0) return;
-		const entry = Buffer.allocUnsafe(HEADER_BYTES + hashes.length * ENTRY_BYTES);
-		entry.writeDoubleLE(time, 0);
-		entry.writeUInt32LE(hashes.length, 8);
-		entry.writeUInt32LE(0, 12);
-		let at = HEADER_BYTES;
-		for (const { high, low, sequence } of hashes) {
-			entry.writeUInt32LE(high, at);
-			entry.writeUInt32LE(low, at + 4);
-			entry.writeUInt32LE(sequence - first, at + 8);
-			at += ENTRY_BYTES;
+		const bytes = Buffer.alloc(HEADER_BYTES + hashes.length * COLUMNS * 4);
+		const entry = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+		entry.setFloat64(0, time, true);
+		entry.setUint32(8, hashes.length, true);
+		const [high, low, offset] = columnsOf(entry);
+		for (let index = 0; index < hashes.length; index++) {
+			const hash = hashes[index]!;
+			high[index] = hash.high;
+			low[index] = hash.low;
+			offset[index] = hash.sequence - first;
 		}
-		this.#environment.ids.put(this.#keys.at(first), entry);
+		this.#environment.ids.put(this.#keys.at(first), bytes);
 		this.#count += hashes.length;
 	}
 
@@ -93,4 +92,14 @@ export class StoredIds {
 		}
 		for (const key of expired) ids.remove(key);
 	}
+}
+
+/** Views of the columns; of a copy where the entry is not aligned. */
+function columnsOf(entry: DataView): [Uint32Array, Uint32Array, Uint32Array] {
+	const count = entry.getUint32(8, true);
+	const aligned = entry.byteOffset % 4 === 0;
+	const buffer = aligned ? entry.buffer : entry.buffer.slice(entry.byteOffset, entry.byteOffset + entry.byteLength);
+	const start = (aligned ? entry.byteOffset : 0) + HEADER_BYTES;
+	const column = (index: number) => new Uint32Array(buffer, start + index * count * 4, count);
+	return [column(0), column(1), column(2)];
 }

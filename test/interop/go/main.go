@@ -81,13 +81,13 @@ func run() error {
 		To: &hubv1.Address{Target: &hubv1.Address_PluginId{PluginId: "interop-echo"}},
 		Message: &hubv1.Message{
 			Type:    "echo",
-			Payload: &hubv1.Payload{Body: &hubv1.Payload_Json{Json: `{"n": 7}`}},
+			Payload: &hubv1.Payload{Body: &hubv1.Payload_Json{Json: `{"n":7}`}},
 		},
 	}, grpc.WaitForReady(true))
 	if err != nil {
 		return fmt.Errorf("request: %w", err)
 	}
-	if !answer.GetReply().GetSuccess() || answer.GetReply().GetData().GetJson() != `{"n": 7}` {
+	if !answer.GetReply().GetSuccess() || answer.GetReply().GetData().GetJson() != `{"n":7}` {
 		return fmt.Errorf("answer %v", answer)
 	}
 

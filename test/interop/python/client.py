@@ -51,13 +51,13 @@ def main() -> None:
         answer = messaging_grpc.MessagingServiceStub(channel).Request(
             messaging.RequestRequest(
                 to=messaging.Address(plugin_id="interop-echo"),
-                message=messaging.Message(type="echo", payload=payload.Payload(json='{"n": 7}')),
+                message=messaging.Message(type="echo", payload=payload.Payload(json='{"n":7}')),
             ),
             metadata=metadata,
             timeout=TIMEOUT_SECONDS,
         )
         assert answer.reply.success, answer
-        assert answer.reply.data.json == '{"n": 7}', answer
+        assert answer.reply.data.json == '{"n":7}', answer
 
         try:
             bus.Emit(events.EmitRequest(event=events.Event(type="a..b")), metadata=metadata, timeout=TIMEOUT_SECONDS)

@@ -265,6 +265,13 @@ export enum ErrorReason {
   NO_ROUTE = 65,
 
   /**
+   * NOT_FOUND. A health check of a service that this hub does not have.
+   *
+   * @generated from enum value: ERROR_REASON_SERVICE_NOT_FOUND = 66;
+   */
+  SERVICE_NOT_FOUND = 66,
+
+  /**
    * ALREADY_EXISTS. The plugin id is taken.
    *
    * @generated from enum value: ERROR_REASON_PLUGIN_EXISTS = 80;

@@ -119,7 +119,8 @@ export declare type Plugin = Message<"qirvo.hub.v1.Plugin"> & {
   updateTime?: Timestamp | undefined;
 
   /**
-   * Grows with every change of the registration; for `ExpectedState`.
+   * Grows with every change of the registration, not with instances that come and go; for `ExpectedState`. 0 in the
+   * `previous` of a watch that was resumed, where it is not known any more.
    *
    * @generated from field: uint64 revision = 15;
    */
@@ -208,7 +209,7 @@ export declare type PluginInstance = Message<"qirvo.hub.v1.PluginInstance"> & {
   startTime?: Timestamp | undefined;
 
   /**
-   * When its lease ends unless it is renewed.
+   * When its lease ends unless it is renewed. Absent where another hub node keeps the lease.
    *
    * @generated from field: google.protobuf.Timestamp lease_expire_time = 3;
    */
@@ -972,7 +973,8 @@ export declare const PluginServiceWatchRequestSchema: GenMessage<PluginServiceWa
  */
 export declare type PluginServiceWatchResponse = Message<"qirvo.hub.v1.PluginServiceWatchResponse"> & {
   /**
-   * Where to resume after this frame.
+   * Where to resume after this frame; what was sent since this position may be sent again. Absent until the snapshot is
+   * complete: begin with a snapshot again.
    *
    * @generated from field: qirvo.hub.v1.Position position = 1;
    */
@@ -1061,7 +1063,8 @@ export declare type PluginChangeBatch = Message<"qirvo.hub.v1.PluginChangeBatch"
 export declare const PluginChangeBatchSchema: GenMessage<PluginChangeBatch>;
 
 /**
- * One plugin as it was and is.
+ * One plugin as it was and is. A reader that lags is told of several changes as one. A plugin whose access control stops
+ * admitting the reader is told as gone, one that begins to as new.
  *
  * @generated from message qirvo.hub.v1.PluginChange
  */
@@ -1204,7 +1207,8 @@ export declare const PluginService: GenService<{
   /**
    * Registers the calling plugin, or registers it again with a new manifest, and starts a lease for one instance of it.
    * The others are told by the events `plugin:registered` or `plugin:updated`, and `plugin:online`. With `--dev` a call
-   * without a credential makes the id and answers with a credential; a taken id is then refused with PLUGIN_EXISTS.
+   * without a credential makes the id and answers with a credential; a taken id, also one taken by the same call before,
+   * is then refused with PLUGIN_EXISTS.
    * Errors: INVALID_MANIFEST, INVALID_PLUGIN_ID, SPOOFED_SOURCE (the manifest names another id than the credential),
    * PLUGIN_DISABLED, REVISION_MISMATCH, ID_REUSED.
    *

@@ -21,7 +21,8 @@ export declare const file_qirvo_hub_storage_v1_records: GenFile;
  */
 export declare type PluginRecord = Message<"qirvo.hub.storage.v1.PluginRecord"> & {
   /**
-   * The plugin as it is shown, without its instances and revision.
+   * The plugin as it is shown, without its instances and revision. Its state is DISABLED or REGISTERED; whether it is there
+   * says its PresenceRecord.
    *
    * @generated from field: qirvo.hub.v1.Plugin plugin = 1;
    */
@@ -60,6 +61,27 @@ export declare type InstanceRecord = Message<"qirvo.hub.storage.v1.InstanceRecor
  * Use `create(InstanceRecordSchema)` to create a new message.
  */
 export declare const InstanceRecordSchema: GenMessage<InstanceRecord>;
+
+/**
+ * Whether a plugin is there, under `plugin/presence/<plugin id>`. Written with every start and end of an instance, so that
+ * two of those cannot pass each other unseen; absent until the first instance.
+ *
+ * @generated from message qirvo.hub.storage.v1.PresenceRecord
+ */
+export declare type PresenceRecord = Message<"qirvo.hub.storage.v1.PresenceRecord"> & {
+  /**
+   * Instances that hold a lease.
+   *
+   * @generated from field: uint32 instances = 1;
+   */
+  instances: number;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.PresenceRecord.
+ * Use `create(PresenceRecordSchema)` to create a new message.
+ */
+export declare const PresenceRecordSchema: GenMessage<PresenceRecord>;
 
 /**
  * What a plugin may do, under `policy/permissions/<plugin id>`.

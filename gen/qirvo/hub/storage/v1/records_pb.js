@@ -12,7 +12,7 @@ import { file_qirvo_hub_v1_security_admin_service } from "../../v1/security_admi
  * Describes the file qirvo/hub/storage/v1/records.proto.
  */
 export const file_qirvo_hub_storage_v1_records = /*@__PURE__*/
-  fileDesc("CiJxaXJ2by9odWIvc3RvcmFnZS92MS9yZWNvcmRzLnByb3RvEhRxaXJ2by5odWIuc3RvcmFnZS52MSI0CgxQbHVnaW5SZWNvcmQSJAoGcGx1Z2luGAEgASgLMhQucWlydm8uaHViLnYxLlBsdWdpbiI4Cg5JbnN0YW5jZVJlY29yZBIVCg1zdGFydF90aW1lX21zGAEgASgDEg8KB25vZGVfaWQYAiABKAkiQwoRUGVybWlzc2lvbnNSZWNvcmQSLgoLcGVybWlzc2lvbnMYASABKAsyGS5xaXJ2by5odWIudjEuUGVybWlzc2lvbnMiPAoLVHJ1c3RSZWNvcmQSLQoLdHJ1c3RfbGV2ZWwYASABKA4yGC5xaXJ2by5odWIudjEuVHJ1c3RMZXZlbCKaAQoQQ3JlZGVudGlhbFJlY29yZBIVCg1jcmVkZW50aWFsX2lkGAEgASgJEhEKCXByaW5jaXBhbBgCIAEoCRIVCg1pc3N1ZV90aW1lX21zGAMgASgDEhYKDmV4cGlyZV90aW1lX21zGAQgASgDEhYKDnJldm9rZV90aW1lX21zGAUgASgDEhUKDXJldm9rZV9yZWFzb24YBiABKAkiNwoQU2lnbmluZ0tleVJlY29yZBIOCgZrZXlfaWQYASABKAkSEwoLcHJpdmF0ZV9rZXkYAiABKAwiOAoMT3V0Ym94UmVjb3JkEgoKAmlkGAEgASgJEg0KBXRvcGljGAIgASgJEg0KBWV2ZW50GAMgASgMIk4KEUZpcnN0QW5zd2VyUmVjb3JkEhYKDnJlcXVlc3RfZGlnZXN0GAEgASgMEhAKCHJlc3BvbnNlGAIgASgMEg8KB3RpbWVfbXMYAyABKANCQwoYZGV2LnFpcnZvLmh1Yi5zdG9yYWdlLnYxUAFaJXFpcnZvLmRldi9odWIvc3RvcmFnZS92MTtodWJzdG9yYWdldjFiBnByb3RvMw", [file_qirvo_hub_v1_plugin_service, file_qirvo_hub_v1_security_admin_service]);
+  fileDesc("CiJxaXJ2by9odWIvc3RvcmFnZS92MS9yZWNvcmRzLnByb3RvEhRxaXJ2by5odWIuc3RvcmFnZS52MSI0CgxQbHVnaW5SZWNvcmQSJAoGcGx1Z2luGAEgASgLMhQucWlydm8uaHViLnYxLlBsdWdpbiI4Cg5JbnN0YW5jZVJlY29yZBIVCg1zdGFydF90aW1lX21zGAEgASgDEg8KB25vZGVfaWQYAiABKAkiIwoOUHJlc2VuY2VSZWNvcmQSEQoJaW5zdGFuY2VzGAEgASgNIkMKEVBlcm1pc3Npb25zUmVjb3JkEi4KC3Blcm1pc3Npb25zGAEgASgLMhkucWlydm8uaHViLnYxLlBlcm1pc3Npb25zIjwKC1RydXN0UmVjb3JkEi0KC3RydXN0X2xldmVsGAEgASgOMhgucWlydm8uaHViLnYxLlRydXN0TGV2ZWwimgEKEENyZWRlbnRpYWxSZWNvcmQSFQoNY3JlZGVudGlhbF9pZBgBIAEoCRIRCglwcmluY2lwYWwYAiABKAkSFQoNaXNzdWVfdGltZV9tcxgDIAEoAxIWCg5leHBpcmVfdGltZV9tcxgEIAEoAxIWCg5yZXZva2VfdGltZV9tcxgFIAEoAxIVCg1yZXZva2VfcmVhc29uGAYgASgJIjcKEFNpZ25pbmdLZXlSZWNvcmQSDgoGa2V5X2lkGAEgASgJEhMKC3ByaXZhdGVfa2V5GAIgASgMIjgKDE91dGJveFJlY29yZBIKCgJpZBgBIAEoCRINCgV0b3BpYxgCIAEoCRINCgVldmVudBgDIAEoDCJOChFGaXJzdEFuc3dlclJlY29yZBIWCg5yZXF1ZXN0X2RpZ2VzdBgBIAEoDBIQCghyZXNwb25zZRgCIAEoDBIPCgd0aW1lX21zGAMgASgDQkMKGGRldi5xaXJ2by5odWIuc3RvcmFnZS52MVABWiVxaXJ2by5kZXYvaHViL3N0b3JhZ2UvdjE7aHVic3RvcmFnZXYxYgZwcm90bzM", [file_qirvo_hub_v1_plugin_service, file_qirvo_hub_v1_security_admin_service]);
 
 /**
  * Describes the message qirvo.hub.storage.v1.PluginRecord.
@@ -29,44 +29,51 @@ export const InstanceRecordSchema = /*@__PURE__*/
   messageDesc(file_qirvo_hub_storage_v1_records, 1);
 
 /**
+ * Describes the message qirvo.hub.storage.v1.PresenceRecord.
+ * Use `create(PresenceRecordSchema)` to create a new message.
+ */
+export const PresenceRecordSchema = /*@__PURE__*/
+  messageDesc(file_qirvo_hub_storage_v1_records, 2);
+
+/**
  * Describes the message qirvo.hub.storage.v1.PermissionsRecord.
  * Use `create(PermissionsRecordSchema)` to create a new message.
  */
 export const PermissionsRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 2);
+  messageDesc(file_qirvo_hub_storage_v1_records, 3);
 
 /**
  * Describes the message qirvo.hub.storage.v1.TrustRecord.
  * Use `create(TrustRecordSchema)` to create a new message.
  */
 export const TrustRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 3);
+  messageDesc(file_qirvo_hub_storage_v1_records, 4);
 
 /**
  * Describes the message qirvo.hub.storage.v1.CredentialRecord.
  * Use `create(CredentialRecordSchema)` to create a new message.
  */
 export const CredentialRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 4);
+  messageDesc(file_qirvo_hub_storage_v1_records, 5);
 
 /**
  * Describes the message qirvo.hub.storage.v1.SigningKeyRecord.
  * Use `create(SigningKeyRecordSchema)` to create a new message.
  */
 export const SigningKeyRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 5);
+  messageDesc(file_qirvo_hub_storage_v1_records, 6);
 
 /**
  * Describes the message qirvo.hub.storage.v1.OutboxRecord.
  * Use `create(OutboxRecordSchema)` to create a new message.
  */
 export const OutboxRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 6);
+  messageDesc(file_qirvo_hub_storage_v1_records, 7);
 
 /**
  * Describes the message qirvo.hub.storage.v1.FirstAnswerRecord.
  * Use `create(FirstAnswerRecordSchema)` to create a new message.
  */
 export const FirstAnswerRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 7);
+  messageDesc(file_qirvo_hub_storage_v1_records, 8);
 

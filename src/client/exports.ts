@@ -1,0 +1,39 @@
+export { type CloudEvent, fromCloudEvent, toCloudEvent } from "./cloud-event.ts";
+export type { HandlerContext, MessageHandler } from "./deliveries.ts";
+export {
+	HandlerError,
+	type HandlerErrorOptions,
+	HubClientError,
+	type HubReason,
+	type Reason,
+	RemoteError,
+	toClientError,
+} from "./errors.ts";
+export type { EventStart } from "./event-feed.ts";
+export type {
+	EventGap,
+	EventHandler,
+	EventSubscription,
+	SubscriptionHooks,
+	SubscriptionProblem,
+} from "./event-subscription.ts";
+export type {
+	EmitOptions,
+	EmitResult,
+	EventDraft,
+	ListOptions,
+	OnceOptions,
+	Patterns,
+	ReplayOptions,
+	StreamOptions,
+	SubscribeOptions,
+} from "./events.ts";
+export type { FeedPosition } from "./feed-position.ts";
+export type { HubClient, HubClientOptions } from "./hub-client.ts";
+export type { HubEvent } from "./hub-event.ts";
+export type { IncomingMessage, MessagePriority } from "./incoming-message.ts";
+export type { ClientLogger } from "./logger.ts";
+export type { Recipient, RequestOptions, SendOptions, SendOutcome } from "./messages.ts";
+export type { HandlerRegistration } from "./receiver.ts";
+export type { Reply } from "./reply.ts";
+export type { ConnectionState } from "./session-loop.ts";

@@ -1,0 +1,225 @@
+import { create } from "@bufbuild/protobuf";
+import { Code } from "@connectrpc/connect";
+import {
+	type Address,
+	AddressSchema,
+	Disposition,
+	type Message,
+	MessageSchema,
+	Priority,
+	type RequestResponse,
+	type SendResponse,
+} from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import { Admission } from "./admission.ts";
+import type { ClientContext } from "./client-context.ts";
+import type { MessageHandler } from "./deliveries.ts";
+import { toDuration, toTimestamp } from "./durations.ts";
+import { cancelled, HubClientError, RemoteError } from "./errors.ts";
+import type { MessagePriority } from "./incoming-message.ts";
+import { type Data, type PayloadOptions, payloadSize, toPayload } from "./payload.ts";
+import { type HandlerRegistration, Receiver } from "./receiver.ts";
+import { Reply } from "./reply.ts";
+import { SendCalls } from "./send-calls.ts";
+import { SendChannel } from "./send-channel.ts";
+import type { SendEntry, SendSink } from "./send-sink.ts";
+
+/** Messages and requests without an answer before the next one waits. */
+const MAX_UNANSWERED = 16_384;
+const MAX_UNANSWERED_BYTES = 32 * 1024 * 1024;
+const DEFAULT_REQUEST_TIMEOUT_MS = 30_000;
+
+/** A plugin's id, the best provider of a capability, or a route. */
+export type Recipient =
+	| string
+	| { readonly plugin: string }
+	| { readonly capability: string }
+	| { readonly alias: string };
+
+interface MessageOptions extends PayloadOptions {
+	/** Names the message, 1-128 bytes. Default: a new one. */
+	readonly id?: string;
+	readonly attributes?: Readonly<Record<string, string>>;
+	/** Default `normal`. */
+	readonly priority?: MessagePriority;
+	/** Messages of one sender and key arrive in order. */
+	readonly orderingKey?: string;
+	/** Handling it twice does no harm, so that it may be sent again after a loss. Default false. */
+	readonly idempotent?: boolean;
+	/** Gives the wait up; the handler of a request is told. */
+	readonly signal?: AbortSignal;
+}
+
+export interface SendOptions extends MessageOptions {
+	/** `durable`: stored before the answer. Default: durable where the hub offers it. */
+	readonly durability?: "durable" | "transient";
+	/** Not delivered after so many milliseconds. */
+	readonly ttl?: number;
+}
+
+export interface RequestOptions extends MessageOptions {
+	/** How long to wait for the reply, in milliseconds, at most 1 hour. Default 30 s. */
+	readonly timeout?: number;
+}
+
+/** A message is accepted. */
+export interface SendOutcome {
+	readonly id: string;
+	/** Handed to an instance of the recipient, or waiting for one. */
+	readonly disposition: "delivered" | "queued";
+	/** Whether the id was sent before. */
+	readonly duplicate: boolean;
+}
+
+/** Direct messages and requests. */
+export class Messages {
+	readonly #context: ClientContext;
+	readonly #sink: SendSink;
+	readonly #receiver: Receiver;
+	readonly #admission = new Admission(MAX_UNANSWERED, MAX_UNANSWERED_BYTES);
+
+	constructor(context: ClientContext, maxInFlight: number) {
+		this.#context = context;
+		this.#sink = context.bidi ? new SendChannel(context) : new SendCalls(context);
+		this.#receiver = new Receiver(context, maxInFlight);
+	}
+
+	/** Sends one message; resolves once the hub has accepted it. */
+	send(to: Recipient, type: string, data?: Data, options: SendOptions = {}): Promise<SendOutcome> {
+		const durable = options.durability === undefined ? undefined : options.durability === "durable";
+		return this.#submit<SendOutcome>(to, type, data, options, {
+			durable,
+			ttl: options.ttl,
+			accepted: sendOutcome,
+		});
+	}
+
+	/**
+	 * Sends a message and waits for the reply. Rejects with a `RemoteError` where the handler failed, and with a
+	 * `HubClientError` where the request did not reach one, or no reply came in time.
+	 */
+	request<T = Data>(to: Recipient, type: string, data?: Data, options: RequestOptions = {}): Promise<Reply<T>> {
+		return this.#submit<Reply<T>>(to, type, data, options, {
+			timeoutMs: options.timeout ?? DEFAULT_REQUEST_TIMEOUT_MS,
+			answered: replyOf<T>,
+		});
+	}
+
+	/**
+	 * Receives the messages whose type matches the pattern. A type that is named exactly goes before one with wildcards;
+	 * else the first handler wins. What the handler returns is the reply; what it throws, the reply's error.
+	 */
+	handle<T = Data, R = Data>(pattern: string, handler: MessageHandler<T, R>): HandlerRegistration {
+		return this.#receiver.handle(pattern, handler as MessageHandler);
+	}
+
+	async #submit<R>(to: Recipient, type: string, data: Data, options: MessageOptions, fate: Fate<R>): Promise<R> {
+		const { clock } = this.#context;
+		const { signal } = options;
+		if (signal?.aborted) throw cancelled(signal);
+		const message = this.#message(type, data, options);
+		if (fate.ttl !== undefined) message.ttl = toDuration(fate.ttl);
+		const deadline = fate.timeoutMs === undefined ? undefined : clock.monotonic() + fate.timeoutMs;
+		const bytes = 256 + payloadSize(message.payload);
+		if (!this.#admission.tryEnter(bytes)) await this.#admission.enter(bytes);
+		return new Promise<R>((resolve, reject) => {
+			const settle = () => {
+				if (entry.settled) return false;
+				entry.settled = true;
+				this.#admission.leave(bytes);
+				timer?.cancel();
+				signal?.removeEventListener("abort", abandon);
+				return true;
+			};
+			const entry: SendEntry = {
+				to: address(to),
+				message,
+				request: deadline === undefined ? undefined : { deadline },
+				durable: fate.durable,
+				sentAt: undefined,
+				settled: false,
+				accepted: (response) => {
+					if (settle()) fate.accepted ? resolve(fate.accepted(response)) : reject(unexpected());
+				},
+				answered: (response) => {
+					if (!settle()) return;
+					try {
+						fate.answered ? resolve(fate.answered(response)) : reject(unexpected());
+					} catch (error) {
+						reject(error);
+					}
+				},
+				reject: (error) => {
+					if (settle()) reject(error);
+				},
+			};
+			const giveUp = (error: HubClientError) => {
+				entry.reject(error);
+				this.#sink.cancel(entry);
+			};
+			const abandon = () => giveUp(cancelled(signal!));
+			const timer =
+				deadline === undefined
+					? undefined
+					: clock.after(deadline - clock.monotonic(), () => giveUp(deadlineExceeded(fate.timeoutMs!)));
+			if (signal?.aborted) return abandon();
+			signal?.addEventListener("abort", abandon, { once: true });
+			this.#sink.push(entry);
+		});
+	}
+
+	#message(type: string, data: Data, options: MessageOptions): Message {
+		const message = create(MessageSchema);
+		message.type = type;
+		message.id = options.id ?? this.#context.ids.next();
+		message.time = toTimestamp(this.#context.clock.now());
+		message.payload = toPayload(data, options);
+		if (options.priority !== undefined) message.priority = PRIORITIES[options.priority];
+		if (options.idempotent !== undefined) message.idempotent = options.idempotent;
+		if (options.orderingKey !== undefined) message.orderingKey = options.orderingKey;
+		if (options.attributes !== undefined) message.attributes = { ...options.attributes };
+		return message;
+	}
+}
+
+/** What a message and a request differ in. */
+interface Fate<R> {
+	readonly durable?: boolean;
+	readonly ttl?: number;
+	readonly timeoutMs?: number;
+	readonly accepted?: (response: SendResponse) => R;
+	readonly answered?: (response: RequestResponse) => R;
+}
+
+const PRIORITIES: Readonly<Record<MessagePriority, Priority>> = {
+	low: Priority.LOW,
+	normal: Priority.NORMAL,
+	high: Priority.HIGH,
+};
+
+function sendOutcome({ id, disposition, duplicate }: SendResponse): SendOutcome {
+	return { id, disposition: disposition === Disposition.DELIVERED ? "delivered" : "queued", duplicate };
+}
+
+function replyOf<T>(response: RequestResponse): Reply<T> {
+	if (response.reply?.success) return new Reply<T>(response);
+	throw new RemoteError(response.reply?.error, response.source);
+}
+
+function address(to: Recipient): Address {
+	const address = create(AddressSchema);
+	if (typeof to === "string") address.target = { case: "pluginId", value: to };
+	else if ("plugin" in to) address.target = { case: "pluginId", value: to.plugin };
+	else if ("capability" in to) address.target = { case: "capability", value: to.capability };
+	else address.target = { case: "alias", value: to.alias };
+	return address;
+}
+
+function deadlineExceeded(timeoutMs: number): HubClientError {
+	return new HubClientError("DEADLINE_EXCEEDED", `no reply within ${timeoutMs} ms`, { code: Code.DeadlineExceeded });
+}
+
+function unexpected(): HubClientError {
+	return new HubClientError("UNKNOWN", "the hub gave another kind of answer than was asked for", {
+		code: Code.Internal,
+	});
+}

@@ -1,0 +1,60 @@
+import type { ClientContext } from "./client-context.ts";
+import { Deliveries, type MessageHandler } from "./deliveries.ts";
+import { keepOpen } from "./keep-open.ts";
+import { attach } from "./receive-attach.ts";
+import { receive } from "./receive-calls.ts";
+
+/** A handler's place. Disposing of it takes the handler away; messages that it is working on are finished. */
+export interface HandlerRegistration extends Disposable {
+	/** Resolves once the hub delivers to this client. Rejects where the hub refuses. */
+	readonly ready: Promise<void>;
+}
+
+/** Keeps the session open through which this client receives, from the first handler on. */
+export class Receiver {
+	readonly #context: ClientContext;
+	readonly #deliveries: Deliveries;
+	readonly #maxInFlight: number;
+	#ready: PromiseWithResolvers<void> | undefined;
+
+	constructor(context: ClientContext, maxInFlight: number) {
+		this.#context = context;
+		this.#deliveries = new Deliveries(context.logger);
+		this.#maxInFlight = maxInFlight;
+	}
+
+	handle(pattern: string, handler: MessageHandler): HandlerRegistration {
+		const place = this.#deliveries.add(pattern, handler);
+		const ready = this.#open();
+		return { ready, [Symbol.dispose]: () => place[Symbol.dispose]() };
+	}
+
+	#open(): Promise<void> {
+		if (this.#ready) return this.#ready.promise;
+		const ready = Promise.withResolvers<void>();
+		ready.promise.catch(() => {});
+		this.#ready = ready;
+		void this.#keepOpen(ready);
+		return ready.promise;
+	}
+
+	async #keepOpen(ready: PromiseWithResolvers<void>): Promise<void> {
+		const { session, clock, random, bidi, logger } = this.#context;
+		const options = {
+			context: this.#context,
+			deliveries: this.#deliveries,
+			maxInFlight: this.#maxInFlight,
+			onReady: ready.resolve,
+		};
+		const error = await keepOpen({
+			session,
+			clock,
+			random,
+			signal: session.signal,
+			run: (connection, signal) => (bidi ? attach : receive)({ ...options, connection, signal }),
+		});
+		this.#ready = undefined;
+		ready.reject(error ?? session.failure);
+		if (error && error.reason !== "CLIENT_CLOSED") logger.error({ err: error }, "the hub no longer delivers messages");
+	}
+}

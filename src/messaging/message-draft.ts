@@ -1,0 +1,118 @@
+import { HubError } from "../hub-error.ts";
+import { parseSubject } from "../subjects/subject.ts";
+import { bounded, ContentReader, type MessageContent } from "./message-content.ts";
+import { WireReader } from "./wire-reader.ts";
+import { MAX_DURATION_MS, readDuration, readTimestamp } from "./wire-time.ts";
+
+/** Which message goes first, as an index: 0 is served first. */
+export type PriorityClass = 0 | 1 | 2;
+
+/** A message as its sender gave it: checked, in wire form, not yet taken by anyone. */
+export interface MessageDraft {
+	/** Empty where the hub is to make one. */
+	readonly id: string;
+	readonly type: string;
+	readonly priority: PriorityClass;
+	readonly orderingKey: string;
+	/** Undefined: no bound. */
+	readonly ttlMs: number | undefined;
+	/** `Message` in wire form as the sender wrote it; a view of the frame it came in. */
+	readonly wire: Uint8Array;
+	readonly content: MessageContent;
+}
+
+const MAX_ID_BYTES = 128;
+const MAX_ORDERING_KEY_BYTES = 256;
+
+/** `Priority` to class: LOW, NORMAL, HIGH. */
+const CLASS_OF: readonly (PriorityClass | undefined)[] = [undefined, 2, 1, 0];
+
+/**
+ * Reads a `Message` in wire form. What the hub sets (fields 16 to 20) must not be there: a source other than `sender` is
+ * SPOOFED_SOURCE, the rest INVALID_FIELD, so that the hub's own values can be appended. `field` is the message's path.
+ */
+export function parseMessage(wire: Uint8Array, sender: string, field: string): MessageDraft {
+	const content = new ContentReader();
+	const reader = new WireReader(wire);
+	let id = "";
+	let type = "";
+	let priority: PriorityClass = 1;
+	let orderingKey = "";
+	let ttlMs: number | undefined;
+	for (let number = reader.next(); number !== 0; number = reader.next()) {
+		switch (number) {
+			case 1:
+				id = bounded(reader, MAX_ID_BYTES, `${field}.id`);
+				break;
+			case 2:
+				type = reader.string();
+				break;
+			case 3:
+				readTimestamp(reader.nested(), `${field}.time`);
+				break;
+			case 4:
+				priority = priorityClass(reader.number(), field);
+				break;
+			case 5:
+				reader.number();
+				break;
+			case 6:
+				orderingKey = bounded(reader, MAX_ORDERING_KEY_BYTES, `${field}.ordering_key`);
+				break;
+			case 7:
+				ttlMs = timeToLive(reader.nested(), field);
+				break;
+			case 8:
+				throw HubError.field(`${field}.deliver_at`, "is for durable messages only");
+			case 9:
+				content.attribute(reader.nested());
+				break;
+			case 10:
+				content.payload(reader.nested());
+				break;
+			case 16:
+				refuseOtherSource(reader.string(), sender, field);
+				break;
+			case 17:
+				if (reader.string() !== "") throw stampedByHub(`${field}.recipient`);
+				break;
+			case 18:
+				throw stampedByHub(`${field}.hub_time`);
+			case 19:
+				if (reader.number() !== 0) throw stampedByHub(`${field}.requires_response`);
+				break;
+			case 20:
+				if (reader.number() !== 0) throw stampedByHub(`${field}.attempt`);
+				break;
+			default:
+				reader.skip();
+		}
+	}
+	parseSubject(type, `${field}.type`);
+	return { id, type, priority, orderingKey, ttlMs, wire, content };
+}
+
+function priorityClass(value: number, field: string): PriorityClass {
+	const found = CLASS_OF[value];
+	if (found === undefined) throw HubError.field(`${field}.priority`, "must be LOW, NORMAL or HIGH where it is set");
+	return found;
+}
+
+function timeToLive(reader: WireReader, field: string): number {
+	const ms = readDuration(reader);
+	if (!(ms > 0 && ms <= MAX_DURATION_MS)) {
+		throw HubError.field(`${field}.ttl`, "must be more than 0 and at most 366 days");
+	}
+	return ms;
+}
+
+function refuseOtherSource(source: string, sender: string, field: string): void {
+	if (source === "" || source === sender) return;
+	throw new HubError("SPOOFED_SOURCE", `${field}.source: names another plugin than the caller`, {
+		metadata: { field: `${field}.source`, caller: sender },
+	});
+}
+
+function stampedByHub(field: string): HubError {
+	return HubError.field(field, "is set by the hub");
+}

@@ -1,0 +1,25 @@
+/** What became of messages since the hub started. For metrics; nothing decides by it. */
+export class MessagingCounters {
+	/** Accepted one-way messages. */
+	sent = 0;
+	/** Accepted requests. */
+	requested = 0;
+	/** Handed to a session; a redelivery counts again. */
+	delivered = 0;
+	/** Requests answered by their handler, successfully or not. */
+	answered = 0;
+	/** Settlements and replies for deliveries that were no longer there. */
+	late = 0;
+	/** Repeats of a message id. */
+	duplicates = 0;
+	/** Refused because the recipient's mailbox was full. */
+	refusedFull = 0;
+	/** Not delivered in their time. */
+	expired = 0;
+	/** Given up by their sender, or out of its deadline. */
+	withdrawn = 0;
+	/** One-way messages that were lost because nobody was attached any more, or the session that had them ended. */
+	lost = 0;
+	/** One-way messages that their recipient terminated, or did not acknowledge in all their attempts. */
+	rejected = 0;
+}

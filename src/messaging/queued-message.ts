@@ -1,0 +1,75 @@
+import type { Deadline } from "./deadline-queue.ts";
+import type { Linked } from "./linked-list.ts";
+import type { PriorityClass } from "./message-draft.ts";
+import type { PendingReply, WithdrawalReason } from "./pending-replies.ts";
+
+/** The session that a message is delivered to, as far as the message's sender may reach it. */
+export interface MessageHolder {
+	/** The sender no longer waits for the reply to `message`, which this holder has. */
+	withdraw(message: QueuedMessage, reason: WithdrawalReason): void;
+}
+
+export interface QueuedMessageFields {
+	readonly id: string;
+	readonly source: string;
+	readonly priority: PriorityClass;
+	/** Empty: none. */
+	readonly orderingKey: string;
+	/** From `stampMessage`. */
+	readonly bytes: Uint8Array;
+	/** `Clock.monotonic()` after which it is not delivered; infinite: no bound. */
+	readonly expiresAt: number;
+	/** Who waits for the reply; undefined for a one-way message. */
+	readonly request: PendingReply | undefined;
+}
+
+/**
+ * Where an accepted message is: `waiting` in its mailbox (for its turn, for its ordering key, or for the end of a delay),
+ * `delivered` to a session, or `gone`.
+ */
+export type MessagePlace = "waiting" | "delivered" | "gone";
+
+/** A message that the hub has accepted and its recipient has not settled. */
+export class QueuedMessage implements Linked, Deadline {
+	readonly id: string;
+	readonly source: string;
+	readonly priority: PriorityClass;
+	readonly orderingKey: string;
+	readonly bytes: Uint8Array;
+	readonly at: number;
+	readonly request: PendingReply | undefined;
+	/** Runs when the message expires while it waits. */
+	onExpiry: (message: QueuedMessage) => void = () => {};
+	place: MessagePlace = "gone";
+	/** While it is delivered: to whom, and the delivery's id there. */
+	holder: MessageHolder | undefined = undefined;
+	deliveryId = "";
+	/** While it is held back after a negative acknowledgement. */
+	delay: Deadline | undefined = undefined;
+	/** How often it was handed out. */
+	attempt = 0;
+	/** Arrival number in its mailbox; keeps its place in the order when it comes back. */
+	sequence = 0;
+	slot = -1;
+	previous: this | undefined = undefined;
+	following: this | undefined = undefined;
+
+	constructor(fields: QueuedMessageFields) {
+		this.id = fields.id;
+		this.source = fields.source;
+		this.priority = fields.priority;
+		this.orderingKey = fields.orderingKey;
+		this.bytes = fields.bytes;
+		this.at = fields.expiresAt;
+		this.request = fields.request;
+	}
+
+	/** Whether it has a time after which it is not delivered. */
+	get expires(): boolean {
+		return this.at !== Number.POSITIVE_INFINITY;
+	}
+
+	run(): void {
+		this.onExpiry(this);
+	}
+}

@@ -1,0 +1,275 @@
+import { HubError } from "../hub-error.ts";
+import type { MessagingCounters } from "./messaging-counters.ts";
+import type { WithdrawalReason } from "./pending-replies.ts";
+import type { MessageHolder, QueuedMessage } from "./queued-message.ts";
+import { failedReply, type ReplyDraft } from "./reply-content.ts";
+import type { DeliveryFields } from "./stamped-message.ts";
+
+/** What a recipient says about a delivery. */
+export type DeliveryOutcome =
+	| { readonly kind: "acknowledge" }
+	| { readonly kind: "negative"; readonly delayMs: number }
+	| { readonly kind: "terminate"; readonly reason: string }
+	| { readonly kind: "in-progress" };
+
+/** What a session has to tell its recipient. */
+export type SessionOutput =
+	| { readonly kind: "deliveries"; readonly deliveries: readonly DeliveryFields[] }
+	| { readonly kind: "cancelled"; readonly deliveryId: string; readonly reason: WithdrawalReason };
+
+/** The recipient that a session receives for. */
+export interface SessionOwner {
+	readonly counters: MessagingCounters;
+	/** `Clock.monotonic()`. */
+	now(): number;
+	/** Assigns what waits, as far as the session has room. */
+	fill(session: ReceivingSession): void;
+	/** The message is settled for good. */
+	release(message: QueuedMessage): void;
+	/** The message was assigned and never handed out. */
+	putBack(message: QueuedMessage): void;
+	/** The message is to be delivered again, after a delay. */
+	redeliver(message: QueuedMessage, delayMs: number): void;
+	leave(session: ReceivingSession): void;
+}
+
+export const MAX_IN_FLIGHT = 10_000;
+
+/** How often a transient message is handed out at most. */
+export const MAX_ATTEMPTS = 5;
+
+/** What one batch holds at most: deliveries, and bytes of messages (the last may go over). */
+const BATCH_DELIVERIES = 256;
+const BATCH_BYTES = 256 * 1024;
+
+/** What the stream that serves a session wants to hear. */
+export interface SessionListener {
+	/** There is something to collect. */
+	wake(): void;
+	/** The session ended, not by its own `close`; the stream ends with the error. */
+	closed(error: HubError): void;
+}
+
+/**
+ * One stream of deliveries to one instance of a plugin.
+ *
+ * - RS-1 At most `maxInFlight` deliveries are unsettled; lowering it takes nothing back.
+ * - RS-2 A message is assigned only when the stream can take a frame now (`collect` has found nothing) or is about to; so
+ *   what a slow reader does not take stays in the mailbox for the others.
+ * - RS-3 When it ends, what was assigned and not handed out goes back to the mailbox. What was handed out and not settled
+ *   is lost where it is one-way, and fails with RECIPIENT_UNAVAILABLE where it is a request.
+ * - RS-4 A request is settled by its reply, a termination, or the end of its sender's wait; it cannot be acknowledged, so
+ *   that no sender waits for a reply that nobody owes.
+ */
+export class ReceivingSession implements MessageHolder {
+	readonly id: string;
+	readonly pluginId: string;
+	/** Empty: tied to no instance. */
+	readonly instanceId: string;
+	readonly #owner: SessionOwner;
+	readonly #unsettled = new Map<string, QueuedMessage>();
+	readonly #cancelled: { readonly deliveryId: string; readonly reason: WithdrawalReason }[] = [];
+	#assigned: QueuedMessage[] = [];
+	#assignedBytes = 0;
+	#maxInFlight: number;
+	#lastDelivery = 0;
+	#hungry = false;
+	#ended = false;
+	#listener: SessionListener | undefined;
+
+	constructor(owner: SessionOwner, id: string, pluginId: string, instanceId: string, maxInFlight: number) {
+		this.#owner = owner;
+		this.id = id;
+		this.pluginId = pluginId;
+		this.instanceId = instanceId;
+		this.#maxInFlight = maxInFlight;
+	}
+
+	/** Deliveries that are not settled. */
+	get unsettled(): number {
+		return this.#unsettled.size;
+	}
+
+	/** How busy it is: 1 and above is full. */
+	get load(): number {
+		return this.#maxInFlight === 0 ? Number.POSITIVE_INFINITY : this.#unsettled.size / this.#maxInFlight;
+	}
+
+	/** RS-1, RS-2. Whether a message may be assigned now. */
+	get hasRoom(): boolean {
+		return (
+			this.#hungry &&
+			this.#unsettled.size < this.#maxInFlight &&
+			this.#assigned.length < BATCH_DELIVERIES &&
+			this.#assignedBytes < BATCH_BYTES
+		);
+	}
+
+	/** One listener; a session that ended already tells nothing. */
+	listen(listener: SessionListener): void {
+		this.#listener = listener;
+	}
+
+	/** What to send next. Undefined: nothing; the listener is told when that changes. */
+	collect(): SessionOutput | undefined {
+		if (this.#ended) return undefined;
+		const cancelled = this.#cancelled.pop();
+		if (cancelled !== undefined) return { kind: "cancelled", ...cancelled };
+		this.#hungry = true;
+		this.#owner.fill(this);
+		if (this.#assigned.length === 0) return undefined;
+		this.#hungry = false;
+		const now = this.#owner.now();
+		const deliveries = this.#assigned.map((message) => ({
+			id: message.deliveryId,
+			message: message.bytes,
+			attempt: ++message.attempt,
+			timeLeftMs: message.request === undefined ? undefined : message.request.at - now,
+		}));
+		this.#owner.counters.delivered += deliveries.length;
+		this.#assigned = [];
+		this.#assignedBytes = 0;
+		return { kind: "deliveries", deliveries };
+	}
+
+	/** Called by the owner for a session that has room. */
+	assign(message: QueuedMessage): void {
+		message.deliveryId = String(++this.#lastDelivery);
+		message.holder = this;
+		this.#unsettled.set(message.deliveryId, message);
+		this.#assigned.push(message);
+		this.#assignedBytes += message.bytes.byteLength;
+		this.#listener?.wake();
+	}
+
+	/** 0 pauses the session. */
+	setMaxInFlight(maxInFlight: number): void {
+		this.#maxInFlight = maxInFlight;
+		if (!this.#ended) this.#owner.fill(this);
+	}
+
+	/** Refuses with DELIVERY_NOT_FOUND, and with INVALID_FIELD for the acknowledgement of a request (RS-4). */
+	settle(deliveryId: string, outcome: DeliveryOutcome): void {
+		const message = this.#find(deliveryId);
+		switch (outcome.kind) {
+			case "in-progress":
+				return;
+			case "acknowledge":
+				if (message.request !== undefined) {
+					throw HubError.field("acknowledge", "a request is settled by its reply or by a termination");
+				}
+				this.#settled(message);
+				return;
+			case "terminate":
+				this.#reject(message, failedReply("terminated", outcome.reason, true));
+				return;
+			case "negative":
+				if (message.attempt >= MAX_ATTEMPTS) {
+					this.#reject(message, failedReply("attempts_exhausted", `not handled in ${MAX_ATTEMPTS} attempts`, false));
+					return;
+				}
+				this.#unsettled.delete(deliveryId);
+				message.holder = undefined;
+				this.#owner.redeliver(message, outcome.delayMs);
+		}
+	}
+
+	/** Answers a request. Refuses with DELIVERY_NOT_FOUND, and with INVALID_FIELD for a one-way message. */
+	reply(deliveryId: string, reply: ReplyDraft): void {
+		const { message, request } = this.#findRequest(deliveryId);
+		this.#settled(message);
+		this.#owner.counters.answered++;
+		request.answer(reply.wire, this.pluginId);
+	}
+
+	/**
+	 * A reply that the hub refuses to pass on settles the request all the same: its sender gets an unsuccessful reply
+	 * `invalid_reply` at once, because the handler believes that it has answered.
+	 */
+	refuseReply(deliveryId: string, error: HubError): void {
+		const { message, request } = this.#findRequest(deliveryId);
+		this.#settled(message);
+		request.answer(
+			failedReply("invalid_reply", `the hub refused the handler's reply: ${error.message}`, false),
+			this.pluginId,
+		);
+	}
+
+	/** The sender of a request that this session has no longer waits. */
+	withdraw(message: QueuedMessage, reason: WithdrawalReason): void {
+		const { deliveryId } = message;
+		const assigned = this.#assigned.indexOf(message);
+		if (assigned >= 0) {
+			this.#assigned.splice(assigned, 1);
+			this.#assignedBytes -= message.bytes.byteLength;
+		} else {
+			this.#cancelled.push({ deliveryId, reason });
+		}
+		this.#settled(message);
+		this.#listener?.wake();
+	}
+
+	/** RS-3. Ends the session from the side of its stream. */
+	close(): void {
+		if (this.#ended) return;
+		this.#ended = true;
+		this.#hungry = false;
+		const assigned = new Set(this.#assigned);
+		this.#assigned = [];
+		for (const message of this.#unsettled.values()) {
+			message.holder = undefined;
+			if (assigned.has(message)) {
+				this.#owner.putBack(message);
+				continue;
+			}
+			this.#owner.release(message);
+			if (message.request === undefined) this.#owner.counters.lost++;
+			else message.request.fail(recipientGone(this.pluginId));
+		}
+		this.#unsettled.clear();
+		this.#cancelled.length = 0;
+		this.#owner.leave(this);
+	}
+
+	/** Ends the session from outside; its stream is told why. */
+	end(error: HubError): void {
+		if (this.#ended) return;
+		this.close();
+		this.#listener?.closed(error);
+	}
+
+	#reject(message: QueuedMessage, reply: Uint8Array): void {
+		this.#settled(message);
+		if (message.request === undefined) this.#owner.counters.rejected++;
+		else message.request.answer(reply, this.pluginId);
+	}
+
+	#settled(message: QueuedMessage): void {
+		this.#unsettled.delete(message.deliveryId);
+		message.holder = undefined;
+		this.#owner.release(message);
+	}
+
+	#find(deliveryId: string): QueuedMessage {
+		const message = this.#unsettled.get(deliveryId);
+		// What is assigned and not handed out has an id that the recipient can only have guessed: its attempt is yet to come.
+		if (message !== undefined && !this.#assigned.includes(message)) return message;
+		this.#owner.counters.late++;
+		throw new HubError("DELIVERY_NOT_FOUND", "the delivery is settled, out of time, or not of this session", {
+			metadata: { delivery_id: deliveryId.slice(0, 64) },
+		});
+	}
+
+	#findRequest(deliveryId: string) {
+		const message = this.#find(deliveryId);
+		if (message.request === undefined) throw HubError.field("delivery_id", "the message does not wait for a reply");
+		return { message, request: message.request };
+	}
+}
+
+/** A known plugin for which nobody is attached (any more). */
+export function recipientGone(pluginId: string): HubError {
+	return new HubError("RECIPIENT_UNAVAILABLE", "nobody is attached for the recipient", {
+		metadata: { recipient: pluginId },
+	});
+}

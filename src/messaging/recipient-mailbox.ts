@@ -1,0 +1,211 @@
+import { LinkedList } from "./linked-list.ts";
+import type { QueuedMessage } from "./queued-message.ts";
+import { SenderRotation } from "./sender-rotation.ts";
+
+export interface MailboxBounds {
+	/** The most messages that may wait. Default 10,000. */
+	readonly maxMessages: number;
+	/** The most bytes that may wait, as `messageCost` counts them. Default 64 MiB. */
+	readonly maxBytes: number;
+}
+
+export const DEFAULT_MAILBOX_BOUNDS: MailboxBounds = Object.freeze({
+	maxMessages: 10_000,
+	maxBytes: 64 * 1024 * 1024,
+});
+
+/** Turns in a round, from high to low: while all three wait, of 12 messages 8 are high, 3 normal and 1 is low. */
+export const PRIORITY_WEIGHTS: readonly [number, number, number] = Object.freeze([8, 3, 1]);
+
+/** Bytes that a message takes beside its wire form, roughly. */
+const MESSAGE_OVERHEAD = 256;
+
+/** What a message counts for towards `maxBytes`. */
+export function messageCost(message: QueuedMessage): number {
+	return message.bytes.byteLength + MESSAGE_OVERHEAD;
+}
+
+/** Messages of one sender and ordering key, of which one at a time may be delivered. */
+interface Lane {
+	/** The one that may be delivered, is delivered, or is held back for a delay. */
+	head: QueuedMessage;
+	readonly behind: LinkedList<QueuedMessage>;
+}
+
+/**
+ * What waits for one recipient. It alone decides the order, and it is the only place where messages wait.
+ *
+ * - RM-1 Priorities share by `PRIORITY_WEIGHTS`: in each round every priority that has something waiting gets its turns,
+ *   the higher first, so that none is starved; turns that are not used are not kept.
+ * - RM-2 Within a priority senders take turns, one message each.
+ * - RM-3 Of the messages of one sender and priority that may go, the one that arrived first goes first.
+ * - RM-4 Messages of one sender and ordering key leave in the order of their arrival, whatever their priorities, and the
+ *   next one not before the one before it is settled: competing instances cannot overtake each other.
+ * - RM-5 `offer` refuses what is over the bounds. What comes back (`putBack`, `postpone`) is always taken: it is bounded by
+ *   what sessions may hold unsettled.
+ * - RM-6 Nothing is kept for a sender or key that has nothing here and nothing unsettled.
+ */
+export class RecipientMailbox {
+	readonly #bounds: MailboxBounds;
+	readonly #rotations = PRIORITY_WEIGHTS.map(() => new SenderRotation());
+	readonly #turns: number[] = [...PRIORITY_WEIGHTS];
+	readonly #lanes = new Map<string, Lane>();
+	/** Held back for a delay. */
+	readonly #postponed = new Set<QueuedMessage>();
+	#arrivals = 0;
+	#size = 0;
+	#bytes = 0;
+
+	constructor(bounds: MailboxBounds = DEFAULT_MAILBOX_BOUNDS) {
+		this.#bounds = bounds;
+	}
+
+	/** Messages waiting, those held back included. */
+	get size(): number {
+		return this.#size;
+	}
+
+	/** Their bytes, as `messageCost` counts them. */
+	get bytes(): number {
+		return this.#bytes;
+	}
+
+	/** Senders and ordering keys that the mailbox remembers. */
+	get remembered(): { readonly senders: number; readonly orderingKeys: number } {
+		const senders = this.#rotations.reduce((sum, rotation) => sum + rotation.senders, 0);
+		return { senders, orderingKeys: this.#lanes.size };
+	}
+
+	/** RM-5. False: it is full, and the message was not taken. A message larger than the bound is taken by an empty mailbox. */
+	offer(message: QueuedMessage): boolean {
+		const { maxMessages, maxBytes } = this.#bounds;
+		if (this.#size >= maxMessages) return false;
+		if (this.#size > 0 && this.#bytes + messageCost(message) > maxBytes) return false;
+		message.sequence = ++this.#arrivals;
+		this.#count(message);
+		if (message.orderingKey === "") {
+			this.#rotationOf(message).add(message);
+			return true;
+		}
+		const key = laneKey(message);
+		const lane = this.#lanes.get(key);
+		if (lane === undefined) {
+			this.#lanes.set(key, { head: message, behind: new LinkedList() });
+			this.#rotationOf(message).add(message);
+		} else {
+			lane.behind.append(message);
+		}
+		return true;
+	}
+
+	/** RM-1 to RM-4. The next message; it counts as delivered until `release`, `putBack` or `postpone`. */
+	take(): QueuedMessage | undefined {
+		const message = this.#next();
+		if (message === undefined) return undefined;
+		this.#discount(message);
+		message.place = "delivered";
+		return message;
+	}
+
+	/** A delivered message is settled for good; the next of its ordering key may go. */
+	release(message: QueuedMessage): void {
+		message.place = "gone";
+		this.#advance(message);
+	}
+
+	/** A delivered message goes back to its old place in the order. */
+	putBack(message: QueuedMessage): void {
+		this.#count(message);
+		this.#rotationOf(message).add(message);
+	}
+
+	/** A delivered message comes back and is held back until `resume`. */
+	postpone(message: QueuedMessage): void {
+		this.#count(message);
+		this.#postponed.add(message);
+	}
+
+	/** The delay of a message is over. Harmless for one that is no longer held back. */
+	resume(message: QueuedMessage): void {
+		if (this.#postponed.delete(message)) this.#rotationOf(message).add(message);
+	}
+
+	/** Takes a waiting message out. False: it is not waiting here. */
+	remove(message: QueuedMessage): boolean {
+		if (message.place !== "waiting") return false;
+		this.#discount(message);
+		message.place = "gone";
+		const lane = message.orderingKey === "" ? undefined : this.#lanes.get(laneKey(message));
+		if (lane !== undefined && lane.head !== message) {
+			lane.behind.remove(message);
+			return true;
+		}
+		if (!this.#postponed.delete(message)) this.#rotationOf(message).remove(message);
+		this.#advance(message);
+		return true;
+	}
+
+	/** Takes out everything that waits. Nothing may be delivered and unsettled any more: its ordering key would stay. */
+	*drain(): Generator<QueuedMessage, void, undefined> {
+		for (const message of this.#postponed) if (this.remove(message)) yield message;
+		for (let message = this.take(); message !== undefined; message = this.take()) {
+			this.release(message);
+			yield message;
+		}
+	}
+
+	#next(): QueuedMessage | undefined {
+		let waiting = false;
+		for (let round = 0; round < 2; round++) {
+			for (let priority = 0; priority < PRIORITY_WEIGHTS.length; priority++) {
+				const rotation = this.#rotations[priority]!;
+				if (rotation.isEmpty) continue;
+				waiting = true;
+				if (this.#turns[priority]! === 0) continue;
+				this.#turns[priority]!--;
+				return rotation.take();
+			}
+			if (!waiting) return undefined;
+			for (let priority = 0; priority < PRIORITY_WEIGHTS.length; priority++) {
+				this.#turns[priority] = PRIORITY_WEIGHTS[priority]!;
+			}
+		}
+		return undefined;
+	}
+
+	/** RM-4: the head of a lane has left it. */
+	#advance(left: QueuedMessage): void {
+		if (left.orderingKey === "") return;
+		const key = laneKey(left);
+		const lane = this.#lanes.get(key);
+		if (lane === undefined || lane.head !== left) return;
+		const next = lane.behind.first;
+		if (next === undefined) {
+			this.#lanes.delete(key);
+			return;
+		}
+		lane.behind.remove(next);
+		lane.head = next;
+		this.#rotationOf(next).add(next);
+	}
+
+	#rotationOf(message: QueuedMessage): SenderRotation {
+		return this.#rotations[message.priority]!;
+	}
+
+	#count(message: QueuedMessage): void {
+		message.place = "waiting";
+		this.#size++;
+		this.#bytes += messageCost(message);
+	}
+
+	#discount(message: QueuedMessage): void {
+		this.#size--;
+		this.#bytes -= messageCost(message);
+	}
+}
+
+/** A plugin id has no line break, so no two pairs share a key. */
+function laneKey(message: QueuedMessage): string {
+	return `${message.source}\n${message.orderingKey}`;
+}

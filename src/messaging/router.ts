@@ -1,0 +1,249 @@
+import type { Clock, IdSource } from "../clock/clock.ts";
+import { HubError } from "../hub-error.ts";
+import {
+	type InstanceLeases,
+	pluginIdResolver,
+	type RecipientAddress,
+	type RecipientDirectory,
+	type RecipientResolver,
+} from "./address.ts";
+import { DeadlineQueue } from "./deadline-queue.ts";
+import type { MessageDraft } from "./message-draft.ts";
+import { MessagingCounters } from "./messaging-counters.ts";
+import { PendingReplies, type PendingReply, type ReplyOutcome } from "./pending-replies.ts";
+import { QueuedMessage } from "./queued-message.ts";
+import { ReceivingSession, recipientGone } from "./receiving-session.ts";
+import { type MessageDisposition, Recipient } from "./recipient.ts";
+import { DEFAULT_MAILBOX_BOUNDS, type MailboxBounds } from "./recipient-mailbox.ts";
+import { SentIds, sendDigest } from "./sent-ids.ts";
+import { stampMessage } from "./stamped-message.ts";
+
+/** A message that was taken. */
+export interface AcceptedMessage {
+	readonly id: string;
+	readonly disposition: MessageDisposition;
+	/** The id was sent before, and the rest is of the first time. */
+	readonly duplicate: boolean;
+}
+
+export interface RouterOptions {
+	readonly clock: Clock;
+	readonly ids: IdSource;
+	readonly directory: RecipientDirectory;
+	readonly leases: InstanceLeases;
+	/** Asked in this order. Default: plugin ids only. */
+	readonly resolvers?: readonly RecipientResolver[];
+	/** Of each recipient's mailbox. */
+	readonly mailbox?: Partial<MailboxBounds>;
+	/** Requests that one plugin may have without an answer. Default 10,000. */
+	readonly maxPendingPerCaller?: number;
+}
+
+/** Receiving sessions that one plugin may have. */
+export const MAX_SESSIONS_PER_PLUGIN = 64;
+
+/**
+ * Takes messages from senders that were let through, and brings them to the sessions of their recipients.
+ *
+ * Messages are transient: they live in memory, are delivered at most once unless the recipient itself asks for another
+ * attempt, and are refused where nobody is attached. Only plugins that are attached have a mailbox.
+ */
+export class Router implements Disposable {
+	readonly counters = new MessagingCounters();
+	readonly #clock: Clock;
+	readonly #ids: IdSource;
+	readonly #directory: RecipientDirectory;
+	readonly #leases: InstanceLeases;
+	readonly #resolvers: readonly RecipientResolver[];
+	readonly #bounds: MailboxBounds;
+	readonly #deadlines: DeadlineQueue;
+	readonly #pending: PendingReplies;
+	readonly #sent: SentIds<AcceptedMessage>;
+	readonly #recipients = new Map<string, Recipient>();
+	readonly #leaseEnds: Disposable;
+	#disposed = false;
+
+	constructor(options: RouterOptions) {
+		this.#clock = options.clock;
+		this.#ids = options.ids;
+		this.#directory = options.directory;
+		this.#leases = options.leases;
+		this.#resolvers = options.resolvers ?? [pluginIdResolver];
+		this.#bounds = { ...DEFAULT_MAILBOX_BOUNDS, ...options.mailbox };
+		this.#deadlines = new DeadlineQueue(options.clock);
+		this.#pending = new PendingReplies(this.#deadlines, options.maxPendingPerCaller);
+		this.#sent = new SentIds(options.clock);
+		this.#leaseEnds = options.leases.onEnd((pluginId, instanceId) => this.#endInstance(pluginId, instanceId));
+	}
+
+	/** What is held now; all zero once nothing is under way. */
+	get held(): { readonly recipients: number; readonly pendingReplies: number; readonly deadlines: number } {
+		return {
+			recipients: this.#recipients.size,
+			pendingReplies: this.#pending.size,
+			deadlines: this.#deadlines.size,
+		};
+	}
+
+	/** The id of the plugin that an address leads to, whether or not it exists. Refuses with NO_ROUTE. */
+	resolve(address: RecipientAddress, sender: string): string {
+		for (const resolver of this.#resolvers) {
+			const pluginId = resolver.resolve(address, sender);
+			if (pluginId !== undefined) return pluginId;
+		}
+		throw noRoute(address, `the ${address.kind} leads to no plugin`);
+	}
+
+	/** Whether there is such a plugin, attached or not. */
+	knows(pluginId: string): boolean {
+		return this.#directory.lookup(pluginId) !== "unknown";
+	}
+
+	/**
+	 * Takes a one-way message for a plugin. Refuses with NO_ROUTE, PLUGIN_DISABLED, RECIPIENT_UNAVAILABLE, MAILBOX_FULL and
+	 * ID_REUSED. A repeat of an id that the sender chose gives the first answer, for two minutes (or 50,000 ids).
+	 */
+	send(draft: MessageDraft, source: string, recipientId: string): AcceptedMessage {
+		let digest = "";
+		if (draft.id !== "") {
+			digest = sendDigest(recipientId, draft.wire);
+			const first = this.#sent.find(source, draft.id, digest);
+			if (first !== undefined) {
+				this.counters.duplicates++;
+				return { ...first, duplicate: true };
+			}
+		}
+		const recipient = this.#attached(recipientId);
+		const message = this.#accept(draft, source, recipientId, undefined);
+		const disposition = recipient.offer(message);
+		this.counters.sent++;
+		const accepted = { id: message.id, disposition, duplicate: false };
+		if (draft.id !== "") this.#sent.remember(source, draft.id, digest, accepted);
+		return accepted;
+	}
+
+	/**
+	 * Takes a request for a plugin and tells `onOutcome` once how it ended, unless the caller cancels it before. It may be
+	 * told before this returns. `deadline` is in `Clock.monotonic()` milliseconds. Refuses like `send`, and with
+	 * LIMIT_EXCEEDED. The ids of requests are not remembered: a repeat asks again.
+	 */
+	request(
+		draft: MessageDraft,
+		source: string,
+		recipientId: string,
+		deadline: number,
+		onOutcome: (outcome: ReplyOutcome) => void,
+	): { readonly id: string; readonly pending: PendingReply } {
+		const recipient = this.#attached(recipientId);
+		const pending = this.#pending.open(source, deadline, onOutcome);
+		try {
+			const message = this.#accept(draft, source, recipientId, pending);
+			recipient.offer(message);
+			pending.onWithdrawn = (reason) => recipient.withdraw(message, reason);
+			this.counters.requested++;
+			return { id: message.id, pending };
+		} catch (error) {
+			pending.cancel();
+			throw error;
+		}
+	}
+
+	/** Opens a receiving session. Refuses with INSTANCE_NOT_FOUND and LIMIT_EXCEEDED. The session is its stream's to close. */
+	attach(pluginId: string, instanceId: string, maxInFlight: number): ReceivingSession {
+		if (this.#disposed) throw draining();
+		if (instanceId !== "" && !this.#leases.isLive(pluginId, instanceId)) throw instanceGone(instanceId);
+		let recipient = this.#recipients.get(pluginId);
+		if (recipient !== undefined && recipient.sessions.size >= MAX_SESSIONS_PER_PLUGIN) {
+			throw new HubError("LIMIT_EXCEEDED", `the plugin has ${MAX_SESSIONS_PER_PLUGIN} receiving sessions already`, {
+				metadata: { limit: String(MAX_SESSIONS_PER_PLUGIN) },
+				quota: { subject: `plugin:${pluginId}`, description: "receiving sessions" },
+			});
+		}
+		if (recipient === undefined) {
+			recipient = new Recipient({
+				pluginId,
+				clock: this.#clock,
+				deadlines: this.#deadlines,
+				counters: this.counters,
+				bounds: this.#bounds,
+				onDeserted: () => this.#recipients.delete(pluginId),
+			});
+			this.#recipients.set(pluginId, recipient);
+		}
+		const session = new ReceivingSession(recipient, this.#ids.next(), pluginId, instanceId, maxInFlight);
+		recipient.join(session);
+		return session;
+	}
+
+	/** A session of this plugin; another's is SESSION_NOT_FOUND as one that never was. */
+	session(pluginId: string, sessionId: string): ReceivingSession {
+		const sessions = this.#recipients.get(pluginId)?.sessions ?? [];
+		for (const session of sessions) if (session.id === sessionId) return session;
+		throw new HubError("SESSION_NOT_FOUND", "the caller has no such receiving session", {
+			metadata: { session_id: sessionId.slice(0, 64) },
+		});
+	}
+
+	/** Ends every session and every wait with HUB_DRAINING. */
+	[Symbol.dispose](): void {
+		if (this.#disposed) return;
+		this.#disposed = true;
+		this.#leaseEnds[Symbol.dispose]();
+		this.#pending.failAll(draining());
+		for (const recipient of [...this.#recipients.values()]) {
+			for (const session of [...recipient.sessions]) session.end(draining());
+		}
+		this.#deadlines[Symbol.dispose]();
+	}
+
+	#attached(recipientId: string): Recipient {
+		if (this.#disposed) throw draining();
+		const standing = this.#directory.lookup(recipientId);
+		if (standing === "unknown") throw noRoute({ kind: "plugin", name: recipientId }, "there is no such plugin");
+		if (standing === "disabled") {
+			throw new HubError("PLUGIN_DISABLED", "the recipient is disabled", {
+				metadata: { recipient: recipientId },
+				precondition: { type: "PLUGIN_ENABLED", subject: recipientId, description: "an operator disabled the plugin" },
+			});
+		}
+		const recipient = this.#recipients.get(recipientId);
+		if (recipient === undefined) throw recipientGone(recipientId);
+		return recipient;
+	}
+
+	#accept(draft: MessageDraft, source: string, recipient: string, request: PendingReply | undefined): QueuedMessage {
+		const id = draft.id === "" ? this.#ids.next() : draft.id;
+		const requiresResponse = request !== undefined;
+		return new QueuedMessage({
+			id,
+			source,
+			priority: draft.priority,
+			orderingKey: draft.orderingKey,
+			bytes: stampMessage(draft, { id, source, recipient, hubTime: this.#clock.now(), requiresResponse }),
+			expiresAt: draft.ttlMs === undefined ? Number.POSITIVE_INFINITY : this.#clock.monotonic() + draft.ttlMs,
+			request,
+		});
+	}
+
+	#endInstance(pluginId: string, instanceId: string): void {
+		const recipient = this.#recipients.get(pluginId);
+		if (recipient === undefined) return;
+		for (const session of [...recipient.sessions]) {
+			if (session.instanceId === instanceId) session.end(instanceGone(instanceId));
+		}
+	}
+}
+
+function noRoute({ kind, name }: RecipientAddress, problem: string): HubError {
+	return new HubError("NO_ROUTE", problem, { metadata: { [kind]: name }, resource: { type: kind, name } });
+}
+
+function instanceGone(instanceId: string): HubError {
+	return new HubError("INSTANCE_NOT_FOUND", "the plugin has no such instance, or its lease is over", {
+		metadata: { instance_id: instanceId.slice(0, 128) },
+	});
+}
+
+function draining(): HubError {
+	return new HubError("HUB_DRAINING", "the hub is shutting down");
+}

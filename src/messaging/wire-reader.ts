@@ -1,0 +1,165 @@
+import { isUtf8 } from "node:buffer";
+import { HubError } from "../hub-error.ts";
+
+const VARINT = 0;
+const FIXED64 = 1;
+const DELIMITED = 2;
+const FIXED32 = 5;
+
+/** Strings up to this many bytes are first tried as ASCII, byte by byte: cheaper than a call into the runtime. */
+const SHORT_STRING = 48;
+
+/**
+ * Reads protobuf wire form in place, without building messages: what is only passed on is never decoded. Everything it
+ * lets through is well formed; what is not is refused with MALFORMED_REQUEST, and so are groups, which proto3 has not.
+ */
+export class WireReader {
+	readonly bytes: Buffer;
+	pos: number;
+	readonly end: number;
+	/** The wire type of the field last begun. */
+	wireType = VARINT;
+
+	constructor(bytes: Uint8Array, start = 0, end: number = bytes.byteLength) {
+		this.bytes = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+		this.pos = start;
+		this.end = end;
+	}
+
+	/** The number of the next field; 0 at the end. */
+	next(): number {
+		if (this.pos >= this.end) return 0;
+		const tag = this.varint();
+		this.wireType = tag & 7;
+		const field = Math.floor(tag / 8);
+		if (field === 0 || tag > 0xffffffff) throw malformed("a field number is out of range");
+		return field;
+	}
+
+	/** An unsigned varint. Beyond 2^53 the value is no longer exact; a negative one reads as about 2^64. */
+	varint(): number {
+		const bytes = this.bytes;
+		let value = 0;
+		let scale = 1;
+		for (let i = 0; i < 10; i++) {
+			if (this.pos >= this.end) throw truncated();
+			const byte = bytes[this.pos++]!;
+			value += (byte & 0x7f) * scale;
+			if (byte < 0x80) return value;
+			scale *= 128;
+		}
+		throw malformed("a varint is longer than 10 bytes");
+	}
+
+	/** The varint of a field that must be one. */
+	number(): number {
+		this.#expect(VARINT);
+		return this.varint();
+	}
+
+	/** A uint64, as a number where that is exact. */
+	uint64(): number | bigint {
+		this.#expect(VARINT);
+		const start = this.pos;
+		const value = this.varint();
+		return value <= Number.MAX_SAFE_INTEGER ? value : this.#exact(start);
+	}
+
+	/** An int64 or int32; beyond 2^53 not exact. */
+	signed(): number {
+		this.#expect(VARINT);
+		const start = this.pos;
+		const value = this.varint();
+		return value <= Number.MAX_SAFE_INTEGER ? value : Number(BigInt.asIntN(64, this.#exact(start)));
+	}
+
+	#exact(start: number): bigint {
+		let value = 0n;
+		let shift = 0n;
+		for (let at = start; at < this.pos; at++) {
+			value |= BigInt(this.bytes[at]! & 0x7f) << shift;
+			shift += 7n;
+		}
+		return BigInt.asUintN(64, value);
+	}
+
+	/** Steps over the length of a delimited field and gives the place where it ends; it begins at `pos`. */
+	delimited(): number {
+		this.#expect(DELIMITED);
+		const length = this.varint();
+		const end = this.pos + length;
+		if (end > this.end) throw truncated();
+		return end;
+	}
+
+	/** A nested message; the reader goes on behind it. */
+	nested(): WireReader {
+		const end = this.delimited();
+		const inner = new WireReader(this.bytes, this.pos, end);
+		this.pos = end;
+		return inner;
+	}
+
+	/** The bytes of a field, not copied. */
+	view(): Uint8Array {
+		const end = this.delimited();
+		const view = this.bytes.subarray(this.pos, end);
+		this.pos = end;
+		return view;
+	}
+
+	/** A string field, which must be UTF-8: what a recipient's decoder refuses must not reach it. */
+	string(): string {
+		const end = this.delimited();
+		const start = this.pos;
+		this.pos = end;
+		if (this.#isAscii(start, end)) return this.bytes.toString("latin1", start, end);
+		if (!isUtf8(this.bytes.subarray(start, end))) throw malformed("a string is not UTF-8");
+		return this.bytes.toString("utf8", start, end);
+	}
+
+	/** A string field that is checked and not decoded. */
+	utf8View(): Uint8Array {
+		const view = this.view();
+		if (!isUtf8(view)) throw malformed("a string is not UTF-8");
+		return view;
+	}
+
+	/** Steps over a field of no interest. */
+	skip(): void {
+		switch (this.wireType) {
+			case VARINT:
+				this.varint();
+				return;
+			case DELIMITED:
+				this.pos = this.delimited();
+				return;
+			case FIXED64:
+			case FIXED32:
+				this.pos += this.wireType === FIXED64 ? 8 : 4;
+				if (this.pos > this.end) throw truncated();
+				return;
+			default:
+				throw malformed(`wire type ${this.wireType} is not supported`);
+		}
+	}
+
+	#isAscii(start: number, end: number): boolean {
+		if (end - start > SHORT_STRING) return false;
+		for (let at = start; at < end; at++) if (this.bytes[at]! > 0x7f) return false;
+		return true;
+	}
+
+	#expect(wireType: number): void {
+		if (this.wireType !== wireType) throw malformed(`a field has wire type ${this.wireType}, not ${wireType}`);
+	}
+}
+
+/** Bytes that are not a message. */
+export function malformed(what: string): HubError {
+	return new HubError("MALFORMED_REQUEST", `the request is not a valid message: ${what}`);
+}
+
+function truncated(): HubError {
+	return malformed("it ends in the middle of a field");
+}

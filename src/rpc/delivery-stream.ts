@@ -1,0 +1,124 @@
+import { AttachResponseSchema } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import type { Clock } from "../clock/clock.ts";
+import type { ReceivingSession } from "../messaging/receiving-session.ts";
+import type { Router } from "../messaging/router.ts";
+import { encodeDeliveries } from "../messaging/stamped-message.ts";
+import { WireWriter } from "../messaging/wire-writer.ts";
+import type { Guard } from "../security/guard.ts";
+import type { OpenStreams } from "../security/open-streams.ts";
+import { type Call, Encoded } from "./call.ts";
+import type { AnswerFailure } from "./delivery-answers.ts";
+import { pluginOf } from "./message-intake.ts";
+import { DELIVERY_FRAMES, encodeFrame, readyFrame } from "./messaging-frames.ts";
+import { PulledStream } from "./pulled-stream.ts";
+import { encodeEntryError } from "./send-results.ts";
+
+export interface DeliveryStreamDeps {
+	readonly clock: Clock;
+	readonly router: Router;
+	readonly guard: Pick<Guard, "check" | "recheck">;
+	readonly streams: Pick<OpenStreams, "open">;
+}
+
+/** Fields of `AttachResponse.frame`. */
+const BATCH_FIELD = 2;
+const FAILURES_FIELD = 7;
+
+const RECEIVE = Object.freeze({ kind: "receive" });
+
+/** The down side of a receiving session, the same for `Attach` and `Receive`. The session lives as long as it does. */
+export class DeliveryStream {
+	/** What goes down. Nothing does before `open`. */
+	readonly responses: PulledStream;
+	readonly #deps: DeliveryStreamDeps;
+	readonly #pluginId: string;
+	readonly #registration: Disposable;
+	#failures: AnswerFailure[] = [];
+	#session: ReceivingSession | undefined;
+	#ready = false;
+
+	/** Refuses callers that may not receive. */
+	constructor(deps: DeliveryStreamDeps, call: Call) {
+		this.#deps = deps;
+		this.#pluginId = pluginOf(call.caller);
+		deps.guard.check(call.caller, RECEIVE, undefined, call.requestId);
+		this.#registration = deps.streams.open(call.caller, {
+			recheck: () => deps.guard.recheck(call.caller, RECEIVE),
+			revoke: (error) => this.responses.fail(error),
+		});
+		this.responses = new PulledStream({
+			clock: deps.clock,
+			signal: call.signal,
+			frames: DELIVERY_FRAMES,
+			produce: () => this.#produce(),
+			onEnd: () => this.#release(),
+		});
+	}
+
+	/** Failures that are not on their way yet. */
+	get failures(): number {
+		return this.#failures.length;
+	}
+
+	/** Refuses like `Router.attach`. */
+	open(instanceId: string, maxInFlight: number): ReceivingSession {
+		const session = this.#deps.router.attach(this.#pluginId, instanceId, maxInFlight);
+		this.#session = session;
+		session.listen({
+			wake: () => this.responses.wake(),
+			closed: (error) => this.responses.fail(error),
+		});
+		this.responses.wake();
+		return session;
+	}
+
+	/** Tells the recipient what came to nothing. */
+	report(failure: AnswerFailure): void {
+		this.#failures.push(failure);
+		this.responses.wake();
+	}
+
+	/** The recipient wants no more: what it was told to settle may still fail, nothing else is sent. */
+	finish(): void {
+		this.#session?.close();
+		this.responses.finish();
+	}
+
+	#produce(): Encoded | undefined {
+		if (this.#session === undefined) return undefined;
+		if (!this.#ready) {
+			this.#ready = true;
+			return encodeFrame(AttachResponseSchema, { frame: readyFrame(this.#session.id) });
+		}
+		if (this.#failures.length > 0) {
+			const failures = encodeFailures(this.#failures);
+			this.#failures = [];
+			return new Encoded([failures]);
+		}
+		const output = this.#session.collect();
+		if (output === undefined) return undefined;
+		if (output.kind === "deliveries") return new Encoded([encodeDeliveries(BATCH_FIELD, output.deliveries)]);
+		const { deliveryId, reason } = output;
+		return encodeFrame(AttachResponseSchema, { frame: { case: "cancelled", value: { deliveryId, reason } } });
+	}
+
+	#release(): void {
+		this.#registration[Symbol.dispose]();
+		this.#session?.close();
+	}
+}
+
+function encodeFailures(failures: readonly AnswerFailure[]): Uint8Array {
+	const batch = new WireWriter();
+	for (const { deliveryId, error } of failures) batch.bytes(1, encodeFailure(deliveryId, encodeEntryError(error)));
+	const frame = new WireWriter(batch.length + 16);
+	frame.bytes(FAILURES_FIELD, batch.finish());
+	return frame.finish();
+}
+
+function encodeFailure(deliveryId: string, error: Uint8Array): Uint8Array {
+	const failure = new WireWriter();
+	failure.string(1, deliveryId);
+	failure.bytes(2, error);
+	return failure.finish();
+}

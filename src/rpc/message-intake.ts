@@ -1,0 +1,75 @@
+import { Durability } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import { HubError } from "../hub-error.ts";
+import { type MessageDraft, parseMessage } from "../messaging/message-draft.ts";
+import type { Router } from "../messaging/router.ts";
+import type { Caller } from "../security/caller.ts";
+import type { Guard } from "../security/guard.ts";
+import type { Call } from "./call.ts";
+import { readAddress, type SendView } from "./send-frames.ts";
+
+/** A message that may be sent. */
+export interface AdmittedMessage {
+	readonly draft: MessageDraft;
+	readonly source: string;
+	readonly recipient: string;
+}
+
+/** How long a request waits for its reply where its sender does not say. */
+const DEFAULT_TIMEOUT_MS = 30_000;
+const MAX_TIMEOUT_MS = 60 * 60 * 1000;
+
+/**
+ * What every message goes through, whichever way it comes: it is read, its recipient found, and the guard asked. Only
+ * then does its sender learn whether there is such a recipient.
+ */
+export class MessageIntake {
+	readonly #router: Router;
+	readonly #guard: Pick<Guard, "check">;
+
+	constructor(router: Router, guard: Pick<Guard, "check">) {
+		this.#router = router;
+		this.#guard = guard;
+	}
+
+	/** `prefix` is the path of what holds the message, empty or ending in a dot. */
+	admit(call: Call, view: SendView, prefix: string): AdmittedMessage {
+		const source = pluginOf(call.caller);
+		const to = readAddress(view.to, `${prefix}to`);
+		if (view.message === undefined) throw HubError.field(`${prefix}message`, "is required");
+		const draft = parseMessage(view.message, source, `${prefix}message`);
+		const recipient = this.#router.resolve(to, source);
+		const recipientExists = this.#router.knows(recipient);
+		this.#guard.check(call.caller, { kind: "send", recipient, recipientExists }, draft.content, call.requestId);
+		return { draft, source, recipient };
+	}
+}
+
+/** The calling plugin's id. Refuses callers of another kind with CALLER_NOT_ALLOWED. */
+export function pluginOf(caller: Caller): string {
+	if (caller.kind === "plugin") return caller.id;
+	throw new HubError("CALLER_NOT_ALLOWED", "messages are for plugins", { metadata: { caller: caller.kind } });
+}
+
+/** Refuses a durability that is not one of the enum's. */
+export function checkDurability(durability: number | undefined, field: string): void {
+	if (durability === undefined || durability === Durability.TRANSIENT || durability === Durability.DURABLE) return;
+	throw HubError.field(field, "must be TRANSIENT or DURABLE where it is set");
+}
+
+/** Refuses a message that asks for durability, which is what an absent one means where `absent` says so. */
+export function requireTransient(durability: number | undefined, absent: "durable" | "transient"): void {
+	if (durability === Durability.TRANSIENT || (durability === undefined && absent === "transient")) return;
+	throw new HubError(
+		"FEATURE_NOT_AVAILABLE",
+		"this hub does not keep durable messages; set durability to DURABILITY_TRANSIENT",
+		{ metadata: { feature: "durable_messages" } },
+	);
+}
+
+/** When a request's sender stops waiting, in `Clock.monotonic()` milliseconds: its timeout or the call's deadline. */
+export function replyDeadline(now: number, timeoutMs: number | undefined, call: Call, field: string): number {
+	const timeout = timeoutMs ?? DEFAULT_TIMEOUT_MS;
+	if (!(timeout > 0 && timeout <= MAX_TIMEOUT_MS))
+		throw HubError.field(field, "must be more than 0 and at most 1 hour");
+	return Math.min(now + timeout, call.deadline ?? Number.POSITIVE_INFINITY);
+}

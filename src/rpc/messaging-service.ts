@@ -1,0 +1,101 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import { EntryErrorSchema } from "#gen/qirvo/hub/v1/errors_pb.js";
+import { MessagingService, type ReceiveRequest } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import { HubError } from "../hub-error.ts";
+import { WireReader } from "../messaging/wire-reader.ts";
+import { openingCredit, readAcknowledge, readReplyRequest } from "./attach-frames.ts";
+import { AttachStream } from "./attach-stream.ts";
+import { type Call, Encoded, type MountedService, mount, Raw } from "./call.ts";
+import { reply, settle } from "./delivery-answers.ts";
+import { DeliveryStream, type DeliveryStreamDeps } from "./delivery-stream.ts";
+import { checkDurability, MessageIntake, pluginOf, replyDeadline, requireTransient } from "./message-intake.ts";
+import { REQUEST_REQUEST, readSend, SEND_REQUEST } from "./send-frames.ts";
+import { encodeAccepted, encodeEntryError, encodeReply } from "./send-results.ts";
+import { SendStream } from "./send-stream.ts";
+
+/** Direct messages and requests between plugins. */
+export function createMessagingService(deps: DeliveryStreamDeps): MountedService {
+	const { router, clock, guard } = deps;
+	const intake = new MessageIntake(router, guard);
+	const sendDeps = { ...deps, intake };
+
+	const send = async (bytes: Uint8Array, call: Call) => {
+		const view = readSend(new WireReader(bytes), SEND_REQUEST);
+		checkDurability(view.durability, "durability");
+		const { draft, source, recipient } = intake.admit(call, view, "");
+		requireTransient(view.durability, "durable");
+		return new Encoded([encodeAccepted(router.send(draft, source, recipient))]);
+	};
+
+	const request = async (bytes: Uint8Array, call: Call) => {
+		const view = readSend(new WireReader(bytes), REQUEST_REQUEST);
+		const deadline = replyDeadline(clock.monotonic(), view.timeoutMs, call, "timeout");
+		const { draft, source, recipient } = intake.admit(call, view, "");
+		const { signal } = call;
+		const { promise, resolve, reject } = Promise.withResolvers<Encoded>();
+		const { id, pending } = router.request(draft, source, recipient, deadline, (outcome) => {
+			if (outcome.kind === "reply") resolve(new Encoded([encodeReply(id, outcome.content, outcome.source)]));
+			else reject(outcome.error);
+		});
+		const giveUp = () => {
+			pending.cancel(isDeadline(signal.reason) ? "DEADLINE_EXCEEDED" : "CANCELLED");
+			reject(signal.reason);
+		};
+		signal.addEventListener("abort", giveUp, { once: true });
+		if (signal.aborted) giveUp();
+		return promise.finally(() => signal.removeEventListener("abort", giveUp));
+	};
+
+	const acknowledge = async (bytes: Uint8Array, call: Call) => {
+		const { sessionId, settlements, maxInFlight } = readAcknowledge(bytes);
+		guard.check(call.caller, { kind: "receive" }, undefined, call.requestId);
+		const session = router.session(pluginOf(call.caller), sessionId);
+		const failures = settlements
+			.map((settlement) => settle(session, settlement))
+			.filter((failure) => failure !== undefined);
+		if (maxInFlight !== undefined) session.setMaxInFlight(maxInFlight);
+		return {
+			failures: failures.map(({ deliveryId, error }) => ({
+				deliveryId,
+				error: fromBinary(EntryErrorSchema, encodeEntryError(error)),
+			})),
+		};
+	};
+
+	const answer = async (bytes: Uint8Array, call: Call) => {
+		const { sessionId, ...view } = readReplyRequest(bytes);
+		guard.check(call.caller, { kind: "receive" }, undefined, call.requestId);
+		const failure = reply(router.session(pluginOf(call.caller), sessionId), view);
+		if (failure !== undefined) throw failure.error;
+		return {};
+	};
+
+	const receive = ({ instanceId, maxInFlight }: ReceiveRequest, call: Call) => {
+		const credit = openingCredit(maxInFlight, "");
+		const down = new DeliveryStream(deps, call);
+		try {
+			down.open(instanceId, credit);
+		} catch (error) {
+			down.responses.fail(error);
+		}
+		return down.responses;
+	};
+
+	return mount(MessagingService, {
+		send: new Raw(send),
+		request: new Raw(request),
+		sendStream: new Raw(
+			(requests: AsyncIterable<Uint8Array>, call: Call) => new SendStream(sendDeps, requests, call).responses,
+		),
+		attach: new Raw(
+			(requests: AsyncIterable<Uint8Array>, call: Call) => new AttachStream(deps, requests, call).responses,
+		),
+		receive,
+		acknowledge: new Raw(acknowledge),
+		reply: new Raw(answer),
+	});
+}
+
+function isDeadline(reason: unknown): boolean {
+	return reason instanceof HubError && reason.reason === "DEADLINE_EXCEEDED";
+}

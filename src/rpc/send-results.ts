@@ -1,0 +1,98 @@
+import { Disposition } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import type { HubError } from "../hub-error.ts";
+import type { AcceptedMessage } from "../messaging/router.ts";
+import { WireWriter } from "../messaging/wire-writer.ts";
+import { Encoded } from "./call.ts";
+import { CODE_OF } from "./error-codes.ts";
+
+/** `SendResponse` in wire form. */
+export function encodeAccepted({ id, disposition, duplicate }: AcceptedMessage): Uint8Array {
+	const writer = new WireWriter(id.length * 3 + 32);
+	writer.string(1, id);
+	writer.varint(2, disposition === "delivered" ? Disposition.DELIVERED : Disposition.QUEUED);
+	if (duplicate) writer.varint(3, true);
+	return writer.finish();
+}
+
+/** `RequestResponse` in wire form; `content` is a `ReplyContent` and is copied. */
+export function encodeReply(id: string, content: Uint8Array, source: string): Uint8Array {
+	const writer = new WireWriter(content.byteLength + (id.length + source.length) * 3 + 64);
+	writer.string(1, id);
+	writer.bytes(2, content);
+	writer.string(3, source);
+	return writer.finish();
+}
+
+/** `EntryError` in wire form. Written by hand: a batch may fail a thousand times. */
+export function encodeEntryError({ reason, message, metadata }: HubError): Uint8Array {
+	const error = new WireWriter();
+	error.varint(1, CODE_OF[reason]);
+	error.string(2, reason);
+	error.string(3, message);
+	for (const [key, value] of Object.entries(metadata)) {
+		const entry = new WireWriter();
+		entry.string(1, key);
+		entry.string(2, value);
+		error.bytes(4, entry.finish());
+	}
+	return error.finish();
+}
+
+/** Fields of `SendResult.outcome`. */
+const OUTCOME_FIELD = { accepted: 2, reply: 3, error: 4 } as const;
+
+/** What one frame of results holds at most; the last result may go over. */
+const FRAME_RESULTS = 1000;
+const FRAME_BYTES = 256 * 1024;
+
+/** Results on their way down, gathered into frames. Bounded by whoever adds them. */
+export class SendResults {
+	readonly #frames: { readonly frame: Encoded; readonly results: number }[] = [];
+	#writer = new WireWriter();
+	#inFrame = 0;
+	#closedResults = 0;
+	#closedBytes = 0;
+
+	/** Results waiting. */
+	get size(): number {
+		return this.#closedResults + this.#inFrame;
+	}
+
+	/** Their bytes. */
+	get bytes(): number {
+		return this.#closedBytes + this.#writer.length;
+	}
+
+	add(entryId: number | bigint, outcome: keyof typeof OUTCOME_FIELD, body: Uint8Array): void {
+		const result = new WireWriter(body.byteLength + 32);
+		result.varint(1, entryId);
+		result.bytes(OUTCOME_FIELD[outcome], body);
+		this.#writer.bytes(1, result.finish());
+		this.#inFrame++;
+		if (this.#inFrame >= FRAME_RESULTS || this.#writer.length >= FRAME_BYTES) this.#close();
+	}
+
+	/** The oldest frame of results as a `SendStreamResponse`. */
+	take(): Encoded | undefined {
+		if (this.#frames.length === 0) {
+			if (this.#inFrame === 0) return undefined;
+			this.#close();
+		}
+		const { frame, results } = this.#frames.shift()!;
+		this.#closedResults -= results;
+		this.#closedBytes -= frame.byteLength;
+		return frame;
+	}
+
+	#close(): void {
+		const batch = this.#writer.finish();
+		const header = new WireWriter(16);
+		header.header(2, batch.byteLength);
+		const frame = new Encoded([header.finish(), batch]);
+		this.#frames.push({ frame, results: this.#inFrame });
+		this.#closedResults += this.#inFrame;
+		this.#closedBytes += frame.byteLength;
+		this.#writer = new WireWriter();
+		this.#inFrame = 0;
+	}
+}

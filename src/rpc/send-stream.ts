@@ -1,0 +1,166 @@
+import { SendStreamResponseSchema } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import type { Clock } from "../clock/clock.ts";
+import { HubError } from "../hub-error.ts";
+import type { PendingReply, ReplyOutcome } from "../messaging/pending-replies.ts";
+import type { Router } from "../messaging/router.ts";
+import type { OpenStreams } from "../security/open-streams.ts";
+import type { Call, Encoded } from "./call.ts";
+import { checkDurability, type MessageIntake, pluginOf, replyDeadline, requireTransient } from "./message-intake.ts";
+import { encodeFrame, readyFrame, SEND_FRAMES } from "./messaging-frames.ts";
+import { PulledStream } from "./pulled-stream.ts";
+import { breaksFrame, readSendFrame, type SendView } from "./send-frames.ts";
+import { encodeAccepted, encodeEntryError, encodeReply, SendResults } from "./send-results.ts";
+
+export interface SendStreamDeps {
+	readonly clock: Clock;
+	readonly router: Router;
+	readonly intake: MessageIntake;
+	readonly streams: Pick<OpenStreams, "open">;
+}
+
+/** Entries without a result that was taken, above which the stream is not read on; one batch may come on top. */
+const MAX_UNANSWERED = 4096;
+
+/** Bytes of results not taken, above which the caller counts as too slow to go on. */
+const MAX_RESULT_BYTES = 16 * 1024 * 1024;
+
+/** One `SendStream` call. Each entry passes the same intake as a unary call, and fails alone. */
+export class SendStream {
+	/** What goes down. */
+	readonly responses: PulledStream;
+	readonly #deps: SendStreamDeps;
+	readonly #call: Call;
+	readonly #results = new SendResults();
+	/** Requests that wait for their reply. */
+	readonly #pending = new Map<number | bigint, PendingReply>();
+	readonly #registration: Disposable;
+	#ready = false;
+	#inputEnded = false;
+
+	/** Refuses callers that are not plugins, and those whose credential no longer stands. */
+	constructor(deps: SendStreamDeps, requests: AsyncIterable<Uint8Array>, call: Call) {
+		this.#deps = deps;
+		this.#call = call;
+		pluginOf(call.caller);
+		this.#registration = deps.streams.open(call.caller, {
+			// Each entry is judged when it comes; nothing but the credential stands for the stream as a whole.
+			recheck: () => {},
+			revoke: (error) => this.responses.fail(error),
+		});
+		this.responses = new PulledStream({
+			clock: deps.clock,
+			signal: call.signal,
+			frames: SEND_FRAMES,
+			produce: () => this.#produce(),
+			onEnd: () => this.#release(),
+		});
+		this.#read(requests).catch((error: unknown) => this.responses.fail(error));
+	}
+
+	async #read(requests: AsyncIterable<Uint8Array>): Promise<void> {
+		for await (const frame of requests) {
+			if (this.responses.ended) return;
+			this.#take(frame);
+			while (this.#pending.size + this.#results.size >= MAX_UNANSWERED && !this.responses.ended) {
+				await this.responses.pulled();
+			}
+		}
+		this.#inputEnded = true;
+		this.#finishWhenDone();
+	}
+
+	#take(bytes: Uint8Array): void {
+		const frame = readSendFrame(bytes);
+		if (frame.kind === "cancel") {
+			this.#cancel(frame.entryId);
+			return;
+		}
+		for (const [index, entry] of frame.entries.entries()) {
+			if (this.responses.ended) return;
+			this.#takeEntry(entry, index);
+		}
+		this.responses.wake();
+	}
+
+	#takeEntry(entry: SendView, index: number): void {
+		const { entryId } = entry;
+		if (this.#pending.has(entryId)) {
+			throw HubError.field(`batch.entries[${index}].entry_id`, `${entryId} is the id of an entry not yet answered`);
+		}
+		try {
+			if (entry.timeoutMs === undefined) this.#send(entry, `batch.entries[${index}].`);
+			else this.#request(entry, `batch.entries[${index}].`);
+		} catch (error) {
+			if (breaksFrame(error)) throw error;
+			this.#results.add(entryId, "error", encodeEntryError(error as HubError));
+		}
+	}
+
+	#send(entry: SendView, prefix: string): void {
+		checkDurability(entry.durability, `${prefix}durability`);
+		const { draft, source, recipient } = this.#deps.intake.admit(this.#call, entry, prefix);
+		requireTransient(entry.durability, "durable");
+		const accepted = this.#deps.router.send(draft, source, recipient);
+		this.#results.add(entry.entryId, "accepted", encodeAccepted(accepted));
+	}
+
+	#request(entry: SendView, prefix: string): void {
+		const { router, clock, intake } = this.#deps;
+		const { entryId } = entry;
+		checkDurability(entry.durability, `${prefix}durability`);
+		const deadline = replyDeadline(clock.monotonic(), entry.timeoutMs, this.#call, `${prefix}request_timeout`);
+		const { draft, source, recipient } = intake.admit(this.#call, entry, prefix);
+		requireTransient(entry.durability, "transient");
+		const { id, pending } = router.request(draft, source, recipient, deadline, (outcome) =>
+			this.#answered(entryId, id, outcome),
+		);
+		this.#pending.set(entryId, pending);
+	}
+
+	#answered(entryId: number | bigint, id: string, outcome: ReplyOutcome): void {
+		this.#pending.delete(entryId);
+		if (outcome.kind === "reply") {
+			this.#results.add(entryId, "reply", encodeReply(id, outcome.content, outcome.source));
+		} else {
+			this.#results.add(entryId, "error", encodeEntryError(outcome.error));
+		}
+		if (this.#results.bytes > MAX_RESULT_BYTES) this.responses.fail(tooSlow());
+		else this.responses.wake();
+		this.#finishWhenDone();
+	}
+
+	/** An entry that was answered meanwhile, or never was a request, is nothing to cancel. */
+	#cancel(entryId: number | bigint): void {
+		const pending = this.#pending.get(entryId);
+		if (pending === undefined) return;
+		this.#pending.delete(entryId);
+		pending.cancel();
+		const error = new HubError("CANCELLED", "the caller gave the request up");
+		this.#results.add(entryId, "error", encodeEntryError(error));
+		this.responses.wake();
+		this.#finishWhenDone();
+	}
+
+	#produce(): Encoded | undefined {
+		if (this.#ready) return this.#results.take();
+		this.#ready = true;
+		return encodeFrame(SendStreamResponseSchema, { frame: readyFrame(this.#call.requestId) });
+	}
+
+	#finishWhenDone(): void {
+		if (this.#inputEnded && this.#pending.size === 0) this.responses.finish();
+	}
+
+	/** Nobody waits for the replies any more. */
+	#release(): void {
+		this.#registration[Symbol.dispose]();
+		for (const pending of this.#pending.values()) pending.cancel();
+		this.#pending.clear();
+	}
+}
+
+function tooSlow(): HubError {
+	return new HubError("SLOW_CONSUMER", "the caller reads its results too slowly", {
+		metadata: { limit: String(MAX_RESULT_BYTES) },
+	});
+}

@@ -1,0 +1,55 @@
+import type { Clock, IdSource } from "../clock/clock.ts";
+import { EventBus } from "../events/event-bus.ts";
+import { FirstAnswers } from "../idempotency/first-answers.ts";
+import { Router } from "../messaging/router.ts";
+import { Registry } from "../plugins/registry.ts";
+import type { StateBackend } from "../state/state-backend.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import type { HubOptions } from "./hub-options.ts";
+
+/** What the hub exists for, running. */
+export interface Subsystems {
+	readonly registry: Registry;
+	readonly bus: EventBus;
+	readonly router: Router;
+}
+
+/** Opens plugins, events and messaging on the state, and plugs them together. `owner` ends them, in reverse. */
+export async function openSubsystems(parts: {
+	readonly state: StateBackend;
+	readonly clock: Clock;
+	readonly ids: IdSource;
+	readonly logger: Logger;
+	readonly options: HubOptions;
+	readonly owner: AsyncDisposableStack;
+}): Promise<Subsystems> {
+	const { state, clock, ids, logger, options, owner } = parts;
+	const { kv } = state;
+	const log = await state.log("events", { rememberMs: options.idWindow.ms, rememberIds: options.idWindow.ids });
+	const answers = owner.use(new FirstAnswers({ kv, clock, ids }));
+	await answers.start();
+	const registry = owner.use(new Registry({ kv, bus: state.bus, clock, ids, answers, leaseMs: options.leaseMs }));
+	await registry.start();
+	const { maxAgeMs, maxRecords, maxBytes } = options.retention;
+	const bus = owner.use(
+		new EventBus({
+			log,
+			kv,
+			clock,
+			ids,
+			retention: {
+				maxAgeMs: maxAgeMs || undefined,
+				maxRecords: maxRecords || undefined,
+				maxBytes: maxBytes || undefined,
+			},
+			onFault: (what, error) => logger.error({ err: error, what }, "a background task failed"),
+		}),
+	);
+	bus.start();
+	const leases = {
+		isLive: (pluginId: string, instanceId: string) => registry.isLive(pluginId, instanceId),
+		onEnd: (listener: (pluginId: string, instanceId: string) => void) => registry.onInstanceEnd(listener),
+	};
+	const router = owner.use(new Router({ clock, ids, directory: registry, leases }));
+	return { registry, bus, router };
+}

@@ -1,0 +1,195 @@
+import type { AddressInfo } from "node:net";
+import type { Clock, IdSource } from "../clock/clock.ts";
+import { randomIds, systemClock } from "../clock/system-clock.ts";
+import type { MountedService } from "../rpc/call.ts";
+import { createEventService } from "../rpc/event-service.ts";
+import { createHubService } from "../rpc/hub-service.ts";
+import { createMessagingService } from "../rpc/messaging-service.ts";
+import { createPluginService } from "../rpc/plugin-service.ts";
+import { createSecurityAdminService } from "../rpc/security-admin-service.ts";
+import { bindProblem, isLoopback } from "../security/bind-rules.ts";
+import { ensureOperatorToken } from "../security/operator-token.ts";
+import { type StateBackend, StateOpenError } from "../state/state-backend.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import { Metrics } from "../telemetry/metrics.ts";
+import { HealthStatus, healthService } from "./health.ts";
+import { createHttpRoutes } from "./http-routes.ts";
+import { createRpcServer, type RpcServer } from "./http2-server.ts";
+import { hubFacts } from "./hub-facts.ts";
+import { DEFAULT_OPTIONS, type HubOptions } from "./hub-options.ts";
+import { openSecurity } from "./open-security.ts";
+import { openState } from "./open-state.ts";
+import { openSubsystems } from "./open-subsystems.ts";
+import { reflectionServices } from "./reflection.ts";
+
+/** Why a hub cannot start, in words for whoever set it up. The message begins with the setting that is at fault. */
+export class StartError extends Error {
+	override readonly name = "StartError";
+}
+
+export interface StartHubOptions {
+	/** What differs from the defaults. */
+	readonly options?: Partial<HubOptions>;
+	readonly logger: Logger;
+	readonly version?: string;
+	/** For tests: another clock and other ids. */
+	readonly clock?: Clock;
+	readonly ids?: IdSource;
+	/** An already open state, which the hub then disposes. Default: as the options say. */
+	readonly state?: StateBackend;
+}
+
+/** A hub that serves. */
+export interface RunningHub extends AsyncDisposable {
+	readonly host: string;
+	readonly port: number;
+	/** `http://127.0.0.1:50051`, or `https://` with TLS. */
+	readonly url: string;
+	/** Where the operator's token is. */
+	readonly operatorTokenFile: string;
+	/** Settles only if the storage can no longer keep its promises; the process must then exit at once. */
+	readonly failed: Promise<Error>;
+	/** What is open now, for leak checks. */
+	open(): Readonly<Record<string, number>>;
+	/** Reads the TLS files again. */
+	reloadTls(): boolean;
+	/** Stops gracefully. Idempotent. */
+	stop(): Promise<void>;
+}
+
+/** Wires a hub and starts it. Rejects with `StartError`. */
+export async function startHub(start: StartHubOptions): Promise<RunningHub> {
+	const options: HubOptions = { ...DEFAULT_OPTIONS, ...start.options };
+	const { logger, clock = systemClock, ids = randomIds, version = "0.0.0" } = start;
+	const { host } = options.listen;
+	const problem = bindProblem({ host, tls: options.tls !== undefined, dev: options.dev });
+	if (problem) throw new StartError(`${problem.setting}: ${problem.problem}`);
+
+	await using owner = new AsyncDisposableStack();
+	const state = owner.use(start.state ?? (await openOrExplain(options, clock, ids, logger)));
+	const metrics = new Metrics();
+	const security = await openSecurity(state, clock, ids, owner);
+	const { authenticator, audit, guard, openStreams: streams } = security;
+	const { registry, bus, router } = await openSubsystems({ state, clock, ids, logger, options, owner });
+	const operatorTokenFile = await ensureOperatorToken({
+		directory: options.dataDirectory,
+		newToken: options.newOperatorToken,
+		credentials: security.credentials,
+		tokens: security.tokens,
+		policy: security.policy,
+		clock,
+		ids,
+	});
+
+	const services: MountedService[] = [
+		createHubService({
+			facts: hubFacts({ version, state, bus, options, startTime: clock.now() }),
+			bus: state.bus,
+			clock,
+		}),
+		createPluginService({
+			registry,
+			audit,
+			streams,
+			clock,
+			ids,
+			...(options.dev ? { devCredentials: security.devCredentials } : {}),
+		}),
+		createEventService({ bus, guard, streams, audit, clock, ids }),
+		createMessagingService({ router, guard, streams, clock }),
+		createSecurityAdminService({ credentials: security.credentials, policy: security.policyAdmin }),
+	];
+	const health = new HealthStatus(services.map((service) => service.descriptor.typeName));
+	services.push(healthService(health));
+	services.push(...reflectionServices([...services]));
+	const server = createRpcServer({
+		services,
+		authenticator,
+		logger,
+		metrics,
+		clock,
+		ids,
+		limits: {
+			connections: options.maxConnections,
+			keepaliveIntervalMs: options.keepalive.intervalMs,
+			keepaliveTimeoutMs: options.keepalive.timeoutMs,
+		},
+		cors: { origins: options.corsOrigins },
+		...(options.tls ? { tls: options.tls } : {}),
+		fastLane: options.fastLane,
+		refusals: security.refusedCalls,
+		httpRoutes: createHttpRoutes({ health, metrics, protectMetrics: !isLoopback(host), authenticator }),
+	});
+	const address = await listenOrExplain(server, options);
+	const running = owner.move();
+	health.set(true);
+	if (options.dev) logger.warn({ dev: true }, "DEVELOPMENT MODE: anybody on this machine can register a plugin");
+
+	const url = `${options.tls ? "https" : "http"}://${hostInUrl(host)}:${address.port}`;
+	logger.info(
+		{
+			address: `${hostInUrl(host)}:${address.port}`,
+			url,
+			state: state.name,
+			version,
+			operatorToken: operatorTokenFile,
+		},
+		"ready",
+	);
+	let stopped: Promise<void> | undefined;
+	const stop = () => {
+		stopped ??= (async () => {
+			health.set(false);
+			await server.drain(options.drainMs);
+			await running.disposeAsync();
+		})();
+		return stopped;
+	};
+	return {
+		host,
+		port: address.port,
+		url,
+		operatorTokenFile,
+		failed: state.failed,
+		open: () => ({
+			sessions: server.openSessions,
+			streams: server.openStreams,
+			calls: server.openCalls,
+			connections: server.openConnections,
+			revocableStreams: streams.size,
+			subscriptions: bus.attached,
+		}),
+		reloadTls: () => server.reloadTls(),
+		stop,
+		[Symbol.asyncDispose]: stop,
+	};
+}
+
+async function openOrExplain(options: HubOptions, clock: Clock, ids: IdSource, logger: Logger): Promise<StateBackend> {
+	try {
+		return await openState(options, clock, ids, logger);
+	} catch (error) {
+		if (error instanceof StateOpenError) throw new StartError(`data: ${error.message}`, { cause: error });
+		throw error;
+	}
+}
+
+async function listenOrExplain(server: RpcServer, options: HubOptions): Promise<AddressInfo> {
+	const { host, port } = options.listen;
+	try {
+		return await server.listen(host, port);
+	} catch (error) {
+		const code = error instanceof Error && "code" in error ? error.code : undefined;
+		const where = `${hostInUrl(host)}:${port}`;
+		if (code === "EADDRINUSE") throw new StartError(`listen: ${where} is in use by another process`, { cause: error });
+		if (code === "EACCES") throw new StartError(`listen: ${where} needs rights that this user lacks`, { cause: error });
+		if (code === "EADDRNOTAVAIL" || code === "ENOTFOUND") {
+			throw new StartError(`listen: ${where} is not an address of this machine`, { cause: error });
+		}
+		throw error;
+	}
+}
+
+function hostInUrl(host: string): string {
+	return host.includes(":") ? `[${host}]` : host;
+}

@@ -1,0 +1,163 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { type Client, type ConnectError, createClient, type Interceptor, type Transport } from "@connectrpc/connect";
+import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { describe } from "vitest";
+import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.js";
+import { EventService } from "#gen/qirvo/hub/v1/event_service_pb.js";
+import { HubService } from "#gen/qirvo/hub/v1/hub_service_pb.js";
+import { MessagingService } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import { PluginService } from "#gen/qirvo/hub/v1/plugin_service_pb.js";
+import { type PermissionsSchema, SecurityAdminService } from "#gen/qirvo/hub/v1/security_admin_service_pb.js";
+import type { HubOptions } from "../../src/server/hub-options.ts";
+import { type RunningHub, type StartHubOptions, startHub } from "../../src/server/start-hub.ts";
+import { silentLogger } from "../../src/telemetry/logger.ts";
+
+/** Everything that a plugin without limits may do; tests that are about limits grant less. */
+export const ALL_GRANTS: MessageInitShape<typeof PermissionsSchema> = {
+	sendTo: ["*"],
+	receiveFrom: ["*"],
+	emit: ["**"],
+	subscribe: ["**"],
+	replay: ["**"],
+};
+
+/** The generated clients of every service, with one credential and one connection. */
+export interface Clients extends Disposable {
+	readonly token: string;
+	readonly transport: Transport;
+	readonly hub: Client<typeof HubService>;
+	readonly plugins: Client<typeof PluginService>;
+	readonly events: Client<typeof EventService>;
+	readonly messaging: Client<typeof MessagingService>;
+	readonly admin: Client<typeof SecurityAdminService>;
+}
+
+export interface HubVariant {
+	readonly name: string;
+	readonly options: Partial<HubOptions>;
+}
+
+/** Each lane on each backend. */
+export const HUB_VARIANTS: readonly HubVariant[] = (["memory", "embedded"] as const).flatMap((state) =>
+	([true, false] as const).map((fastLane) => ({
+		name: `${fastLane ? "fast" : "connect"} lane, ${state}`,
+		options: { state, fastLane },
+	})),
+);
+
+/** Runs the tests of `body` against a hub of each variant. */
+export function describeHubs(name: string, body: (start: (extra?: TestHubOptions) => Promise<TestHub>) => void): void {
+	describe.each(HUB_VARIANTS)(`${name} ($name)`, (variant) => {
+		body((extra = {}) => TestHub.start({ ...extra, options: { ...variant.options, ...extra.options } }));
+	});
+}
+
+export type TestHubOptions = Partial<StartHubOptions> & { readonly directory?: string };
+
+/**
+ * A hub in this process on a free port, with a folder of its own unless it is given one. Disposal ends its clients and
+ * fails where anything is still open in the hub after that.
+ */
+export class TestHub implements AsyncDisposable {
+	readonly running: RunningHub;
+	readonly directory: string;
+	readonly operator: Clients;
+	readonly #owned: Clients[] = [];
+	readonly #ownsDirectory: boolean;
+
+	private constructor(running: RunningHub, directory: string, ownsDirectory: boolean) {
+		this.running = running;
+		this.directory = directory;
+		this.#ownsDirectory = ownsDirectory;
+		this.operator = this.connect(readFileSync(running.operatorTokenFile, "utf8").trim());
+	}
+
+	static async start(extra: TestHubOptions = {}): Promise<TestHub> {
+		const { directory = mkdtempSync(join(tmpdir(), "hub-test-")), options, ...rest } = extra;
+		const running = await startHub({
+			logger: silentLogger,
+			version: "0.0.0-test",
+			...rest,
+			options: {
+				listen: { host: "127.0.0.1", port: 0 },
+				state: "memory",
+				dataDirectory: directory,
+				drainMs: 2000,
+				...options,
+			},
+		});
+		return new TestHub(running, directory, extra.directory === undefined);
+	}
+
+	get url(): string {
+		return this.running.url;
+	}
+
+	/** Clients with this token, or with none. */
+	connect(token = ""): Clients {
+		const sessions = new Http2SessionManager(this.url);
+		const authorize: Interceptor = (next) => (request) => {
+			if (token !== "") request.header.set("authorization", `Bearer ${token}`);
+			return next(request);
+		};
+		const transport = createGrpcTransport({ baseUrl: this.url, sessionManager: sessions, interceptors: [authorize] });
+		const clients: Clients = {
+			token,
+			transport,
+			hub: createClient(HubService, transport),
+			plugins: createClient(PluginService, transport),
+			events: createClient(EventService, transport),
+			messaging: createClient(MessagingService, transport),
+			admin: createClient(SecurityAdminService, transport),
+			[Symbol.dispose]: () => sessions.abort(),
+		};
+		this.#owned.push(clients);
+		return clients;
+	}
+
+	/** A registered plugin with these grants; its clients have a credential of its own. */
+	async enrol(pluginId: string, grants: MessageInitShape<typeof PermissionsSchema> = ALL_GRANTS): Promise<Clients> {
+		const { token } = await this.operator.admin.issueCredential({ principal: { case: "pluginId", value: pluginId } });
+		await this.operator.admin.setPermissions({ pluginId, permissions: grants });
+		const clients = this.connect(token);
+		await clients.plugins.register({ manifestJson: manifestOf(pluginId) });
+		return clients;
+	}
+
+	async [Symbol.asyncDispose](): Promise<void> {
+		for (const clients of this.#owned) clients[Symbol.dispose]();
+		try {
+			await until(() => Object.values(this.running.open()).every((count) => count === 0), {
+				problem: () => `left open in the hub: ${JSON.stringify(this.running.open())}`,
+			});
+		} finally {
+			await this.running.stop();
+			if (this.#ownsDirectory) rmSync(this.directory, { recursive: true, force: true });
+		}
+	}
+}
+
+/** A manifest of version 2 with this id. */
+export function manifestOf(pluginId: string): string {
+	return JSON.stringify({ manifest_version: 2, id: pluginId, name: pluginId, version: "1.0.0", type: "service" });
+}
+
+/** Waits until the condition holds; rejects with the problem where it does not within 5 seconds. */
+export async function until(
+	holds: () => boolean | Promise<boolean>,
+	options: { readonly problem?: () => string; readonly ms?: number } = {},
+): Promise<void> {
+	const deadline = performance.now() + (options.ms ?? 5000);
+	while (!(await holds())) {
+		if (performance.now() > deadline) throw new Error(options.problem?.() ?? "the condition did not come to hold");
+		await new Promise((resolve) => setTimeout(resolve, 5));
+	}
+}
+
+/** The reason that an error of the hub carries. */
+export function reasonOf(error: ConnectError): string | undefined {
+	return error.findDetails(ErrorInfoSchema)[0]?.reason;
+}

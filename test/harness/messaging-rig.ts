@@ -1,0 +1,361 @@
+import {
+	create,
+	type DescMessage,
+	fromBinary,
+	type MessageInitShape,
+	type MessageShape,
+	toBinary,
+} from "@bufbuild/protobuf";
+import {
+	AcknowledgeRequestSchema,
+	type AttachRequest,
+	AttachRequestSchema,
+	AttachResponseSchema,
+	type Delivery,
+	MessagingService,
+	ReceiveResponseSchema,
+	ReplyRequestSchema,
+	RequestRequestSchema,
+	type RequestResponse,
+	RequestResponseSchema,
+	SendRequestSchema,
+	type SendResponse,
+	SendResponseSchema,
+	type SendStreamRequest,
+	SendStreamRequestSchema,
+	SendStreamResponseSchema,
+} from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import { HubError } from "../../src/hub-error.ts";
+import type { RecipientDirectory } from "../../src/messaging/address.ts";
+import { Router, type RouterOptions } from "../../src/messaging/router.ts";
+import { type Call, Encoded, Raw } from "../../src/rpc/call.ts";
+import { createMessagingService } from "../../src/rpc/messaging-service.ts";
+import type { Action } from "../../src/security/actions.ts";
+import type { Caller } from "../../src/security/caller.ts";
+import { type ContentFacts, checkContent } from "../../src/security/content-rule.ts";
+import type { OpenStream } from "../../src/security/open-streams.ts";
+import { Mailbox } from "../../src/streams/mailbox.ts";
+import { FakeClock, SequentialIds } from "./fake-clock.ts";
+
+type Init<D extends DescMessage> = MessageInitShape<D>;
+
+/** A call whose caller can go away. */
+export interface HeldCall {
+	readonly call: Call;
+	abort(error: HubError): void;
+}
+
+/** MessagingService over a router, a held clock and a guard whose grants the test sets; calls are made in process. */
+export class MessagingRig implements Disposable {
+	readonly clock = new FakeClock();
+	readonly plugins = new Map<string, "present" | "disabled">();
+	/** `sender>recipient` pairs that the guard refuses. */
+	readonly denied = new Set<string>();
+	readonly checked: Action[] = [];
+	readonly leases = new Set<string>();
+	readonly openStreams = new Set<OpenStream>();
+	readonly router: Router;
+	readonly #handlers: Readonly<Record<string, unknown>>;
+	readonly #leaseListeners = new Set<(pluginId: string, instanceId: string) => void>();
+
+	constructor(options: Partial<RouterOptions> = {}) {
+		const directory: RecipientDirectory = { lookup: (id) => this.plugins.get(id) ?? "unknown" };
+		this.router = new Router({
+			clock: this.clock,
+			ids: new SequentialIds(),
+			directory,
+			leases: {
+				isLive: (pluginId, instanceId) => this.leases.has(`${pluginId}/${instanceId}`),
+				onEnd: (listener) => {
+					this.#leaseListeners.add(listener);
+					return { [Symbol.dispose]: () => void this.#leaseListeners.delete(listener) };
+				},
+			},
+			...options,
+		});
+		const guard = {
+			check: (caller: Caller, action: Action, content?: ContentFacts) => this.#check(caller, action, content),
+			recheck: () => {},
+		};
+		const streams = {
+			open: (_caller: Caller, stream: OpenStream) => {
+				this.openStreams.add(stream);
+				return { [Symbol.dispose]: () => void this.openStreams.delete(stream) };
+			},
+		};
+		this.#handlers = createMessagingService({ clock: this.clock, router: this.router, guard, streams }).handlers;
+		for (const id of ["alice", "bob", "carol"]) this.plugins.set(id, "present");
+	}
+
+	#check(caller: Caller, action: Action, content?: ContentFacts): void {
+		this.checked.push(action);
+		if (caller.kind !== "plugin") throw new HubError("CALLER_NOT_ALLOWED", "plugins only");
+		if (action.kind === "send" && this.denied.has(`${caller.id}>${action.recipient}`)) {
+			throw new HubError("NO_SEND_PERMISSION", "denied by the test");
+		}
+		const problem = content && checkContent(content);
+		if (problem) throw problem;
+	}
+
+	endLease(pluginId: string, instanceId: string): void {
+		this.leases.delete(`${pluginId}/${instanceId}`);
+		for (const listener of this.#leaseListeners) listener(pluginId, instanceId);
+	}
+
+	call(pluginId: string, deadlineMs?: number): HeldCall {
+		const controller = new AbortController();
+		const call: Call = {
+			method: "/test",
+			caller: { kind: "plugin", id: pluginId, credentialId: "c", expiresAt: undefined },
+			peer: { address: "127.0.0.1:1", encrypted: false },
+			requestId: `request-${pluginId}`,
+			traceparent: undefined,
+			deadline: deadlineMs === undefined ? undefined : this.clock.monotonic() + deadlineMs,
+			signal: controller.signal,
+		};
+		return { call, abort: (error) => controller.abort(error) };
+	}
+
+	/** Any handler, with a request and a response in wire form. */
+	async raw(method: string, bytes: Uint8Array, call: Call): Promise<Uint8Array> {
+		const handler = this.#handlers[method];
+		if (!(handler instanceof Raw)) throw new Error(`${method} takes messages`);
+		const response = await handler.handler(bytes, call);
+		if (response instanceof Encoded) return Buffer.concat(response.parts);
+		const { output } = MessagingService.method[method as "acknowledge"];
+		return toBinary(output, create(output, response));
+	}
+
+	async #unary<I extends DescMessage, O extends DescMessage>(
+		method: string,
+		[input, output]: [I, O],
+		request: Init<I>,
+		call: Call,
+	): Promise<MessageShape<O>> {
+		return fromBinary(output, await this.raw(method, toBinary(input, create(input, request)), call));
+	}
+
+	send(from: string, request: Init<typeof SendRequestSchema>): Promise<SendResponse> {
+		return this.#unary("send", [SendRequestSchema, SendResponseSchema], request, this.call(from).call);
+	}
+
+	request(from: HeldCall | string, request: Init<typeof RequestRequestSchema>): Promise<RequestResponse> {
+		const { call } = typeof from === "string" ? this.call(from) : from;
+		return this.#unary("request", [RequestRequestSchema, RequestResponseSchema], request, call);
+	}
+
+	acknowledge(from: string, request: Init<typeof AcknowledgeRequestSchema>) {
+		const { output } = MessagingService.method.acknowledge;
+		return this.#unary("acknowledge", [AcknowledgeRequestSchema, output], request, this.call(from).call);
+	}
+
+	reply(from: string, request: Init<typeof ReplyRequestSchema>) {
+		const { output } = MessagingService.method.reply;
+		return this.#unary("reply", [ReplyRequestSchema, output], request, this.call(from).call);
+	}
+
+	/** An open `Attach` stream past its `ready`. */
+	async attach(pluginId: string, open: { instanceId?: string; maxInFlight?: number } = {}): Promise<AttachPeer> {
+		const peer = this.attachUnopened(pluginId);
+		peer.up({ frame: { case: "open", value: open } });
+		await peer.expect("ready");
+		return peer;
+	}
+
+	attachUnopened(pluginId: string): AttachPeer {
+		return new AttachPeer(this, this.call(pluginId));
+	}
+
+	/** An open `SendStream` past its `ready`. */
+	async sendStream(pluginId: string): Promise<SendPeer> {
+		const peer = new SendPeer(this, this.call(pluginId));
+		await peer.expect("ready");
+		return peer;
+	}
+
+	async receive(pluginId: string, open: { instanceId?: string; maxInFlight?: number } = {}): Promise<ReceivePeer> {
+		const held = this.call(pluginId);
+		const handler = this.#handlers.receive as (request: object, call: Call) => AsyncIterable<Encoded>;
+		const frames = handler({ instanceId: "", maxInFlight: 0, ...open }, held.call)[Symbol.asyncIterator]();
+		return new ReceivePeer(frames, held);
+	}
+
+	/** The response iterator of a bidi call whose requests come from `requests`. */
+	open(method: "attach" | "sendStream", requests: AsyncIterable<Uint8Array>, call: Call): AsyncIterator<Encoded> {
+		const handler = this.#handlers[method] as Raw<
+			(requests: AsyncIterable<Uint8Array>, call: Call) => AsyncIterable<Encoded>
+		>;
+		return handler.handler(requests, call)[Symbol.asyncIterator]();
+	}
+
+	/** What is held once everything is over: nothing. */
+	get held() {
+		return { ...this.router.held, streams: this.openStreams.size };
+	}
+
+	[Symbol.dispose](): void {
+		this.router[Symbol.dispose]();
+	}
+}
+
+/** The far end of a stream: frames are read one at a time, in order. */
+class Peer<D extends DescMessage> {
+	readonly held: HeldCall;
+	readonly #frames: AsyncIterator<Encoded>;
+	readonly #schema: D;
+	#next: Promise<IteratorResult<Encoded>> | undefined;
+
+	constructor(frames: AsyncIterator<Encoded>, schema: D, held: HeldCall) {
+		this.#frames = frames;
+		this.#schema = schema;
+		this.held = held;
+	}
+
+	/** The next frame; undefined at the end. Rejects with the stream's failure. */
+	async frame(): Promise<MessageShape<D> | undefined> {
+		this.#next ??= this.#frames.next();
+		const { done, value } = await this.#next;
+		this.#next = undefined;
+		return done ? undefined : fromBinary(this.#schema, Buffer.concat((value as Encoded).parts));
+	}
+
+	/** Asks for the next frame without waiting for it, as a peer that is ready to take one does. */
+	async pull(): Promise<void> {
+		this.#next ??= this.#frames.next();
+		this.#next.catch(() => {});
+		await settled();
+	}
+
+	/** Whether a frame is there now. */
+	async idle(): Promise<boolean> {
+		await this.pull();
+		const nothing = Symbol();
+		return (await Promise.race([this.#next, settled().then(() => nothing)])) === nothing;
+	}
+
+	async expect<K extends string>(kind: K): Promise<FrameValue<MessageShape<D>, K>> {
+		const message = (await this.frame()) as { frame?: { case?: string; value?: unknown } } | undefined;
+		if (message?.frame?.case !== kind) throw new Error(`expected ${kind}, got ${message?.frame?.case ?? "the end"}`);
+		return message.frame.value as FrameValue<MessageShape<D>, K>;
+	}
+
+	/** The peer is gone. */
+	vanish(): void {
+		this.held.abort(new HubError("CANCELLED", "the caller went away"));
+	}
+}
+
+type FrameValue<M, K extends string> = M extends { frame: infer F }
+	? Extract<F, { case: K }> extends { value: infer V }
+		? V
+		: never
+	: never;
+
+/** The far end of `Attach`. */
+export class AttachPeer extends Peer<typeof AttachResponseSchema> {
+	readonly #requests: Mailbox<Uint8Array>;
+
+	constructor(rig: MessagingRig, held: HeldCall) {
+		const requests = new Mailbox<Uint8Array>({ maxItems: 100_000 });
+		super(rig.open("attach", requests, held.call), AttachResponseSchema, held);
+		this.#requests = requests;
+	}
+
+	up(frame: Init<typeof AttachRequestSchema>): void {
+		this.#requests.push(toBinary(AttachRequestSchema, create(AttachRequestSchema, frame as AttachRequest)));
+	}
+
+	upBytes(bytes: Uint8Array): void {
+		this.#requests.push(bytes);
+	}
+
+	end(): void {
+		this.#requests.close();
+	}
+
+	async deliveries(): Promise<Delivery[]> {
+		return (await this.expect("batch")).deliveries;
+	}
+
+	acknowledge(...ids: string[]): void {
+		const deliveries = ids.map((deliveryId) => ({
+			deliveryId,
+			outcome: { case: "acknowledge", value: true } as const,
+		}));
+		this.up({ frame: { case: "settlement", value: { deliveries } } });
+	}
+
+	refuse(deliveryId: string, delayMs = 0): void {
+		const delay = { seconds: BigInt(Math.floor(delayMs / 1000)), nanos: (delayMs % 1000) * 1e6 };
+		this.up({
+			frame: {
+				case: "settlement",
+				value: { deliveries: [{ deliveryId, outcome: { case: "negative", value: { delay } } }] },
+			},
+		});
+	}
+
+	terminate(deliveryId: string, reason: string): void {
+		this.up({
+			frame: {
+				case: "settlement",
+				value: { deliveries: [{ deliveryId, outcome: { case: "terminate", value: { reason } } }] },
+			},
+		});
+	}
+
+	reply(deliveryId: string, json: string): void {
+		this.up({
+			frame: {
+				case: "reply",
+				value: { deliveryId, reply: { success: true, data: { body: { case: "json", value: json } } } },
+			},
+		});
+	}
+}
+
+/** The far end of `SendStream`. */
+export class SendPeer extends Peer<typeof SendStreamResponseSchema> {
+	readonly #requests: Mailbox<Uint8Array>;
+
+	constructor(rig: MessagingRig, held: HeldCall) {
+		const requests = new Mailbox<Uint8Array>({ maxItems: 100_000 });
+		super(rig.open("sendStream", requests, held.call), SendStreamResponseSchema, held);
+		this.#requests = requests;
+	}
+
+	up(frame: Init<typeof SendStreamRequestSchema>): void {
+		this.#requests.push(toBinary(SendStreamRequestSchema, create(SendStreamRequestSchema, frame as SendStreamRequest)));
+	}
+
+	upBytes(bytes: Uint8Array): void {
+		this.#requests.push(bytes);
+	}
+
+	end(): void {
+		this.#requests.close();
+	}
+}
+
+/** The far end of `Receive`. */
+export class ReceivePeer extends Peer<typeof ReceiveResponseSchema> {
+	constructor(frames: AsyncIterator<Encoded>, held: HeldCall) {
+		super(frames, ReceiveResponseSchema, held);
+	}
+}
+
+/** Lets what is under way come to rest. */
+export function settled(): Promise<void> {
+	return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** What a promise was refused with. */
+export async function refusal(promise: Promise<unknown>): Promise<HubError> {
+	try {
+		await promise;
+	} catch (error) {
+		if (error instanceof HubError) return error;
+		throw error;
+	}
+	throw new Error("it was not refused");
+}

@@ -4,7 +4,8 @@ import { type Caller, principalOf } from "../security/caller.ts";
 import type { LogStore } from "../state/log-store.ts";
 import { pageSizeOf, readPageToken, writePageToken } from "./page-token.ts";
 import { type Start, startPosition } from "./start-position.ts";
-import { Subscription, type SubscriptionOptions } from "./subscription.ts";
+import { Subscription } from "./subscription.ts";
+import type { SubscriptionOptions } from "./subscription-options.ts";
 import type { TailPump } from "./tail-pump.ts";
 
 export interface SubscriptionBounds {

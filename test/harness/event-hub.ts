@@ -149,8 +149,9 @@ export class EventHub {
 	}
 
 	async emitBytes(bytes: Uint8Array, caller: Caller = plugin("weather")): Promise<EmitResponse> {
-		const { handler } = this.service.handlers.emit as Raw<(request: Uint8Array, call: Call) => Promise<never>>;
-		return create(EmitResponseSchema, await handler(bytes, new FakeCall(caller)));
+		const { handler } = this.service.handlers.emit as Raw<(request: Uint8Array, call: Call) => Promise<Encoded>>;
+		const answer = await handler(bytes, new FakeCall(caller));
+		return fromBinary(EmitResponseSchema, Buffer.concat(answer.parts));
 	}
 
 	async *emitStream(

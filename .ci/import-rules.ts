@@ -23,7 +23,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 	"state/embedded": ["state", "streams", "hub-error", "telemetry", "clock"],
 	idempotency: ["state", "hub-error", "clock", "gen"],
 	outbox: ["state", "hub-error", "clock", "gen"],
-	security: [...PORTS, "outbox", "gen"],
+	security: [...PORTS, "idempotency", "outbox", "gen"],
 	plugins: DOMAIN,
 	messaging: DOMAIN,
 	events: DOMAIN,

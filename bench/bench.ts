@@ -72,7 +72,7 @@ export class TemporaryFolder implements Disposable {
 	}
 }
 
-/** A child process that prints JSON lines; it ends with the object. */
+/** A child process that prints JSON lines, and may take JSON lines; it ends with the object. */
 export class Worker implements AsyncDisposable {
 	readonly #child: ChildProcess;
 	readonly #lines: AsyncIterator<string>;
@@ -80,7 +80,9 @@ export class Worker implements AsyncDisposable {
 	#errors = "";
 
 	constructor(command: string, args: readonly string[], options: { readonly linesFrom?: "stdout" | "stderr" } = {}) {
-		this.#child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
+		this.#child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"] });
+		// A process that is gone says so by its lines ending.
+		this.#child.stdin?.on("error", () => {});
 		this.#exited = once(this.#child, "exit");
 		this.#child.on("error", (error) => {
 			this.#errors += error.message;
@@ -112,6 +114,12 @@ export class Worker implements AsyncDisposable {
 	/** The next line as JSON. */
 	async json<T>(): Promise<T> {
 		return JSON.parse(await this.line((line) => line.startsWith("{"))) as T;
+	}
+
+	/** Sends one line of JSON and waits for the next that comes back. */
+	ask<T>(question: object): Promise<T> {
+		this.#child.stdin?.write(`${JSON.stringify(question)}\n`);
+		return this.json<T>();
 	}
 
 	async [Symbol.asyncDispose](): Promise<void> {

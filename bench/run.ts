@@ -7,6 +7,7 @@ const BENCHMARKS: Readonly<Record<string, () => Promise<{ benchmark: Benchmark }
 	P1: () => import("./unary-emit.ts"),
 	P2: () => import("./durable-publish.ts"),
 	P3: () => import("./live-delivery.ts"),
+	P8: () => import("./pattern-match.ts"),
 };
 
 const { values } = parseArgs({

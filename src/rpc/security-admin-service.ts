@@ -1,11 +1,13 @@
 import { durationMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import {
 	type IssueCredentialRequest,
+	IssueCredentialRequestSchema,
 	type RevokeCredentialRequest,
 	SecurityAdminService,
 	TrustLevel,
 } from "#gen/qirvo/hub/v1/security_admin_service_pb.js";
 import { HubError } from "../hub-error.ts";
+import { requestDigest } from "../idempotency/request-digest.ts";
 import { principalOf } from "../security/caller.ts";
 import type { ChangedBy, Credentials } from "../security/credentials.ts";
 import { parseExpectedState } from "../security/expected-state.ts";
@@ -38,7 +40,9 @@ export function createSecurityAdminService({ credentials, policy }: SecurityAdmi
 				credentials.checkRoom(principal);
 				return {};
 			}
-			const issued = await credentials.issue({ principal, lifetimeMs, requestId: requestId || undefined }, by);
+			const once =
+				requestId === "" ? undefined : { requestId, digest: requestDigest(IssueCredentialRequestSchema, request) };
+			const issued = await credentials.issue({ principal, lifetimeMs, request: once }, by);
 			return { ...issued, expireTime: timestampFromMs(issued.expiresAt) };
 		},
 

@@ -9,7 +9,7 @@ export type EventAction =
 	| { readonly kind: "subscribe"; readonly patterns: readonly Pattern[] }
 	| { readonly kind: "replay"; readonly patterns: readonly Pattern[] };
 
-export type MessageAction = SendAction | { readonly kind: "receive" };
+type MessageAction = SendAction | { readonly kind: "receive" };
 
 export interface SendAction {
 	readonly kind: "send";
@@ -21,7 +21,7 @@ export interface SendAction {
 	readonly recipientExists?: boolean;
 }
 
-export interface DataAction {
+interface DataAction {
 	readonly kind: "store";
 	readonly store: string;
 	readonly access: "read" | "write" | "create";

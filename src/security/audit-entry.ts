@@ -1,5 +1,5 @@
 /** What happened, in the words that audit records are searched by. */
-export type AuditEvent =
+type AuditEvent =
 	| "message_denied"
 	| "event_denied"
 	| "data_access_denied"

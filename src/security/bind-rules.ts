@@ -36,11 +36,6 @@ export function bindProblem(plan: BindPlan): BindProblem | undefined {
 	return undefined;
 }
 
-/** Whether connections without TLS are served. With TLS configured a client that leaves it out by mistake must notice. */
-export function acceptsCleartext(plan: BindPlan): boolean {
-	return !plan.tls;
-}
-
 function isLoopbackIpv4(text: string): boolean {
 	return /^127(?:\.(?:25[0-5]|2[0-4]\d|1\d\d|\d\d?)){3}$/.test(text);
 }

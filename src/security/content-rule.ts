@@ -14,7 +14,7 @@ export const CONTENT_LIMITS = Object.freeze({
 });
 
 /** Attribute keys that only the hub may set start so. */
-export const RESERVED_ATTRIBUTE_PREFIX = "hub-";
+const RESERVED_ATTRIBUTE_PREFIX = "hub-";
 
 /** What the content check needs to know. Whoever holds wire bytes fills it without decoding the rest. */
 export interface ContentFacts {

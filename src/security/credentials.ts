@@ -1,7 +1,10 @@
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import { type CredentialRecord, CredentialRecordSchema } from "#gen/qirvo/hub/storage/v1/records_pb.js";
+import { IssueCredentialResponseSchema } from "#gen/qirvo/hub/v1/security_admin_service_pb.js";
 import type { Clock, IdSource } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
+import type { AnswerCodec, FirstAnswers } from "../idempotency/first-answers.ts";
 import { keys } from "../state/key-layout.ts";
 import type { KvStore, KvWrite } from "../state/kv-store.ts";
 import type { AuditLog } from "./audit-log.ts";
@@ -12,7 +15,6 @@ import {
 	type StoredCredential,
 } from "./credential-records.ts";
 import { credentialProblem } from "./credential-state.ts";
-import type { IssueRequests } from "./issue-requests.ts";
 import type { PolicyView } from "./policy-view.ts";
 import type { Principal, Tokens } from "./token.ts";
 
@@ -30,8 +32,8 @@ export interface IssueOptions {
 	readonly principal: Principal;
 	/** Milliseconds. */
 	readonly lifetimeMs: number;
-	/** A repeat of it within two minutes, by the same actor, names the first credential. */
-	readonly requestId?: string;
+	/** A repeat of it within two minutes, by the same actor, names the first credential. Another digest is ID_REUSED. */
+	readonly request?: { readonly requestId: string; readonly digest: Uint8Array };
 	/** Makes room by revoking the oldest, where the principal has as many as it may. Default: LIMIT_EXCEEDED. */
 	readonly revokeOldest?: boolean;
 }
@@ -58,7 +60,7 @@ export interface CredentialsOptions {
 	readonly policy: PolicyView;
 	readonly tokens: Tokens;
 	readonly audit: AuditLog;
-	readonly requests: IssueRequests;
+	readonly answers: FirstAnswers;
 	readonly clock: Clock;
 	readonly ids: IdSource;
 }
@@ -73,7 +75,7 @@ export class Credentials {
 		this.#options = options;
 	}
 
-	/** Rejects with LIMIT_EXCEEDED, ID_REUSED or `StorageError`. */
+	/** Rejects with LIMIT_EXCEEDED, ID_REUSED, STORAGE_FULL or STORAGE_UNAVAILABLE. */
 	async issue(options: IssueOptions, by: ChangedBy): Promise<IssuedCredential> {
 		const issued = this.#turn.then(() => this.#issue(options, by));
 		this.#turn = issued.catch(() => {});
@@ -119,13 +121,9 @@ export class Credentials {
 	}
 
 	async #issue(options: IssueOptions, by: ChangedBy): Promise<IssuedCredential> {
-		const { kv, policy, audit, requests, ids } = this.#options;
-		const { principal, lifetimeMs, requestId } = options;
-		const request = requestId === undefined ? undefined : requests.open(by.actor, requestId, principal, lifetimeMs);
-		if (request?.first !== undefined) return { ...request.first, token: "", duplicate: true };
-		const room = this.#makeRoom(principal, options.revokeOldest ?? false);
-		const prepared = await this.prepare(principal, lifetimeMs);
-		const { credentialId, token, expiresAt } = prepared;
+		const { policy, audit, answers } = this.#options;
+		const { principal, lifetimeMs, request, revokeOldest = false } = options;
+		const { credentialId, token, expiresAt, write } = await this.prepare(principal, lifetimeMs);
 		const change = audit.change({
 			event: "credential_issued",
 			actor: by.actor,
@@ -133,15 +131,18 @@ export class Credentials {
 			details: { credential_id: credentialId, expire_time: new Date(expiresAt).toISOString() },
 			requestId: by.requestId,
 		});
-		const writes = [prepared.write, change.write, ...room];
-		if (request !== undefined) writes.push(request.write(credentialId, expiresAt));
-		const checks = request === undefined ? [] : [request.check];
-		const result = await kv.commit({ id: ids.next(), checks, writes });
-		// Another hub answered the same request in between: its answer is the first one.
-		if (!result.ok) return this.#issue(options, by);
-		await policy.applied(result.firstRevision);
+		const { answer, duplicate, firstRevision } = await answers.settle(
+			() => ({
+				checks: [],
+				writes: [write, change.write, ...this.#makeRoom(principal, revokeOldest)],
+				answer: { credentialId, expiresAt },
+			}),
+			request && { request: { principal: by.actor, method: "IssueCredential", ...request }, codec: FIRST_ANSWER },
+		);
+		if (duplicate) return { ...answer, token: "", duplicate };
+		await policy.applied(firstRevision);
 		await change.settle();
-		return { credentialId, token, expiresAt, duplicate: false };
+		return { ...answer, token, duplicate };
 	}
 
 	/** Purges what cannot count any more, and revokes or refuses beyond the bound. */
@@ -186,6 +187,18 @@ export class Credentials {
 		return credentialProblem(record, this.#options.clock.now()) === undefined;
 	}
 }
+
+/** What a repeated request is told: which credential it was, and not its token, which is not kept. */
+const FIRST_ANSWER: AnswerCodec<Pick<IssuedCredential, "credentialId" | "expiresAt">> = {
+	encode({ credentialId, expiresAt }) {
+		const response = create(IssueCredentialResponseSchema, { credentialId, expireTime: timestampFromMs(expiresAt) });
+		return toBinary(IssueCredentialResponseSchema, response);
+	},
+	decode(bytes) {
+		const { credentialId, expireTime } = fromBinary(IssueCredentialResponseSchema, bytes);
+		return { credentialId, expiresAt: expireTime === undefined ? 0 : timestampMs(expireTime) };
+	},
+};
 
 function write(record: CredentialRecord): KvWrite {
 	return {

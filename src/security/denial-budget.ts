@@ -1,7 +1,7 @@
 import type { Clock } from "../clock/clock.ts";
 
 /** Denials of one actor that are recorded each within a second. */
-export const RECORDED_PER_SECOND = 100;
+const RECORDED_PER_SECOND = 100;
 
 /** Actors counted at once; beyond that all share one budget. */
 const MAX_ACTORS = 4096;

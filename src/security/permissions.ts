@@ -4,7 +4,7 @@ import { parsePattern } from "../subjects/pattern.ts";
 import { parsePluginId } from "../subjects/plugin-id.ts";
 
 /** The most entries in each list of a Permissions message. */
-export const MAX_GRANTS = 256;
+const MAX_GRANTS = 256;
 
 const STORE_NAME = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/;
 

@@ -1,25 +1,20 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { PermissionsRecordSchema, TrustRecordSchema } from "#gen/qirvo/hub/storage/v1/records_pb.js";
 import type { Permissions, TrustLevel } from "#gen/qirvo/hub/v1/security_admin_service_pb.js";
-import type { IdSource } from "../clock/clock.ts";
-import { HubError } from "../hub-error.ts";
+import type { CommitPlan, FirstAnswers } from "../idempotency/first-answers.ts";
 import { keys } from "../state/key-layout.ts";
-import type { KvCheck, KvStore, KvWrite } from "../state/kv-store.ts";
+import type { KvCheck, KvWrite } from "../state/kv-store.ts";
 import type { AuditEntry } from "./audit-entry.ts";
-import type { AuditLog } from "./audit-log.ts";
+import type { AuditedChange, AuditLog } from "./audit-log.ts";
 import type { ChangedBy } from "./credentials.ts";
 import type { Expectation } from "./expected-state.ts";
 import type { PolicyView, Revised } from "./policy-view.ts";
 import { excessGrants, requireTrustFor, trustName } from "./trust.ts";
 
-/** How often a write is tried where others change the same plugin's policy at the same time. */
-const MAX_ATTEMPTS = 16;
-
 export interface PolicyAdminOptions {
-	readonly kv: KvStore;
 	readonly policy: PolicyView;
 	readonly audit: AuditLog;
-	readonly ids: IdSource;
+	readonly answers: FirstAnswers;
 }
 
 export interface SetOptions {
@@ -50,7 +45,8 @@ export class PolicyAdmin {
 	}
 
 	/**
-	 * Replaces the permissions and gives their revision. Rejects with TRUST_TOO_LOW, REVISION_MISMATCH or `StorageError`.
+	 * Replaces the permissions and gives their revision. Rejects with TRUST_TOO_LOW, REVISION_MISMATCH, STORAGE_FULL or
+	 * STORAGE_UNAVAILABLE.
 	 */
 	setPermissions(permissions: Permissions, options: SetOptions, by: ChangedBy): Promise<number> {
 		const { pluginId, expected } = options;
@@ -77,7 +73,7 @@ export class PolicyAdmin {
 		return { ...stored, ineffective: excess.map(({ field }) => field) };
 	}
 
-	/** Sets the level and gives its revision. Rejects with REVISION_MISMATCH or `StorageError`. */
+	/** Sets the level and gives its revision. Rejects as `setPermissions` does, but for trust. */
 	setTrust(level: TrustLevel, reason: string, options: SetOptions, by: ChangedBy): Promise<number> {
 		const { pluginId, expected } = options;
 		const value = toBinary(TrustRecordSchema, create(TrustRecordSchema, { trustLevel: level }));
@@ -106,21 +102,21 @@ export class PolicyAdmin {
 
 	/** Commits what `draft` makes of the present state; where that moved in between, of the new one. */
 	async #commit({ validateOnly }: SetOptions, draft: () => Draft): Promise<number> {
-		const { kv, policy, audit, ids } = this.#options;
-		for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+		const { policy, audit, answers } = this.#options;
+		const plan = (): CommitPlan<{ readonly revision: number; readonly change?: AuditedChange }> => {
 			const { revision, write, checks, entry } = draft();
-			if (validateOnly) return revision;
+			if (validateOnly) return { checks: [], writes: [], answer: { revision } };
 			const change = audit.change(entry);
-			const result = await kv.commit({
-				id: ids.next(),
+			return {
 				checks: [{ key: write.key, revision }, ...checks],
 				writes: [write, change.write],
-			});
-			if (!result.ok) continue;
-			await policy.applied(result.firstRevision);
-			await change.settle();
-			return result.firstRevision;
-		}
-		throw new HubError("STORAGE_UNAVAILABLE", "too many others change this plugin's policy", { retryAfterMs: 1000 });
+				answer: { revision, change },
+			};
+		};
+		const { answer, firstRevision } = await answers.settle(plan);
+		if (answer.change === undefined) return answer.revision;
+		await policy.applied(firstRevision);
+		await answer.change.settle();
+		return firstRevision;
 	}
 }

@@ -2,7 +2,7 @@ import { HubError } from "../hub-error.ts";
 import { parsePluginId } from "../subjects/plugin-id.ts";
 import type { SigningKey } from "./signing-key.ts";
 
-export const TOKEN_ISSUER = "qirvo-hub";
+const TOKEN_ISSUER = "qirvo-hub";
 
 /** The longest token that is looked at, in characters; the hub's own have about 300. */
 export const MAX_TOKEN_LENGTH = 8192;

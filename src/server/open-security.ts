@@ -1,11 +1,11 @@
 import type { Clock, IdSource } from "../clock/clock.ts";
+import type { FirstAnswers } from "../idempotency/first-answers.ts";
 import { AuditLog } from "../security/audit-log.ts";
 import type { ContentRule } from "../security/content-rule.ts";
 import { Credentials } from "../security/credentials.ts";
 import { DevCredentials } from "../security/dev-credentials.ts";
 import { Guard } from "../security/guard.ts";
 import type { RateRule } from "../security/guard-rules.ts";
-import { IssueRequests } from "../security/issue-requests.ts";
 import { OpenStreams } from "../security/open-streams.ts";
 import { PolicyAdmin } from "../security/policy-admin.ts";
 import { PolicyView } from "../security/policy-view.ts";
@@ -42,13 +42,15 @@ export interface SecurityRules {
 const AUDIT_IDS = Object.freeze({ rememberMs: 7 * 86_400_000, rememberIds: 100_000 });
 
 /** Opens the security layer on the state. What it starts is ended by `owner`, in reverse. */
-export async function openSecurity(
-	state: StateBackend,
-	clock: Clock,
-	ids: IdSource,
-	owner: AsyncDisposableStack,
-	rules: SecurityRules = {},
-): Promise<Security> {
+export async function openSecurity(parts: {
+	readonly state: StateBackend;
+	readonly clock: Clock;
+	readonly ids: IdSource;
+	readonly answers: FirstAnswers;
+	readonly owner: AsyncDisposableStack;
+	readonly rules?: SecurityRules;
+}): Promise<Security> {
+	const { state, clock, ids, answers, owner, rules = {} } = parts;
 	const { kv } = state;
 	const [changes, denials, key] = await Promise.all([
 		state.log("audit-changes", AUDIT_IDS),
@@ -64,12 +66,11 @@ export async function openSecurity(
 		new OpenStreams({ kv, policy, clock, audit, maxPerPrincipal: rules.maxStreamsPerPrincipal }),
 	);
 	openStreams.start();
-	const requests = new IssueRequests(kv, clock);
-	const credentials = new Credentials({ kv, policy, tokens, audit, requests, clock, ids });
+	const credentials = new Credentials({ kv, policy, tokens, audit, answers, clock, ids });
 	return {
 		audit,
 		policy,
-		policyAdmin: new PolicyAdmin({ kv, policy, audit, ids }),
+		policyAdmin: new PolicyAdmin({ policy, audit, answers }),
 		tokens,
 		credentials,
 		devCredentials: new DevCredentials({ kv, policy, credentials, audit, ids }),

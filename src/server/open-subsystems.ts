@@ -1,6 +1,6 @@
 import type { Clock, IdSource } from "../clock/clock.ts";
 import { EventBus } from "../events/event-bus.ts";
-import { FirstAnswers } from "../idempotency/first-answers.ts";
+import type { FirstAnswers } from "../idempotency/first-answers.ts";
 import { Router } from "../messaging/router.ts";
 import { Registry } from "../plugins/registry.ts";
 import type { StateBackend } from "../state/state-backend.ts";
@@ -21,13 +21,12 @@ export async function openSubsystems(parts: {
 	readonly ids: IdSource;
 	readonly logger: Logger;
 	readonly options: HubOptions;
+	readonly answers: FirstAnswers;
 	readonly owner: AsyncDisposableStack;
 }): Promise<Subsystems> {
-	const { state, clock, ids, logger, options, owner } = parts;
+	const { state, clock, ids, logger, options, answers, owner } = parts;
 	const { kv } = state;
 	const log = await state.log("events", { rememberMs: options.idWindow.ms, rememberIds: options.idWindow.ids });
-	const answers = owner.use(new FirstAnswers({ kv, clock, ids }));
-	await answers.start();
 	const registry = owner.use(new Registry({ kv, bus: state.bus, clock, ids, answers, leaseMs: options.leaseMs }));
 	await registry.start();
 	const { maxAgeMs, maxRecords, maxBytes } = options.retention;

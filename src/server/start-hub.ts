@@ -1,6 +1,7 @@
 import type { AddressInfo } from "node:net";
 import type { Clock, IdSource } from "../clock/clock.ts";
 import { randomIds, systemClock } from "../clock/system-clock.ts";
+import { FirstAnswers } from "../idempotency/first-answers.ts";
 import type { MountedService } from "../rpc/call.ts";
 import { createEventService } from "../rpc/event-service.ts";
 import { createHubService } from "../rpc/hub-service.ts";
@@ -68,9 +69,11 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 	await using owner = new AsyncDisposableStack();
 	const state = owner.use(start.state ?? (await openOrExplain(options, clock, ids, logger)));
 	const metrics = new Metrics();
-	const security = await openSecurity(state, clock, ids, owner);
+	const answers = owner.use(new FirstAnswers({ kv: state.kv, clock, ids }));
+	await answers.start();
+	const security = await openSecurity({ state, clock, ids, answers, owner });
 	const { authenticator, audit, guard, openStreams: streams } = security;
-	const { registry, bus, router } = await openSubsystems({ state, clock, ids, logger, options, owner });
+	const { registry, bus, router } = await openSubsystems({ state, clock, ids, logger, options, answers, owner });
 	const operatorTokenFile = await ensureOperatorToken({
 		directory: options.dataDirectory,
 		newToken: options.newOperatorToken,

@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { type Permissions, PermissionsSchema, type TrustLevel } from "#gen/qirvo/hub/v1/security_admin_service_pb.js";
 import type { IdSource } from "../../src/clock/clock.ts";
+import { FirstAnswers } from "../../src/idempotency/first-answers.ts";
 import { type AuditRecord, decodeAuditRecord } from "../../src/security/audit-record.ts";
 import type { Caller } from "../../src/security/caller.ts";
 import { ensureOperatorToken } from "../../src/security/operator-token.ts";
@@ -32,7 +33,8 @@ export async function openTestSecurity(
 	const ids = overrides.ids ?? new SequentialIds();
 	const state = overrides.state ?? openMemoryState({ clock, ids });
 	const owner = new AsyncDisposableStack();
-	const security = await openSecurity(state, clock, ids, owner, overrides);
+	const answers = owner.use(new FirstAnswers({ kv: state.kv, clock, ids }));
+	const security = await openSecurity({ state, clock, ids, answers, owner, rules: overrides });
 	const anyState = { expected: () => {}, validateOnly: false };
 	return {
 		...security,

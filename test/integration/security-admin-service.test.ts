@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { BadRequestSchema, ErrorInfoSchema, PreconditionFailureSchema } from "#gen/google/rpc/error_details_pb.js";
 import { SecurityAdminService, TrustLevel } from "#gen/qirvo/hub/v1/security_admin_service_pb.js";
 import { randomIds, systemClock } from "../../src/clock/system-clock.ts";
+import { FirstAnswers } from "../../src/idempotency/first-answers.ts";
 import { createSecurityAdminService } from "../../src/rpc/security-admin-service.ts";
 import { decodeAuditRecord } from "../../src/security/audit-record.ts";
 import { createRpcServer, type RpcServer } from "../../src/server/http2-server.ts";
@@ -27,7 +28,8 @@ describe.each([true, false])("SecurityAdminService (fast lane: %s)", (fastLane) 
 	beforeAll(async () => {
 		const [clock, ids] = [systemClock, randomIds];
 		state = owner.use(openMemoryState({ clock, ids }));
-		security = await openSecurity(state, clock, ids, owner);
+		const answers = owner.use(new FirstAnswers({ kv: state.kv, clock, ids }));
+		security = await openSecurity({ state, clock, ids, answers, owner });
 		const { credentials, policyAdmin: policy, authenticator, refusedCalls: refusals } = security;
 		server = owner.use(
 			createRpcServer({

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { acceptsCleartext, bindProblem, isLoopback } from "../../src/security/bind-rules.ts";
+import { bindProblem, isLoopback } from "../../src/security/bind-rules.ts";
 
 test.each(["127.0.0.1", "127.255.0.9", "::1", "localhost", "LOCALHOST", "::ffff:127.0.0.1"])(
 	"%s is loopback",
@@ -24,9 +24,4 @@ test.each([
 	expect(bindProblem({ host, tls: false, dev: false })?.setting).toBe("listen");
 	expect(bindProblem({ host, tls: true, dev: false })).toBeUndefined();
 	expect(bindProblem({ host, tls: true, dev: true })?.setting).toBe("dev");
-});
-
-test("cleartext is served only where no TLS is configured", () => {
-	expect(acceptsCleartext({ host: "::1", tls: true, dev: false })).toBe(false);
-	expect(acceptsCleartext({ host: "::1", tls: false, dev: false })).toBe(true);
 });

@@ -22,7 +22,8 @@ afterEach(async () => {
 });
 
 async function issue(requestId?: string, lifetimeMs = HOUR) {
-	return security.credentials.issue({ principal: PLUGIN, lifetimeMs, requestId }, OPERATOR_BY);
+	const request = requestId === undefined ? undefined : { requestId, digest: Buffer.from(String(lifetimeMs)) };
+	return security.credentials.issue({ principal: PLUGIN, lifetimeMs, request }, OPERATOR_BY);
 }
 
 async function authenticate(authorization: string | undefined): Promise<Caller | string> {

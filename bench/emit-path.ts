@@ -58,10 +58,10 @@ async function publish(subscriptions: number, name: string): Promise<void> {
 	const total = 400 * BATCH;
 	const readers: Promise<void>[] = [];
 	for (let index = 0; index < subscriptions; index++) {
-		const caller = { kind: "operator", id: `o${index}`, credentialId: "c", expiresAt: undefined } as const;
+		const subscriber = { principal: `operator:o${index}`, pluginId: undefined };
 		const patterns = [parsePattern("sensor.**", "patterns[0]")];
 		const options = { patterns, priority: 0, filter: undefined, limit: total, idleTimeoutMs: undefined, live: true };
-		const subscription = await bus.subscriptions.open(caller, { from: "new" }, options);
+		const subscription = await bus.subscriptions.open(subscriber, { from: "new" }, options);
 		readers.push(
 			(async () => {
 				for await (const _ of subscription.frames());
@@ -92,11 +92,11 @@ for (const subscriptions of [0, 1, 200]) {
 	for (let index = 0; index < 2000; index++) {
 		await log.append(reader.readBatch(idless, policy).entries as readonly IntakeRecord[]);
 	}
-	const caller = { kind: "operator", id: "o", credentialId: "c", expiresAt: undefined } as const;
+	const subscriber = { principal: "operator:o", pluginId: undefined };
 	for (const pattern of ["**", "sensor.unit3.changed"]) {
 		const patterns = [parsePattern(pattern, "patterns[0]")];
 		const options = { patterns, priority: 0, filter: undefined, limit: 0, idleTimeoutMs: undefined, live: false };
-		const subscription = await bus.subscriptions.open(caller, { from: "everything" }, options);
+		const subscription = await bus.subscriptions.open(subscriber, { from: "everything" }, options);
 		const start = performance.now();
 		for await (const _ of subscription.frames());
 		report(`replay of ${pattern}`, subscription.delivered, performance.now() - start);

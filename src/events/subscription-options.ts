@@ -1,8 +1,8 @@
 import type { Clock } from "../clock/clock.ts";
 import type { EventFilter } from "../expressions/event-filter.ts";
-import type { Caller } from "../security/caller.ts";
 import type { LogStore } from "../state/log-store.ts";
 import type { Pattern } from "../subjects/pattern.ts";
+import type { Subscriber } from "./subscriber.ts";
 import type { TailPump } from "./tail-pump.ts";
 
 /** What a caller asked for, checked. */
@@ -21,7 +21,7 @@ export interface SubscriptionOptions {
 
 export interface SubscriptionParts {
 	readonly id: string;
-	readonly caller: Caller;
+	readonly subscriber: Subscriber;
 	readonly options: SubscriptionOptions;
 	/** The first sequence that it wants. */
 	readonly from: number;

@@ -1,10 +1,10 @@
 import type { Clock, Timer } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
-import type { Caller } from "../security/caller.ts";
 import type { LogStore } from "../state/log-store.ts";
 import { BatchBuilder, type Run } from "./batch-builder.ts";
 import { HistoryReader } from "./history-reader.ts";
 import { LiveBuffer } from "./live-buffer.ts";
+import type { Subscriber } from "./subscriber.ts";
 import { type FrameParts, SubscriptionFrames } from "./subscription-frames.ts";
 import type { SubscriptionOptions, SubscriptionParts } from "./subscription-options.ts";
 import type { TailPump } from "./tail-pump.ts";
@@ -30,7 +30,7 @@ export type Ending = "revoked" | "draining" | "silent";
  */
 export class Subscription {
 	readonly id: string;
-	readonly caller: Caller;
+	readonly subscriber: Subscriber;
 	readonly options: SubscriptionOptions;
 	/** Milliseconds since the Unix epoch. */
 	readonly createTime: number;
@@ -59,9 +59,9 @@ export class Subscription {
 	#closed = false;
 
 	constructor(parts: SubscriptionParts) {
-		const { id, caller, options, log, pump, clock } = parts;
+		const { id, subscriber, options, log, pump, clock } = parts;
 		this.id = id;
-		this.caller = caller;
+		this.subscriber = subscriber;
 		this.options = options;
 		this.createTime = clock.now();
 		this.#log = log;
@@ -76,7 +76,7 @@ export class Subscription {
 		this.#history = new HistoryReader({ log, patterns: options.patterns, replayBelow, exactStart });
 		this.#builder = new BatchBuilder({
 			clock,
-			caller,
+			subscriber,
 			filter: options.filter,
 			onFilterError: () => {
 				this.#filterErrors++;

@@ -5,6 +5,7 @@ import type { EventBus } from "../events/event-bus.ts";
 import { type EmitPolicy, type EventContent, EventIntake } from "../events/event-intake.ts";
 import { FlightBudget } from "../events/flight-budget.ts";
 import { listEvents } from "../events/list-events.ts";
+import type { Subscriber } from "../events/subscriber.ts";
 import type { Subscription } from "../events/subscription.ts";
 import { HubError } from "../hub-error.ts";
 import type { EventAction } from "../security/actions.ts";
@@ -87,7 +88,7 @@ export function createEventService(deps: EventServiceDeps): MountedService {
 			const query = await parseSubscribe(request);
 			const actions = actionsOf(query);
 			for (const action of actions) guard.check(call.caller, action, undefined, call.requestId);
-			const subscription = await bus.subscriptions.open(call.caller, query.start, query.options);
+			const subscription = await bus.subscriptions.open(subscriberOf(call.caller), query.start, query.options);
 			let registered: Disposable | undefined;
 			try {
 				registered = endWith(
@@ -108,7 +109,7 @@ export function createEventService(deps: EventServiceDeps): MountedService {
 		async listEvents(request, call) {
 			const query = parseListEvents(request);
 			guard.check(call.caller, { kind: "replay", patterns: query.patterns }, undefined, call.requestId);
-			return new Encoded(await listEvents(bus.log, call.caller, query));
+			return new Encoded(await listEvents(bus.log, subscriberOf(call.caller), query));
 		},
 
 		async listSubscriptions(request, call) {
@@ -136,6 +137,11 @@ function policyOf({ guard, audit }: EventServiceDeps, call: Call): EmitPolicy {
 	};
 }
 
+function subscriberOf(caller: Caller): Subscriber {
+	if (caller.kind === "anonymous") throw new HubError("CALLER_NOT_ALLOWED", "events are read with a credential");
+	return { principal: principalOf(caller), pluginId: caller.kind === "plugin" ? caller.id : undefined };
+}
+
 /** The grants that a subscription needs: `replay` for what is past, `subscribe` for what is to come. */
 function actionsOf({ start, options }: SubscribeQuery): readonly EventAction[] {
 	const { patterns, live } = options;
@@ -154,11 +160,11 @@ function scopeOf(caller: Caller, asked: string): string {
 }
 
 function describe(subscription: Subscription) {
-	const { id, caller, options, createTime, lag, delivered, filterErrors } = subscription;
+	const { id, subscriber, options, createTime, lag, delivered, filterErrors } = subscription;
 	const { patterns, filter, priority, limit, idleTimeoutMs, live } = options;
 	return {
 		id,
-		pluginId: caller.kind === "plugin" ? caller.id : "",
+		pluginId: subscriber.pluginId ?? "",
 		patterns: patterns.map((pattern) => pattern.spelling),
 		filter: filter?.text ?? "",
 		priority,

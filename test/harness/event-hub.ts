@@ -63,7 +63,7 @@ interface OpenStream {
 }
 
 /** Streams that a test can re-check and revoke. */
-export class FakeStreams {
+class FakeStreams {
 	readonly open_ = new Set<OpenStream>();
 
 	open(caller: Caller, stream: { recheck(): void; revoke(error: HubError): void }): Disposable {
@@ -79,7 +79,7 @@ export class FakeStreams {
 }
 
 /** Admits everything that `deny` does not throw on, and keeps what it was asked. */
-export class FakeGuard implements EventGuard {
+class FakeGuard implements EventGuard {
 	readonly asked: string[] = [];
 	deny: (caller: Caller, kind: string) => void = () => {};
 

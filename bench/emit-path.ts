@@ -37,11 +37,11 @@ const idless = request(false, 0);
 console.log(JSON.stringify({ bytesPerEvent: Math.round(requests[0]!.byteLength / BATCH) }));
 
 function intake(name: string, bytes: (index: number) => Uint8Array): void {
-	const reader = new EventIntake("bench-publisher", randomIds, policy);
+	const reader = new EventIntake("bench-publisher", randomIds);
 	let best = Number.POSITIVE_INFINITY;
 	for (let round = 0; round < ROUNDS; round++) {
 		const start = performance.now();
-		for (let index = 0; index < BATCHES; index++) reader.readBatch(bytes(index));
+		for (let index = 0; index < BATCHES; index++) reader.readBatch(bytes(index), policy);
 		best = Math.min(best, performance.now() - start);
 	}
 	report(name, BATCHES * BATCH, best);
@@ -58,20 +58,20 @@ async function publish(subscriptions: number, name: string): Promise<void> {
 	const total = 400 * BATCH;
 	const readers: Promise<void>[] = [];
 	for (let index = 0; index < subscriptions; index++) {
-		const caller = { kind: "operator", id: `o${index}`, credentialId: "c", expiresAt: undefined } as const;
+		const subscriber = { principal: `operator:o${index}`, pluginId: undefined };
 		const patterns = [parsePattern("sensor.**", "patterns[0]")];
 		const options = { patterns, priority: 0, filter: undefined, limit: total, idleTimeoutMs: undefined, live: true };
-		const subscription = await bus.subscriptions.open(caller, { from: "new" }, options);
+		const subscription = await bus.subscriptions.open(subscriber, { from: "new" }, options);
 		readers.push(
 			(async () => {
 				for await (const _ of subscription.frames());
 			})(),
 		);
 	}
-	const reader = new EventIntake("bench-publisher", randomIds, policy);
+	const reader = new EventIntake("bench-publisher", randomIds);
 	const start = performance.now();
 	for (let index = 0; index < 400; index++) {
-		await bus.events.append(reader.readBatch(idless).entries as readonly IntakeRecord[]);
+		await bus.events.append(reader.readBatch(idless, policy).entries as readonly IntakeRecord[]);
 	}
 	await Promise.all(readers);
 	report(name, total * Math.max(subscriptions, 1), performance.now() - start);
@@ -88,15 +88,15 @@ for (const subscriptions of [0, 1, 200]) {
 	const log = await state.log("events");
 	const bus = new EventBus({ log, kv: state.kv, clock: systemClock, ids: randomIds, onFault: console.error });
 	bus.start();
-	const reader = new EventIntake("bench-publisher", randomIds, policy);
+	const reader = new EventIntake("bench-publisher", randomIds);
 	for (let index = 0; index < 2000; index++) {
-		await log.append(reader.readBatch(idless).entries as readonly IntakeRecord[]);
+		await log.append(reader.readBatch(idless, policy).entries as readonly IntakeRecord[]);
 	}
-	const caller = { kind: "operator", id: "o", credentialId: "c", expiresAt: undefined } as const;
+	const subscriber = { principal: "operator:o", pluginId: undefined };
 	for (const pattern of ["**", "sensor.unit3.changed"]) {
 		const patterns = [parsePattern(pattern, "patterns[0]")];
 		const options = { patterns, priority: 0, filter: undefined, limit: 0, idleTimeoutMs: undefined, live: false };
-		const subscription = await bus.subscriptions.open(caller, { from: "everything" }, options);
+		const subscription = await bus.subscriptions.open(subscriber, { from: "everything" }, options);
 		const start = performance.now();
 		for await (const _ of subscription.frames());
 		report(`replay of ${pattern}`, subscription.delivered, performance.now() - start);

@@ -1,7 +1,7 @@
 import type { Clock } from "../clock/clock.ts";
 import type { EventFilter } from "../expressions/event-filter.ts";
-import type { Caller } from "../security/caller.ts";
 import type { EventBlock } from "./event-block.ts";
+import type { Subscriber } from "./subscriber.ts";
 
 /** The most events that one frame carries. */
 const MAX_EVENTS = 512;
@@ -19,7 +19,7 @@ export interface Run {
 
 export interface BatchOptions {
 	readonly clock: Clock;
-	readonly caller: Caller;
+	readonly subscriber: Subscriber;
 	readonly filter: EventFilter | undefined;
 	/** Told of each event whose filter could not be evaluated. */
 	readonly onFilterError: () => void;
@@ -94,9 +94,9 @@ export class BatchBuilder {
 	}
 
 	#admits(block: EventBlock, index: number): boolean {
-		const { caller, filter, onFilterError } = this.#options;
+		const { subscriber, filter, onFilterError } = this.#options;
 		const audience = block.audience(index);
-		if (audience !== undefined && !audience.admits(caller)) return false;
+		if (audience !== undefined && !audience.admits(subscriber)) return false;
 		return filter === undefined || filter.matches(block.view(index), onFilterError);
 	}
 

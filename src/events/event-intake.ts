@@ -52,18 +52,26 @@ interface Framing {
 const UNARY: Framing = { schema: EmitRequestSchema, eventTag: 0x0a };
 const BATCH: Framing = { schema: EmitStreamRequestSchema, eventTag: 0x12 };
 
+const NO_POLICY: EmitPolicy = {
+	check() {
+		throw new Error("an event was read without a policy");
+	},
+	spoofed() {},
+};
+
 /** Room for an id of the hub's making: tag, length and 36 characters. */
 const MADE_ID_BYTES = 38;
 
 /**
  * Turns one publisher's requests, in wire form, into records for the log. The stored bytes are the publisher's own, and
- * after them the id where the hub made it, and the source.
+ * after them the id where the hub made it, and the source. Holds nothing between two requests, so all calls of a publisher
+ * may share one.
  */
 export class EventIntake {
 	readonly #publisherId: string;
 	readonly #source: Uint8Array;
 	readonly #ids: IdSource;
-	readonly #policy: EmitPolicy;
+	#policy: EmitPolicy = NO_POLICY;
 	readonly #scanner: EventScanner;
 	#starts = new Uint32Array(1);
 	#ends = new Uint32Array(1);
@@ -76,10 +84,9 @@ export class EventIntake {
 	#used = 0;
 	readonly #field = (name: string) => (this.#index < 0 ? `event.${name}` : `events[${this.#index}].${name}`);
 
-	constructor(publisherId: string, ids: IdSource, policy: EmitPolicy) {
+	constructor(publisherId: string, ids: IdSource) {
 		this.#publisherId = publisherId;
 		this.#ids = ids;
-		this.#policy = policy;
 		this.#scanner = new EventScanner(publisherId);
 		const source = lengthDelimited(1, Buffer.from(publisherId));
 		// Field 16, length-delimited, has a two-byte tag.
@@ -87,7 +94,8 @@ export class EventIntake {
 	}
 
 	/** An `EmitRequest`. Throws what is wrong with it. */
-	readOne(request: Uint8Array): IntakeRecord {
+	readOne(request: Uint8Array, policy: EmitPolicy): IntakeRecord {
+		this.#policy = policy;
 		const bytes = this.#frame(request, UNARY, 1);
 		if (this.#count === 0) throw HubError.field("event", "is required");
 		this.#index = -1;
@@ -101,7 +109,8 @@ export class EventIntake {
 	 * An `EmitStreamRequest`. An entry that is refused becomes its error; throws MALFORMED_REQUEST where the request cannot
 	 * be read, INVALID_FIELD where it holds no event or too many.
 	 */
-	readBatch(request: Uint8Array): IntakeBatch {
+	readBatch(request: Uint8Array, policy: EmitPolicy): IntakeBatch {
+		this.#policy = policy;
 		if (request.byteLength > EVENT_LIMITS.batchBytes) {
 			throw HubError.field("events", `hold more than ${EVENT_LIMITS.batchBytes} bytes`);
 		}

@@ -26,6 +26,14 @@ const MAX_SECONDS = 253_402_300_799;
 const MAX_NANOS = 999_999_999;
 
 const NO_BYTES = new Uint8Array(0);
+/** How many types one scanner remembers, each at most about 1 KiB. A power of two. */
+const TYPE_SLOTS = 64;
+
+interface KnownType {
+	readonly bytes: Uint8Array;
+	readonly subject: Subject;
+}
+
 const EMPTY_SUBJECT = parseSubject("none", "type");
 
 /**
@@ -45,7 +53,8 @@ export class EventScanner {
 	#seen = 0;
 	#at = 0;
 	#attributes = 0;
-	#typeBytes: Uint8Array = NO_BYTES;
+	/** Types seen lately, by a hash of their bytes. */
+	readonly #types: (KnownType | undefined)[] = new Array(TYPE_SLOTS).fill(undefined);
 	#type: Subject = EMPTY_SUBJECT;
 	#jsonStart = 0;
 	#jsonEnd = -1;
@@ -68,11 +77,7 @@ export class EventScanner {
 	/** The event's id; empty where the hub is to make one. */
 	get id(): string {
 		if ((this.#seen & ID) === 0) return "";
-		return Buffer.from(
-			this.#bytes.buffer,
-			this.#bytes.byteOffset + this.#idStart,
-			this.#idEnd - this.#idStart,
-		).toString();
+		return this.#string(this.#idStart, this.#idEnd);
 	}
 
 	/** Whether the encoding holds the publisher's own id as source. */
@@ -93,7 +98,7 @@ export class EventScanner {
 	/** The payload's media type, with the default that its body implies. */
 	get contentType(): string {
 		if (this.#contentTypeEnd > this.#contentTypeStart) {
-			return Buffer.from(this.#bytes.subarray(this.#contentTypeStart, this.#contentTypeEnd)).toString();
+			return this.#string(this.#contentTypeStart, this.#contentTypeEnd);
 		}
 		return this.#hasBinary ? "application/octet-stream" : "application/json";
 	}
@@ -207,14 +212,22 @@ export class EventScanner {
 		if (!isText(this.#bytes, from, to)) throw malformed(`${this.#field(name)} is not UTF-8`);
 	}
 
-	/** Publishers send runs of one type, so the last one is compared before anything is decoded. */
+	/** A publisher uses few types, so they are recognised by their bytes before anything is decoded. */
 	#readType(from: number, to: number): void {
-		if (to > from && rangeEquals(this.#bytes, from, to, this.#typeBytes)) return;
-		if (!isText(this.#bytes, from, to)) throw malformed(`${this.#field("type")} is not UTF-8`);
-		const bytes = Buffer.from(this.#bytes.subarray(from, to));
-		if (bytes.byteLength === 0) throw HubError.field(this.#field("type"), "is required", "INVALID_EVENT_TYPE");
-		this.#type = parseSubject(bytes.toString(), this.#field("type"));
-		this.#typeBytes = bytes;
+		if (to === from) throw HubError.field(this.#field("type"), "is required", "INVALID_EVENT_TYPE");
+		const bytes = this.#bytes;
+		let hash = 0;
+		for (let at = from; at < to; at++) hash = (Math.imul(hash, 31) + bytes[at]!) | 0;
+		const slot = (hash ^ (hash >>> 15)) & (TYPE_SLOTS - 1);
+		const known = this.#types[slot];
+		if (known !== undefined && rangeEquals(bytes, from, to, known.bytes)) {
+			this.#type = known.subject;
+			return;
+		}
+		if (!isText(bytes, from, to)) throw malformed(`${this.#field("type")} is not UTF-8`);
+		this.#type = parseSubject(this.#string(from, to), this.#field("type"));
+		// A copy of its own, which keeps no larger buffer in memory.
+		this.#types[slot] = { bytes: new Uint8Array(bytes.subarray(from, to)), subject: this.#type };
 	}
 
 	#readPayload(end: number): boolean {
@@ -282,7 +295,7 @@ export class EventScanner {
 		}
 		if (keyEnd <= keyStart) throw HubError.field(this.#field("attributes"), "a key is empty");
 		if (isReservedKey(this.#bytes, keyStart, keyEnd)) {
-			const key = Buffer.from(this.#bytes.subarray(keyStart, keyEnd)).toString();
+			const key = this.#string(keyStart, keyEnd);
 			throw HubError.field(this.#field(`attributes[${JSON.stringify(key)}]`), 'the prefix "hub-" is reserved');
 		}
 		return true;
@@ -308,6 +321,7 @@ export class EventScanner {
 
 	#int64(end: number): number {
 		let value = 0;
+		let scale = 1;
 		for (let index = 0; index < 10; index++) {
 			if (this.#at >= end) throw malformed("an event ends within a number");
 			const byte = this.#bytes[this.#at++]!;
@@ -316,7 +330,8 @@ export class EventScanner {
 				if (byte !== 1) throw malformed("a number in an event is damaged");
 				return this.#negative(this.#at - 10);
 			}
-			value += (byte & 0x7f) * 2 ** (7 * index);
+			value += (byte & 0x7f) * scale;
+			scale *= 0x80;
 			if (byte < 0x80) return value;
 		}
 		return value;
@@ -329,8 +344,12 @@ export class EventScanner {
 		return Number(BigInt.asIntN(64, value));
 	}
 
+	#string(from: number, to: number): string {
+		return Buffer.from(this.#bytes.buffer, this.#bytes.byteOffset + from, to - from).toString();
+	}
+
 	#spoofed(from: number, to: number): HubError {
-		const named = isText(this.#bytes, from, to) ? Buffer.from(this.#bytes.subarray(from, to)).toString() : "?";
+		const named = isText(this.#bytes, from, to) ? this.#string(from, to) : "?";
 		const field = this.#field("source");
 		return HubError.field(
 			field,

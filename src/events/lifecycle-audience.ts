@@ -1,12 +1,12 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { EventSchema } from "#gen/qirvo/hub/v1/event_service_pb.js";
-import type { Caller } from "../security/caller.ts";
 import type { StoredRecord } from "../state/log-store.ts";
 import { isLifecycleType, parseSubject } from "../subjects/subject.ts";
+import type { Subscriber } from "./subscriber.ts";
 
 /** Who may see one lifecycle event: whom the access control of the plugin that it tells of admits. */
 export interface Audience {
-	admits(caller: Caller): boolean;
+	admits(subscriber: Subscriber): boolean;
 }
 
 /** A cheap test that no lifecycle event fails. */
@@ -14,7 +14,7 @@ export function mayBeLifecycle(topic: string): boolean {
 	return topic.startsWith("plugin.");
 }
 
-const NOBODY_ELSE: Audience = { admits: (caller) => caller.kind === "operator" };
+const NOBODY_ELSE: Audience = { admits: ({ pluginId }) => pluginId === undefined };
 
 /**
  * The audience of a stored event; undefined where it is not a lifecycle event, which only the hub can publish. A
@@ -35,11 +35,10 @@ export function audienceOf(record: StoredRecord): Audience | undefined {
 	const allow = new Set(ids(member(control, "allow")));
 	const deny = new Set(ids(member(control, "deny")));
 	return {
-		admits(caller) {
-			if (caller.kind !== "plugin") return caller.kind === "operator";
-			if (caller.id === pluginId) return true;
-			if (deny.has("*") || deny.has(caller.id)) return false;
-			return allow.size === 0 || allow.has("*") || allow.has(caller.id);
+		admits({ pluginId: reader }) {
+			if (reader === undefined || reader === pluginId) return true;
+			if (deny.has("*") || deny.has(reader)) return false;
+			return allow.size === 0 || allow.has("*") || allow.has(reader);
 		},
 	};
 }

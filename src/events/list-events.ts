@@ -1,11 +1,11 @@
 import { HubError } from "../hub-error.ts";
-import type { Caller } from "../security/caller.ts";
 import type { LogRead, LogStore, StoredRecord, TopicFilter } from "../state/log-store.ts";
 import { exactTopics, type Pattern } from "../subjects/pattern.ts";
 import { EventBlock } from "./event-block.ts";
 import { audienceOf, mayBeLifecycle } from "./lifecycle-audience.ts";
 import { pageSizeOf, readPageToken, writePageToken } from "./page-token.ts";
 import { isFromSource } from "./stored-event.ts";
+import type { Subscriber } from "./subscriber.ts";
 import { lengthDelimited } from "./wire.ts";
 import { yieldTurn } from "./yield-turn.ts";
 
@@ -28,17 +28,17 @@ export interface ListEventsQuery {
 }
 
 /**
- * A page of the events that the caller may see, as the parts of a `ListEventsResponse` in wire form. What retention drops
+ * A page of the events that the subscriber may see, as the parts of a `ListEventsResponse` in wire form. What retention drops
  * between two pages is missing from the later one. Throws INVALID_PAGE_TOKEN.
  */
 export async function listEvents(
 	log: LogStore,
-	caller: Caller,
+	subscriber: Subscriber,
 	query: ListEventsQuery,
 ): Promise<readonly Uint8Array[]> {
 	const bound = boundQuery(log, query);
 	const size = pageSizeOf(query.pageSize, PAGE.usual, PAGE.most);
-	const pick = picker(caller, query);
+	const pick = picker(subscriber, query);
 	const direction = query.newestFirst ? "backward" : "forward";
 	const exact = exactTopics(query.patterns);
 	const topics: TopicFilter = { exact, matches: (topic) => query.patterns.some((pattern) => pattern.matches(topic)) };
@@ -104,13 +104,13 @@ function isBeyond(record: StoredRecord, query: ListEventsQuery): boolean {
 		: query.endTime !== undefined && record.time >= query.endTime;
 }
 
-function picker(caller: Caller, query: ListEventsQuery): (record: StoredRecord) => boolean {
+function picker(subscriber: Subscriber, query: ListEventsQuery): (record: StoredRecord) => boolean {
 	const source = Buffer.from(query.source);
 	return (record) => {
 		if (query.startTime !== undefined && record.time < query.startTime) return false;
 		if (query.endTime !== undefined && record.time >= query.endTime) return false;
 		if (query.source !== "" && !isFromSource(record.bytes, source)) return false;
 		if (!mayBeLifecycle(record.topic)) return true;
-		return audienceOf(record)?.admits(caller) ?? true;
+		return audienceOf(record)?.admits(subscriber) ?? true;
 	};
 }

@@ -1,13 +1,12 @@
 import type { Clock, Timer } from "../clock/clock.ts";
-import type { EventFilter } from "../expressions/event-filter.ts";
 import { HubError } from "../hub-error.ts";
-import type { Caller } from "../security/caller.ts";
-import type { LogStore, TopicFilter } from "../state/log-store.ts";
-import { exactTopics, type Pattern } from "../subjects/pattern.ts";
+import type { LogStore } from "../state/log-store.ts";
 import { BatchBuilder, type Run } from "./batch-builder.ts";
-import { EventBlock } from "./event-block.ts";
+import { HistoryReader } from "./history-reader.ts";
 import { LiveBuffer } from "./live-buffer.ts";
+import type { Subscriber } from "./subscriber.ts";
 import { type FrameParts, SubscriptionFrames } from "./subscription-frames.ts";
+import type { SubscriptionOptions, SubscriptionParts } from "./subscription-options.ts";
 import type { TailPump } from "./tail-pump.ts";
 import { yieldTurn } from "./yield-turn.ts";
 
@@ -16,41 +15,6 @@ export const HEARTBEAT_MS = 15_000;
 
 /** History is read to about this far from the end before live events are buffered, so that long history needs no buffer. */
 const ATTACH_WITHIN = 1024;
-const READ_RECORDS = 512;
-const READ_BYTES = 256 * 1024;
-
-/** What a caller asked for, checked. */
-export interface SubscriptionOptions {
-	readonly patterns: readonly Pattern[];
-	/** -100 to 100. */
-	readonly priority: number;
-	readonly filter: EventFilter | undefined;
-	/** Ends the stream after this many events; 0: never. */
-	readonly limit: number;
-	/** Milliseconds; undefined: never. */
-	readonly idleTimeoutMs: number | undefined;
-	/** False: ends once the history is delivered. */
-	readonly live: boolean;
-}
-
-export interface SubscriptionParts {
-	readonly id: string;
-	readonly caller: Caller;
-	readonly options: SubscriptionOptions;
-	/** The first sequence that it wants. */
-	readonly from: number;
-	/** The first sequence that was not stored yet when it was asked for. */
-	readonly began: number;
-	/** Whether the record at `from` has to be there still when it is first read. */
-	readonly exactStart: boolean;
-	readonly log: LogStore;
-	readonly pump: TailPump;
-	readonly clock: Clock;
-	readonly bufferRuns: number;
-	readonly bufferBytes: number;
-	/** Called once, when nothing of the subscription is left. */
-	readonly onClose: () => void;
-}
 
 /** How a subscription is ended from outside, which decides its last frame. */
 export type Ending = "revoked" | "draining" | "silent";
@@ -66,7 +30,7 @@ export type Ending = "revoked" | "draining" | "silent";
  */
 export class Subscription {
 	readonly id: string;
-	readonly caller: Caller;
+	readonly subscriber: Subscriber;
 	readonly options: SubscriptionOptions;
 	/** Milliseconds since the Unix epoch. */
 	readonly createTime: number;
@@ -74,7 +38,7 @@ export class Subscription {
 	readonly #pump: TailPump;
 	readonly #clock: Clock;
 	readonly #onClose: () => void;
-	readonly #topics: TopicFilter;
+	readonly #history: HistoryReader;
 	readonly #frames: SubscriptionFrames;
 	readonly #buffer: LiveBuffer;
 	readonly #builder: BatchBuilder;
@@ -83,8 +47,6 @@ export class Subscription {
 	/** The next sequence to examine; all below it were delivered or did not match. */
 	#cursor: number;
 	#attached: Disposable | undefined;
-	/** Whether records that are no longer there are a gap: not before the first page of what merely asked for the oldest. */
-	#isGapless: boolean;
 	/** What is left of the run that the last frame had no room for. */
 	#rest: Run | undefined;
 	#timer: Timer | undefined;
@@ -97,9 +59,9 @@ export class Subscription {
 	#closed = false;
 
 	constructor(parts: SubscriptionParts) {
-		const { id, caller, options, log, pump, clock } = parts;
+		const { id, subscriber, options, log, pump, clock } = parts;
 		this.id = id;
-		this.caller = caller;
+		this.subscriber = subscriber;
 		this.options = options;
 		this.createTime = clock.now();
 		this.#log = log;
@@ -108,14 +70,13 @@ export class Subscription {
 		this.#onClose = parts.onClose;
 		this.#began = parts.began;
 		this.#cursor = parts.from;
-		this.#isGapless = parts.exactStart;
 		this.#frameAt = this.#eventAt = clock.monotonic();
 		this.#frames = new SubscriptionFrames(id, log.epoch);
-		const exact = exactTopics(options.patterns);
-		this.#topics = { exact, matches: (topic) => options.patterns.some((pattern) => pattern.matches(topic)) };
+		const { began: replayBelow, exactStart } = parts;
+		this.#history = new HistoryReader({ log, patterns: options.patterns, replayBelow, exactStart });
 		this.#builder = new BatchBuilder({
 			clock,
-			caller,
+			subscriber,
 			filter: options.filter,
 			onFilterError: () => {
 				this.#filterErrors++;
@@ -178,7 +139,8 @@ export class Subscription {
 
 	async *#deliver(): AsyncGenerator<FrameParts, void, undefined> {
 		const { live } = this.options;
-		yield* this.#send(this.#frames.ready(this.#cursor - 1, HEARTBEAT_MS));
+		yield this.#offer(this.#frames.ready(this.#cursor - 1, HEARTBEAT_MS));
+		this.#taken();
 		let caughtUp = false;
 		for (;;) {
 			const end = yield* live ? this.#readToAttachPoint() : this.#readTo(this.#began);
@@ -186,7 +148,8 @@ export class Subscription {
 			if (!caughtUp) {
 				caughtUp = true;
 				this.#eventAt = this.#clock.monotonic();
-				yield* this.#send(this.#frames.caughtUp(this.#cursor - 1));
+				yield this.#offer(this.#frames.caughtUp(this.#cursor - 1));
+				this.#taken();
 			}
 			if (!live) return;
 			if ((yield* this.#drainLive()) === "limit") return;
@@ -220,27 +183,25 @@ export class Subscription {
 	async *#readTo(end: number): AsyncGenerator<FrameParts, "limit" | undefined, undefined> {
 		while (this.#cursor < end) {
 			this.#throwIfEnded();
-			const page = await this.#log.read({
-				from: { sequence: this.#cursor },
-				topics: this.#topics,
-				maxRecords: READ_RECORDS,
-				maxBytes: READ_BYTES,
-			});
+			const history = await this.#history.read(this.#cursor, end);
 			this.#throwIfEnded();
-			if (this.#isGapless && page.bounds.first > this.#cursor) throw this.#overtaken();
-			this.#isGapless = true;
-			const wanted = page.records.filter((record) => record.sequence < end && this.#topics.matches(record.topic));
-			let run: Run | undefined;
-			if (wanted.length > 0) run = { block: new EventBlock(wanted, this.#began), from: 0, to: wanted.length };
+			let { run } = history;
+			if (run === undefined) await yieldTurn();
 			while (run !== undefined) {
 				run = this.#fill(run);
-				if (this.#builder.events > 0) yield* this.#sendBatch();
-				else await yieldTurn();
+				if (this.#builder.events > 0) {
+					yield this.#batch();
+					this.#taken();
+				} else {
+					await yieldTurn();
+				}
 				if (this.#isAtLimit()) return "limit";
 			}
-			this.#cursor = Math.max(this.#cursor, Math.min(page.next, end));
-			if (wanted.length === 0) await yieldTurn();
-			yield* this.#heartbeatIfDue();
+			this.#cursor = Math.max(this.#cursor, history.next);
+			if (this.#isHeartbeatDue()) {
+				yield this.#offer(this.#frames.heartbeat(this.#cursor - 1));
+				this.#taken();
+			}
 		}
 		return undefined;
 	}
@@ -253,7 +214,12 @@ export class Subscription {
 			if (run === undefined) {
 				// The pump has dispatched everything below its position, and nothing of it is waiting here.
 				this.#cursor = Math.max(this.#cursor, this.#pump.position);
-				yield* this.#idle();
+				if (this.#isHeartbeatDue()) {
+					yield this.#offer(this.#frames.heartbeat(this.#cursor - 1));
+					this.#taken();
+				} else {
+					await this.#idle();
+				}
 				continue;
 			}
 			this.#builder.begin(this.#remaining());
@@ -266,33 +232,33 @@ export class Subscription {
 				run = this.#buffer.take();
 			}
 			if (this.#rest === undefined) this.#cursor = Math.max(this.#cursor, this.#pump.position);
-			if (this.#builder.events > 0) yield* this.#sendBatch();
-			else if (this.#rest !== undefined) await yieldTurn();
+			if (this.#builder.events > 0) {
+				yield this.#batch();
+				this.#taken();
+			} else if (this.#rest !== undefined) {
+				await yieldTurn();
+			}
 			if (this.#isAtLimit()) return "limit";
 		}
 		return undefined;
 	}
 
 	/** Waits for an event, a heartbeat's or the idle timeout's turn. */
-	async *#idle(): AsyncGenerator<FrameParts, void, undefined> {
+	async #idle(): Promise<void> {
 		const { idleTimeoutMs } = this.options;
 		const idleAt = idleTimeoutMs === undefined ? Number.POSITIVE_INFINITY : this.#eventAt + idleTimeoutMs;
-		if (this.#clock.monotonic() >= idleAt) {
-			throw new HubError("IDLE_TIMEOUT", `no event came for ${idleTimeoutMs} ms`);
-		}
-		yield* this.#heartbeatIfDue();
-		if (!this.#buffer.isEmpty) return;
+		const now = this.#clock.monotonic();
+		if (now >= idleAt) throw new HubError("IDLE_TIMEOUT", `no event came for ${idleTimeoutMs} ms`);
 		// Frames and events only put the moment off, so an armed timer is never too late; it is armed again when it was early.
-		this.#timer ??= this.#clock.after(Math.min(this.#frameAt + HEARTBEAT_MS, idleAt) - this.#clock.monotonic(), () => {
+		this.#timer ??= this.#clock.after(Math.min(this.#frameAt + HEARTBEAT_MS, idleAt) - now, () => {
 			this.#timer = undefined;
 			this.#buffer.nudge();
 		});
 		await this.#buffer.wait();
 	}
 
-	async *#heartbeatIfDue(): AsyncGenerator<FrameParts, void, undefined> {
-		if (this.#clock.monotonic() - this.#frameAt < HEARTBEAT_MS) return;
-		yield* this.#send(this.#frames.heartbeat(this.#cursor - 1));
+	#isHeartbeatDue(): boolean {
+		return this.#clock.monotonic() - this.#frameAt >= HEARTBEAT_MS;
 	}
 
 	#fill(run: Run): Run | undefined {
@@ -311,16 +277,20 @@ export class Subscription {
 		return examined < to ? { block, from: examined, to } : undefined;
 	}
 
-	*#sendBatch(): Generator<FrameParts, void, undefined> {
+	#batch(): FrameParts {
 		const { entries, bytes, events } = this.#builder;
 		this.#delivered += events;
 		this.#eventAt = this.#clock.monotonic();
-		yield* this.#send(this.#frames.batch(this.#cursor - 1, entries, bytes));
+		return this.#offer(this.#frames.batch(this.#cursor - 1, entries, bytes));
 	}
 
-	*#send(frame: FrameParts): Generator<FrameParts, void, undefined> {
+	/** Marks the frame as waiting for the peer; to be yielded at once, with `#taken` after. */
+	#offer(frame: FrameParts): FrameParts {
 		this.#frameAt = this.#suspendedAt = this.#clock.monotonic();
-		yield frame;
+		return frame;
+	}
+
+	#taken(): void {
 		this.#suspendedAt = undefined;
 		this.#throwIfEnded();
 	}
@@ -337,10 +307,6 @@ export class Subscription {
 	get #position(): number {
 		const isCurrent = this.#attached !== undefined && this.#buffer.isEmpty && this.#rest === undefined;
 		return isCurrent ? Math.max(this.#cursor, this.#pump.position) : this.#cursor;
-	}
-
-	#overtaken(): HubError {
-		return new HubError("SLOW_CONSUMER", "events that were not delivered yet are no longer kept");
 	}
 
 	#lastFrame(): FrameParts | undefined {

@@ -1,10 +1,11 @@
 import type { Clock, IdSource, Timer } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
-import { type Caller, principalOf } from "../security/caller.ts";
 import type { LogStore } from "../state/log-store.ts";
 import { pageSizeOf, readPageToken, writePageToken } from "./page-token.ts";
 import { type Start, startPosition } from "./start-position.ts";
-import { Subscription, type SubscriptionOptions } from "./subscription.ts";
+import type { Subscriber } from "./subscriber.ts";
+import { Subscription } from "./subscription.ts";
+import type { SubscriptionOptions } from "./subscription-options.ts";
 import type { TailPump } from "./tail-pump.ts";
 
 export interface SubscriptionBounds {
@@ -67,9 +68,8 @@ export class Subscriptions implements Disposable {
 	}
 
 	/** Opens a subscription that its `frames()` reader must end. Throws LIMIT_EXCEEDED, POSITION_TRIMMED. */
-	async open(caller: Caller, start: Start, options: SubscriptionOptions): Promise<Subscription> {
-		const principal = principalOf(caller);
-		const release = this.#count(principal);
+	async open(subscriber: Subscriber, start: Start, options: SubscriptionOptions): Promise<Subscription> {
+		const release = this.#count(subscriber.principal);
 		try {
 			const { log, pump, clock, ids } = this.#options;
 			const began = log.bounds().next;
@@ -77,7 +77,7 @@ export class Subscriptions implements Disposable {
 			const id = ids.next();
 			const subscription = new Subscription({
 				id,
-				caller,
+				subscriber,
 				options,
 				from: position.sequence,
 				began,
@@ -106,8 +106,7 @@ export class Subscriptions implements Disposable {
 		const size = pageSizeOf(query.pageSize, PAGE.usual, PAGE.most);
 		const after = query.pageToken === "" ? "" : readPageToken(bound, query.pageToken);
 		const matching = [...this.#open.values()].filter(
-			({ id, caller }) =>
-				id > after && (query.pluginId === "" || (caller.kind === "plugin" && caller.id === query.pluginId)),
+			({ id, subscriber }) => id > after && (query.pluginId === "" || subscriber.pluginId === query.pluginId),
 		);
 		matching.sort((a, b) => (a.id < b.id ? -1 : 1));
 		const subscriptions = matching.slice(0, size);

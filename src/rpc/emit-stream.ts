@@ -2,15 +2,14 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import type { EmitExceptionSchema, EmitStreamResponseSchema } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import type { Clock, Timer } from "../clock/clock.ts";
-import type { EventIntake, IntakeBatch, IntakeRecord } from "../events/event-intake.ts";
+import type { EmitPolicy, EventIntake, IntakeBatch, IntakeRecord } from "../events/event-intake.ts";
 import type { AppendOutcome, EventLog } from "../events/event-log.ts";
 import type { FlightBudget } from "../events/flight-budget.ts";
-import { HEARTBEAT_MS } from "../events/subscription.ts";
+import { type Ending, HEARTBEAT_MS } from "../events/subscription.ts";
 import { HubError } from "../hub-error.ts";
 import { StorageError } from "../state/kv-store.ts";
 import { Mailbox } from "../streams/mailbox.ts";
 import { entryErrorOf } from "./entry-error.ts";
-import type { Ending } from "./stream-ending.ts";
 
 type Frame = MessageInitShape<typeof EmitStreamResponseSchema>;
 type Exception = MessageInitShape<typeof EmitExceptionSchema>;
@@ -23,6 +22,7 @@ export interface EmitStreamOptions {
 	readonly requestId: () => string;
 	readonly principal: string;
 	readonly intake: EventIntake;
+	readonly policy: EmitPolicy;
 	readonly events: EventLog;
 	readonly budget: FlightBudget;
 	readonly clock: Clock;
@@ -94,7 +94,7 @@ export class EmitStream {
 			for await (const request of requests) {
 				await this.#waitForRoom(request.byteLength);
 				if (this.#ended !== undefined) return;
-				this.#publish(this.#options.intake.readBatch(request));
+				this.#publish(this.#options.intake.readBatch(request, this.#options.policy));
 			}
 		} catch (error) {
 			// What was accepted before is still acknowledged.

@@ -7,7 +7,7 @@ import {
 } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import type { ListEventsQuery } from "../events/list-events.ts";
 import type { Start } from "../events/start-position.ts";
-import type { SubscriptionOptions } from "../events/subscription.ts";
+import type { SubscriptionOptions } from "../events/subscription-options.ts";
 import { compileEventFilter } from "../expressions/event-filter.ts";
 import { HubError } from "../hub-error.ts";
 import { type Pattern, parsePattern } from "../subjects/pattern.ts";

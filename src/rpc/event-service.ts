@@ -2,15 +2,17 @@ import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { EventService } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import type { Clock, IdSource } from "../clock/clock.ts";
 import type { EventBus } from "../events/event-bus.ts";
-import { type EventContent, EventIntake } from "../events/event-intake.ts";
+import { type EmitPolicy, type EventContent, EventIntake } from "../events/event-intake.ts";
 import { FlightBudget } from "../events/flight-budget.ts";
 import { listEvents } from "../events/list-events.ts";
+import type { Subscriber } from "../events/subscriber.ts";
 import type { Subscription } from "../events/subscription.ts";
 import { HubError } from "../hub-error.ts";
 import type { EventAction } from "../security/actions.ts";
 import type { AuditRecorder } from "../security/audit-entry.ts";
 import { type Caller, principalOf } from "../security/caller.ts";
 import { type Call, Encoded, type MountedService, mount, Raw } from "./call.ts";
+import { emitAnswer } from "./emit-answer.ts";
 import { EmitStream } from "./emit-stream.ts";
 import { parseListEvents, parseSubscribe, type SubscribeQuery } from "./event-requests.ts";
 import { endWith, type StreamRegistry } from "./stream-ending.ts";
@@ -38,17 +40,23 @@ const MAX_BYTES_IN_FLIGHT = 8 * 1024 * 1024;
 export function createEventService(deps: EventServiceDeps): MountedService {
 	const { bus, guard, streams, clock, ids } = deps;
 	const budget = new FlightBudget(deps.maxBytesInFlight ?? MAX_BYTES_IN_FLIGHT);
+	// A caller is one object for as long as its credential is remembered.
+	const intakes = new WeakMap<Caller, EventIntake>();
+	const intakeOf = (caller: Caller): EventIntake => {
+		let intake = intakes.get(caller);
+		if (intake === undefined) {
+			if (caller.kind !== "plugin") throw new HubError("CALLER_NOT_ALLOWED", "events are published by plugins");
+			intake = new EventIntake(caller.id, ids);
+			intakes.set(caller, intake);
+		}
+		return intake;
+	};
 	return mount(EventService, {
 		emit: new Raw(async (request: Uint8Array, call: Call) => {
-			const record = intakeOf(deps, call).readOne(request);
+			const record = intakeOf(call.caller).readOne(request, policyOf(deps, call));
 			const [outcome] = await bus.events.append([record]);
 			if (outcome === undefined || outcome instanceof HubError) throw outcome;
-			return {
-				id: record.eventId,
-				position: { epoch: bus.events.epoch, sequence: BigInt(outcome.sequence) },
-				hubTime: timestampFromMs(outcome.time),
-				duplicate: outcome.duplicate,
-			};
+			return new Encoded([emitAnswer(record.eventId, bus.events.epoch, outcome)]);
 		}),
 
 		emitStream: new Raw(async function* (requests: AsyncIterable<Uint8Array>, call: Call) {
@@ -56,7 +64,8 @@ export function createEventService(deps: EventServiceDeps): MountedService {
 				id: ids.next(),
 				requestId: () => call.requestId,
 				principal: principalOf(call.caller),
-				intake: intakeOf(deps, call),
+				intake: intakeOf(call.caller),
+				policy: policyOf(deps, call),
 				events: bus.events,
 				budget,
 				clock,
@@ -79,7 +88,7 @@ export function createEventService(deps: EventServiceDeps): MountedService {
 			const query = await parseSubscribe(request);
 			const actions = actionsOf(query);
 			for (const action of actions) guard.check(call.caller, action, undefined, call.requestId);
-			const subscription = await bus.subscriptions.open(call.caller, query.start, query.options);
+			const subscription = await bus.subscriptions.open(subscriberOf(call.caller), query.start, query.options);
 			let registered: Disposable | undefined;
 			try {
 				registered = endWith(
@@ -100,7 +109,7 @@ export function createEventService(deps: EventServiceDeps): MountedService {
 		async listEvents(request, call) {
 			const query = parseListEvents(request);
 			guard.check(call.caller, { kind: "replay", patterns: query.patterns }, undefined, call.requestId);
-			return new Encoded(await listEvents(bus.log, call.caller, query));
+			return new Encoded(await listEvents(bus.log, subscriberOf(call.caller), query));
 		},
 
 		async listSubscriptions(request, call) {
@@ -112,13 +121,12 @@ export function createEventService(deps: EventServiceDeps): MountedService {
 	});
 }
 
-function intakeOf(deps: EventServiceDeps, call: Call): EventIntake {
+function policyOf({ guard, audit }: EventServiceDeps, call: Call): EmitPolicy {
 	const { caller } = call;
-	if (caller.kind !== "plugin") throw new HubError("CALLER_NOT_ALLOWED", "events are published by plugins");
-	return new EventIntake(caller.id, deps.ids, {
-		check: (subject, content) => deps.guard.check(caller, { kind: "emit", subject }, content),
+	return {
+		check: (subject, content) => guard.check(caller, { kind: "emit", subject }, content, call.requestId),
 		spoofed: (error) =>
-			deps.audit.record({
+			audit.record({
 				event: "event_denied",
 				actor: principalOf(caller),
 				target: "event",
@@ -126,7 +134,12 @@ function intakeOf(deps: EventServiceDeps, call: Call): EventIntake {
 				details: { message: error.message },
 				requestId: call.requestId,
 			}),
-	});
+	};
+}
+
+function subscriberOf(caller: Caller): Subscriber {
+	if (caller.kind === "anonymous") throw new HubError("CALLER_NOT_ALLOWED", "events are read with a credential");
+	return { principal: principalOf(caller), pluginId: caller.kind === "plugin" ? caller.id : undefined };
 }
 
 /** The grants that a subscription needs: `replay` for what is past, `subscribe` for what is to come. */
@@ -147,11 +160,11 @@ function scopeOf(caller: Caller, asked: string): string {
 }
 
 function describe(subscription: Subscription) {
-	const { id, caller, options, createTime, lag, delivered, filterErrors } = subscription;
+	const { id, subscriber, options, createTime, lag, delivered, filterErrors } = subscription;
 	const { patterns, filter, priority, limit, idleTimeoutMs, live } = options;
 	return {
 		id,
-		pluginId: caller.kind === "plugin" ? caller.id : "",
+		pluginId: subscriber.pluginId ?? "",
 		patterns: patterns.map((pattern) => pattern.spelling),
 		filter: filter?.text ?? "",
 		priority,

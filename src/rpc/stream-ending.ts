@@ -1,3 +1,4 @@
+import type { Ending } from "../events/subscription.ts";
 import { HubError } from "../hub-error.ts";
 import type { Caller } from "../security/caller.ts";
 import type { Call } from "./call.ts";
@@ -6,9 +7,6 @@ import type { Call } from "./call.ts";
 export interface StreamRegistry {
 	open(caller: Caller, stream: { recheck(): void; revoke(error: HubError): void }): Disposable;
 }
-
-/** How a stream is ended from outside, which decides its last frame. */
-export type Ending = "revoked" | "draining" | "silent";
 
 /**
  * Ends a stream when nobody waits for it any more, the hub is stopping, or the right to it is taken away. Throws where it

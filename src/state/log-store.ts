@@ -43,7 +43,7 @@ export interface LogRecord {
 	/** 1 to 128 bytes. Remembered for LOG-2 unless `remember` is false (an id that this process made up and nobody can repeat). */
 	readonly id: string;
 	readonly remember?: boolean;
-	/** The subject that `read` may be narrowed by, at most 1,024 bytes. Canonical form: tokens joined by `.`. */
+	/** What `read` may be narrowed by: tokens joined by `.`, at most 1,039 bytes (16 tokens of 64). */
 	readonly topic: string;
 	readonly bytes: Uint8Array;
 }
@@ -110,4 +110,4 @@ export interface LogOptions {
 	readonly rememberIds?: number;
 }
 
-export const LOG_LIMITS = Object.freeze({ appendRecords: 1000, idBytes: 128, topicBytes: 1024, pageRecords: 1000 });
+export const LOG_LIMITS = Object.freeze({ appendRecords: 1000, idBytes: 128, topicBytes: 1039, pageRecords: 1000 });

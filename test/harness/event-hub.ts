@@ -63,7 +63,7 @@ interface OpenStream {
 }
 
 /** Streams that a test can re-check and revoke. */
-export class FakeStreams {
+class FakeStreams {
 	readonly open_ = new Set<OpenStream>();
 
 	open(caller: Caller, stream: { recheck(): void; revoke(error: HubError): void }): Disposable {
@@ -79,7 +79,7 @@ export class FakeStreams {
 }
 
 /** Admits everything that `deny` does not throw on, and keeps what it was asked. */
-export class FakeGuard implements EventGuard {
+class FakeGuard implements EventGuard {
 	readonly asked: string[] = [];
 	deny: (caller: Caller, kind: string) => void = () => {};
 
@@ -149,8 +149,9 @@ export class EventHub {
 	}
 
 	async emitBytes(bytes: Uint8Array, caller: Caller = plugin("weather")): Promise<EmitResponse> {
-		const { handler } = this.service.handlers.emit as Raw<(request: Uint8Array, call: Call) => Promise<never>>;
-		return create(EmitResponseSchema, await handler(bytes, new FakeCall(caller)));
+		const { handler } = this.service.handlers.emit as Raw<(request: Uint8Array, call: Call) => Promise<Encoded>>;
+		const answer = await handler(bytes, new FakeCall(caller));
+		return fromBinary(EmitResponseSchema, Buffer.concat(answer.parts));
 	}
 
 	async *emitStream(

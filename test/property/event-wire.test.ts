@@ -133,7 +133,7 @@ function publish(bytes: Uint8Array): IntakeRecord | HubError {
 	shown = undefined;
 	const request = Uint8Array.of(0x0a, ...varint(BigInt(bytes.byteLength)), ...bytes);
 	try {
-		return new EventIntake(PUBLISHER, new SequentialIds("made-"), policy).readOne(request);
+		return new EventIntake(PUBLISHER, new SequentialIds("made-")).readOne(request, policy);
 	} catch (error) {
 		if (error instanceof HubError) return error;
 		throw error;

@@ -1,14 +1,14 @@
 import { create } from "@bufbuild/protobuf";
 import { createAsyncIterable } from "@connectrpc/connect/protocol";
 import {
-	EventService,
+	type Event,
 	type SubscribeRequest,
 	SubscribeRequestSchema,
 	type SubscribeResponse,
 	type SubscribeStart,
 	SubscribeStartSchema,
 } from "#gen/qirvo/hub/v1/event_service_pb.js";
-import { PositionSchema } from "#gen/qirvo/hub/v1/payload_pb.js";
+import { type Position, PositionSchema } from "#gen/qirvo/hub/v1/payload_pb.js";
 import type { ClientContext } from "./client-context.ts";
 import { toDuration, toTimestamp } from "./durations.ts";
 import type { HubClientError } from "./errors.ts";
@@ -16,6 +16,8 @@ import type { FeedPosition } from "./feed-position.ts";
 import { HubEvent } from "./hub-event.ts";
 import { keepOpen } from "./keep-open.ts";
 import { endedEarly, readFrames } from "./read-frames.ts";
+import { WireEvent } from "./wire-event.ts";
+import { lazySubscribe, type WireBatch } from "./wire-frame.ts";
 
 /** Where events begin: what is new, everything there is, from a time on, or after a position. */
 export type EventStart = "new" | "everything" | Date | FeedPosition;
@@ -90,9 +92,13 @@ export class EventFeed {
 		const { live, limit } = this.#request;
 		if (this.#isComplete) return;
 		let complete = false;
-		const onFrame = (message: SubscribeResponse) => {
+		const onFrame = (message: SubscribeResponse | WireBatch) => {
 			const { frame } = message;
-			if (frame.case === "batch") return this.#deliver(message);
+			if (frame.case === "batch") return this.#deliver(frame.value.events, message.position);
+			if (frame.case === "wireBatch") {
+				const events = frame.value.map((bytes) => new WireEvent(bytes));
+				return this.#deliver(events, message.position);
+			}
 			if (message.position) this.#position = message.position;
 			if (frame.case === "ready" && !this.#ready) {
 				this.#ready = true;
@@ -104,8 +110,7 @@ export class EventFeed {
 			}
 		};
 		const input = createAsyncIterable([this.#message()]);
-		const method = EventService.method.subscribe;
-		await readFrames({ transport, method, input, clock, signal, onFrame });
+		await readFrames({ transport, method: lazySubscribe, input, clock, signal, onFrame });
 		if (!complete && !(limit !== undefined && this.#isComplete)) throw endedEarly("Subscribe");
 	};
 
@@ -114,12 +119,10 @@ export class EventFeed {
 		return limit !== undefined && this.#delivered >= limit;
 	}
 
-	#deliver({ frame, position }: SubscribeResponse): void | Promise<void> {
-		if (frame.case !== "batch") return;
+	#deliver(batch: readonly (Event | WireEvent)[], position: Position | undefined): void | Promise<void> {
 		const epoch = position?.epoch ?? "";
-		// What was missed while the connection was lost is new to this feed, whatever it is to the hub.
-		const settled = this.#caughtUp;
-		const events = frame.value.events.map((event) => new HubEvent(event, epoch, event.isReplay && !settled));
+		const mayBeReplay = !this.#caughtUp;
+		const events = batch.map((event) => new HubEvent(event, epoch, mayBeReplay));
 		const done = () => {
 			this.#delivered += events.length;
 			this.#position = position;

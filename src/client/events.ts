@@ -28,7 +28,7 @@ const MAX_UNACKNOWLEDGED_BYTES = 32 * 1024 * 1024;
 export interface EmitOptions extends PayloadOptions {
 	/** Names the event, 1-128 bytes; emitting an id again within two minutes stores nothing. Default: a new one. */
 	readonly id?: string;
-	/** When it happened. Default: now. */
+	/** When it happened. Default: now; nothing where an id is given, so that a repeat has the same content. */
 	readonly time?: Date;
 	/** What it happened to. */
 	readonly subject?: string;
@@ -214,7 +214,8 @@ export class Events {
 		const event = create(EventSchema);
 		event.type = type;
 		event.id = options?.id ?? this.#context.ids.next();
-		event.time = toTimestamp(options?.time?.getTime() ?? this.#context.clock.now());
+		const time = options?.time?.getTime() ?? (options?.id === undefined ? this.#context.clock.now() : undefined);
+		if (time !== undefined) event.time = toTimestamp(time);
 		event.payload = toPayload(data, options);
 		if (options === undefined) return event;
 		if (options.subject !== undefined) event.subject = options.subject;

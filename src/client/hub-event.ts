@@ -2,37 +2,47 @@ import type { Event } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import { toDate } from "./durations.ts";
 import type { FeedPosition } from "./feed-position.ts";
 import { type Data, dataOf } from "./payload.ts";
+import { WireEvent } from "./wire-event.ts";
 
 const EPOCH_START = new Date(0);
 
 /** An event as a subscriber sees it. A thin view: dates and data are made when they are asked for. */
 export class HubEvent<T = Data> {
-	/** The event in its wire form. */
-	readonly raw: Event;
-	/** Whether it was stored before the subscription began. */
-	readonly isReplay: boolean;
+	readonly #event: Event | WireEvent;
 	readonly #epoch: string;
+	readonly #mayBeReplay: boolean;
 	#data: T | undefined;
 	#parsed = false;
 
-	constructor(raw: Event, epoch: string, isReplay: boolean) {
-		this.raw = raw;
+	/** `mayBeReplay` is false once the subscription has caught up: what the hub had stored in a gap is news to it. */
+	constructor(event: Event | WireEvent, epoch: string, mayBeReplay: boolean) {
+		this.#event = event;
 		this.#epoch = epoch;
-		this.isReplay = isReplay;
+		this.#mayBeReplay = mayBeReplay;
+	}
+
+	/** The event as the contract has it, decoded as a whole. */
+	get raw(): Event {
+		return this.#event instanceof WireEvent ? this.#event.message : this.#event;
+	}
+
+	/** Whether it was stored before the subscription began. */
+	get isReplay(): boolean {
+		return this.#mayBeReplay && this.#event.isReplay;
 	}
 
 	get id(): string {
-		return this.raw.id;
+		return this.#event.id;
 	}
 
 	/** As the publisher spelled it. */
 	get type(): string {
-		return this.raw.type;
+		return this.#event.type;
 	}
 
 	/** The plugin that published it, or `hub`. Stamped by the hub. */
 	get source(): string {
-		return this.raw.source;
+		return this.#event.source;
 	}
 
 	/** What it happened to. */
@@ -61,7 +71,7 @@ export class HubEvent<T = Data> {
 	/** The JSON value, parsed once, or the bytes. Throws a SyntaxError where the publisher's text is not JSON. */
 	get data(): T {
 		if (!this.#parsed) {
-			this.#data = dataOf(this.raw.payload);
+			this.#data = this.#event instanceof WireEvent ? this.#event.data : dataOf(this.#event.payload);
 			this.#parsed = true;
 		}
 		return this.#data as T;
@@ -81,6 +91,6 @@ export class HubEvent<T = Data> {
 
 	/** Its place in the log; a subscription may start after it. */
 	get position(): FeedPosition {
-		return { epoch: this.#epoch, sequence: this.raw.sequence };
+		return { epoch: this.#epoch, sequence: this.#event.sequence };
 	}
 }

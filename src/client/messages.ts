@@ -171,7 +171,8 @@ export class Messages {
 		const message = create(MessageSchema);
 		message.type = type;
 		message.id = options.id ?? this.#context.ids.next();
-		message.time = toTimestamp(this.#context.clock.now());
+		// A repeat under an id of the caller's must have the same content.
+		if (options.id === undefined) message.time = toTimestamp(this.#context.clock.now());
 		message.payload = toPayload(data, options);
 		if (options.priority !== undefined) message.priority = PRIORITIES[options.priority];
 		if (options.idempotent !== undefined) message.idempotent = options.idempotent;

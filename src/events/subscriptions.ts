@@ -13,7 +13,10 @@ export interface SubscriptionBounds {
 	readonly perPrincipal: number;
 	/** Runs of live events that may wait for one subscription. Default 1,024. */
 	readonly bufferRuns: number;
-	/** Bytes of live events that may wait for one subscription. Default 1 MiB. */
+	/**
+	 * Bytes of live events that may wait for one subscription. Default 4 MiB: one flush hands over all that was in flight,
+	 * and a reader that keeps up would otherwise have to fetch it from the log again.
+	 */
 	readonly bufferBytes: number;
 	/** A subscription is ended when its peer takes nothing for this long, in milliseconds, ... Default 30 s. */
 	readonly stalledMs: number;
@@ -24,7 +27,7 @@ export interface SubscriptionBounds {
 export const SUBSCRIPTION_BOUNDS: SubscriptionBounds = Object.freeze({
 	perPrincipal: 1000,
 	bufferRuns: 1024,
-	bufferBytes: 1024 * 1024,
+	bufferBytes: 4 * 1024 * 1024,
 	stalledMs: 30_000,
 	stalledLag: 10_000,
 });

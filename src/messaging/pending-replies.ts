@@ -16,7 +16,7 @@ export type ReplyOutcome =
 export type WithdrawalReason = "CANCELLED" | "DEADLINE_EXCEEDED";
 
 /** Requests that one plugin may have without an answer. */
-export const MAX_PENDING_PER_CALLER = 10_000;
+const MAX_PENDING_PER_CALLER = 10_000;
 
 /**
  * One request whose sender waits. The first of `answer`, `fail`, `cancel` and the deadline settles it; the others then

@@ -36,7 +36,7 @@ export interface SessionOwner {
 export const MAX_IN_FLIGHT = 10_000;
 
 /** How often a transient message is handed out at most. */
-export const MAX_ATTEMPTS = 5;
+const MAX_ATTEMPTS = 5;
 
 /** What one batch holds at most: deliveries, and bytes of messages (the last may go over). */
 const BATCH_DELIVERIES = 256;

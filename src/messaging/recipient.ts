@@ -5,7 +5,7 @@ import type { MessagingCounters } from "./messaging-counters.ts";
 import type { WithdrawalReason } from "./pending-replies.ts";
 import type { QueuedMessage } from "./queued-message.ts";
 import { type ReceivingSession, recipientGone, type SessionOwner } from "./receiving-session.ts";
-import { type MailboxBounds, RecipientMailbox } from "./recipient-mailbox.ts";
+import { type MailboxBounds, messageCost, RecipientMailbox } from "./recipient-mailbox.ts";
 
 /** What became of an accepted message at once: assigned to a session that can take it, or waiting in the mailbox. */
 export type MessageDisposition = "delivered" | "queued";
@@ -22,7 +22,8 @@ export interface RecipientOptions {
 
 /**
  * One attached plugin: its mailbox, and the sessions that compete for what is in it. A message goes to the session with
- * the smallest share of its places taken, among those that can take a frame now.
+ * the smallest share of its places taken, among those that can take a frame now. What all of them hold unsettled is bounded
+ * by the same number of bytes as the mailbox, whatever credit they give; the last message may go over.
  */
 export class Recipient implements SessionOwner {
 	readonly pluginId: string;
@@ -31,7 +32,9 @@ export class Recipient implements SessionOwner {
 	readonly #deadlines: DeadlineQueue;
 	readonly #mailbox: RecipientMailbox;
 	readonly #sessions = new Set<ReceivingSession>();
+	readonly #maxUnsettledBytes: number;
 	readonly #onDeserted: () => void;
+	#unsettledBytes = 0;
 	readonly #onExpiry = (message: QueuedMessage) => this.#expire(message);
 
 	constructor(options: RecipientOptions) {
@@ -40,6 +43,7 @@ export class Recipient implements SessionOwner {
 		this.#clock = options.clock;
 		this.#deadlines = options.deadlines;
 		this.#mailbox = new RecipientMailbox(options.bounds);
+		this.#maxUnsettledBytes = options.bounds.maxBytes;
 		this.#onDeserted = options.onDeserted;
 	}
 
@@ -95,11 +99,13 @@ export class Recipient implements SessionOwner {
 	}
 
 	release(message: QueuedMessage): void {
+		this.#unsettledBytes -= messageCost(message);
 		this.#mailbox.release(message);
 		this.#dispatch();
 	}
 
 	putBack(message: QueuedMessage): void {
+		this.#unsettledBytes -= messageCost(message);
 		this.#mailbox.putBack(message);
 		if (message.expires) this.#deadlines.add(message);
 	}
@@ -110,6 +116,7 @@ export class Recipient implements SessionOwner {
 			this.#dispatch();
 			return;
 		}
+		this.#unsettledBytes -= messageCost(message);
 		this.#mailbox.postpone(message);
 		if (message.expires) this.#deadlines.add(message);
 		message.delay = {
@@ -159,14 +166,24 @@ export class Recipient implements SessionOwner {
 	}
 
 	#take(): QueuedMessage | undefined {
-		for (let message = this.#mailbox.take(); message !== undefined; message = this.#mailbox.take()) {
-			if (!message.expires) return message;
-			this.#deadlines.remove(message);
-			if (message.at > this.now()) return message;
+		while (this.#unsettledBytes < this.#maxUnsettledBytes) {
+			const message = this.#mailbox.take();
+			if (message === undefined) return undefined;
+			if (!this.#isOver(message)) {
+				this.#unsettledBytes += messageCost(message);
+				return message;
+			}
 			this.#mailbox.release(message);
 			this.#expired(message);
 		}
 		return undefined;
+	}
+
+	/** Whether the time of a message that leaves the mailbox is over. */
+	#isOver(message: QueuedMessage): boolean {
+		if (!message.expires) return false;
+		this.#deadlines.remove(message);
+		return message.at <= this.now();
 	}
 
 	#expire(message: QueuedMessage): void {

@@ -39,8 +39,11 @@ export interface RouterOptions {
 	readonly maxPendingPerCaller?: number;
 }
 
+/** A shorter time to live counts as this, so that no message expires while it is being accepted. */
+const MIN_TTL_MS = 1;
+
 /** Receiving sessions that one plugin may have. */
-export const MAX_SESSIONS_PER_PLUGIN = 64;
+const MAX_SESSIONS_PER_PLUGIN = 64;
 
 /**
  * Takes messages from senders that were let through, and brings them to the sessions of their recipients.
@@ -123,8 +126,8 @@ export class Router implements Disposable {
 	}
 
 	/**
-	 * Takes a request for a plugin and tells `onOutcome` once how it ended, unless the caller cancels it before. It may be
-	 * told before this returns. `deadline` is in `Clock.monotonic()` milliseconds. Refuses like `send`, and with
+	 * Takes a request for a plugin and tells `onOutcome` once how it ended, unless the caller cancels it before; never
+	 * before this returns. `deadline` is in `Clock.monotonic()` milliseconds. Refuses like `send`, and with
 	 * LIMIT_EXCEEDED. The ids of requests are not remembered: a repeat asks again.
 	 */
 	request(
@@ -220,7 +223,10 @@ export class Router implements Disposable {
 			priority: draft.priority,
 			orderingKey: draft.orderingKey,
 			bytes: stampMessage(draft, { id, source, recipient, hubTime: this.#clock.now(), requiresResponse }),
-			expiresAt: draft.ttlMs === undefined ? Number.POSITIVE_INFINITY : this.#clock.monotonic() + draft.ttlMs,
+			expiresAt:
+				draft.ttlMs === undefined
+					? Number.POSITIVE_INFINITY
+					: this.#clock.monotonic() + Math.max(MIN_TTL_MS, draft.ttlMs),
 			request,
 		});
 	}

@@ -156,7 +156,7 @@ export class WireReader {
 }
 
 /** Bytes that are not a message. */
-export function malformed(what: string): HubError {
+function malformed(what: string): HubError {
 	return new HubError("MALFORMED_REQUEST", `the request is not a valid message: ${what}`);
 }
 

@@ -1,6 +1,6 @@
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { PluginRecordSchema } from "#gen/qirvo/hub/storage/v1/records_pb.js";
+import { type InstanceRecord, InstanceRecordSchema, PluginRecordSchema } from "#gen/qirvo/hub/storage/v1/records_pb.js";
 import {
 	type Capabilities,
 	CapabilitiesSchema,
@@ -37,13 +37,30 @@ export class Registration {
 	}
 }
 
-/** A stored instance. */
-export interface StoredInstance {
+/** A stored instance; decoded like a registration, when somebody looks into it. */
+export class StoredInstance {
 	readonly id: string;
+	#stored: Uint8Array | InstanceRecord;
+
+	constructor(id: string, stored: Uint8Array | InstanceRecord) {
+		this.id = id;
+		this.#stored = stored;
+	}
+
 	/** Milliseconds since the Unix epoch. */
-	readonly startTime: number;
+	get startTime(): number {
+		return Number(this.#record().startTimeMs);
+	}
+
 	/** The hub node that keeps its lease. */
-	readonly nodeId: string;
+	get nodeId(): string {
+		return this.#record().nodeId;
+	}
+
+	#record(): InstanceRecord {
+		if (this.#stored instanceof Uint8Array) this.#stored = fromBinary(InstanceRecordSchema, this.#stored);
+		return this.#stored;
+	}
 }
 
 /** A registration with its presence, as of one revision. Immutable. */

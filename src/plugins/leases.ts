@@ -20,7 +20,10 @@ interface Lease {
 	readonly pluginId: string;
 	readonly instanceId: string;
 	/** Monotonic milliseconds. */
-	readonly end: number;
+	end: number;
+	/** The leases that end before and after this one. */
+	previous: Lease | undefined;
+	next: Lease | undefined;
 }
 
 const RETRY_MS = 1000;
@@ -29,8 +32,8 @@ const ENDS_IN_FLIGHT = 64;
 /**
  * The leases of all instances, in memory: a start of the hub gives every stored instance a full one.
  *
- * All leases have one length, so the order in which they were given or renewed is the order in which they end: one
- * ordered map and one timer, set for the first to end, serve them all. An instance whose lease is over is not live any
+ * All leases have one length, so the order in which they were given or renewed is the order in which they end: one list,
+ * to whose end a renewed lease moves, and one timer, set for the first to end, serve them all. An instance whose lease is over is not live any
  * more, from that moment; storing its end may take longer.
  *
  * Instances that other nodes keep have leases here too. When such a one ends, `end` says whether its keeper is alive
@@ -41,8 +44,11 @@ export class Leases implements AsyncDisposable {
 	readonly #clock: Clock;
 	readonly #end: LeasesOptions["end"];
 	readonly leaseMs: number;
-	/** By plugin and instance, first to end first. */
+	/** By plugin and instance. */
 	readonly #leases = new Map<string, Lease>();
+	/** The ends of the list, first to end first. */
+	#first: Lease | undefined;
+	#last: Lease | undefined;
 	/** Leases that are over and whose end is not stored yet. */
 	readonly #over: Lease[] = [];
 	readonly #ending = new Set<Promise<void>>();
@@ -100,6 +106,8 @@ export class Leases implements AsyncDisposable {
 		this.#over.length = 0;
 		await Promise.all(this.#ending);
 		this.#leases.clear();
+		this.#first = undefined;
+		this.#last = undefined;
 		this.#listeners.clear();
 	}
 
@@ -118,22 +126,45 @@ export class Leases implements AsyncDisposable {
 	}
 
 	#ended(pluginId: string, instanceId: string): void {
-		this.#leases.delete(nameOf(pluginId, instanceId));
+		const lease = this.#leases.get(nameOf(pluginId, instanceId));
+		if (lease) this.#drop(lease);
 		for (const listener of [...this.#listeners]) listener(pluginId, instanceId);
 	}
 
 	#give(pluginId: string, instanceId: string): void {
 		const name = nameOf(pluginId, instanceId);
-		this.#leases.delete(name);
-		this.#leases.set(name, { pluginId, instanceId, end: this.#clock.monotonic() + this.leaseMs });
+		let lease = this.#leases.get(name);
+		if (lease) this.#unlink(lease);
+		else {
+			lease = { pluginId, instanceId, end: 0, previous: undefined, next: undefined };
+			this.#leases.set(name, lease);
+		}
+		lease.end = this.#clock.monotonic() + this.leaseMs;
+		lease.previous = this.#last;
+		if (this.#last) this.#last.next = lease;
+		else this.#first = lease;
+		this.#last = lease;
+	}
+
+	#drop(lease: Lease): void {
+		this.#unlink(lease);
+		this.#leases.delete(nameOf(lease.pluginId, lease.instanceId));
+	}
+
+	#unlink(lease: Lease): void {
+		if (lease.previous) lease.previous.next = lease.next;
+		else this.#first = lease.next;
+		if (lease.next) lease.next.previous = lease.previous;
+		else this.#last = lease.previous;
+		lease.previous = undefined;
+		lease.next = undefined;
 	}
 
 	/** Sets the timer for the first lease to end, unless one runs: a renewal in between makes it run early, once. */
 	#arm(): void {
 		if (this.#disposed || this.#timer !== undefined) return;
-		const first = this.#leases.values().next().value;
-		if (first === undefined) return;
-		this.#timer = this.#clock.after(Math.ceil(first.end - this.#clock.monotonic()), () => {
+		if (this.#first === undefined) return;
+		this.#timer = this.#clock.after(Math.ceil(this.#first.end - this.#clock.monotonic()), () => {
 			this.#timer = undefined;
 			this.#expire();
 			this.#arm();
@@ -142,9 +173,8 @@ export class Leases implements AsyncDisposable {
 
 	#expire(): void {
 		const now = this.#clock.monotonic();
-		for (const [name, lease] of this.#leases) {
-			if (lease.end > now) break;
-			this.#leases.delete(name);
+		for (let lease = this.#first; lease && lease.end <= now; lease = this.#first) {
+			this.#drop(lease);
 			this.#over.push(lease);
 		}
 		this.#endNext();

@@ -8,7 +8,7 @@ import { type Plugin, PluginState } from "#gen/qirvo/hub/v1/plugin_service_pb.js
 import type { CommitPlan } from "../idempotency/first-answers.ts";
 import { keys } from "../state/key-layout.ts";
 import type { KvCheck, KvWrite } from "../state/kv-store.ts";
-import { KnownPlugin, Registration, type StoredInstance, stateOf } from "./known-plugin.ts";
+import { KnownPlugin, Registration, StoredInstance, stateOf } from "./known-plugin.ts";
 import { type LifecycleWord, lifecycleWrite } from "./lifecycle-event.ts";
 import { presenceKey, type StoredPlugin } from "./plugin-keys.ts";
 
@@ -69,16 +69,15 @@ export class PluginDraft {
 
 	startInstance(instanceId: string): void {
 		const first = this.#instances.length === 0;
-		const instance = { id: instanceId, startTime: this.#context.now, nodeId: this.#context.nodeId };
+		const instance = this.#writeInstance(instanceId, this.#context.now);
 		this.#setInstances([...this.#instances, instance].sort((a, b) => (a.id < b.id ? -1 : 1)));
-		this.#writeInstance(instance);
 		if (first) this.tell("online", { instanceId });
 	}
 
 	/** Makes this node the keeper of the instance's lease. */
 	keepInstance(instance: StoredInstance): void {
 		this.#checks.push({ key: presenceKey(this.#id), revision: this.#stored.presenceRevision });
-		this.#writeInstance({ ...instance, nodeId: this.#context.nodeId });
+		this.#writeInstance(instance.id, instance.startTime);
 	}
 
 	endInstance(instanceId: string, reason: string): void {
@@ -127,9 +126,11 @@ export class PluginDraft {
 		};
 	}
 
-	#writeInstance({ id, startTime, nodeId }: StoredInstance): void {
+	#writeInstance(id: string, startTime: number): StoredInstance {
+		const { nodeId } = this.#context;
 		const record = create(InstanceRecordSchema, { startTimeMs: BigInt(startTime), nodeId });
 		this.#writes.push({ key: keys.instance(this.#id, id), value: toBinary(InstanceRecordSchema, record) });
+		return new StoredInstance(id, record);
 	}
 
 	#setInstances(instances: readonly StoredInstance[]): void {

@@ -1,9 +1,7 @@
-import { fromBinary } from "@bufbuild/protobuf";
-import { InstanceRecordSchema, PresenceRecordSchema } from "#gen/qirvo/hub/storage/v1/records_pb.js";
 import { keys, prefixes } from "../state/key-layout.ts";
 import type { KvStore } from "../state/kv-store.ts";
 import { prefixEnd } from "../state/state-backend.ts";
-import { Registration, type StoredInstance } from "./known-plugin.ts";
+import { Registration, StoredInstance } from "./known-plugin.ts";
 
 /** Everything that this subsystem stores. */
 export const PLUGIN_PREFIX = "plugin/";
@@ -37,18 +35,9 @@ export function readPlugin(kv: KvStore, pluginId: string, known: Registration | 
 	return {
 		registration:
 			entry && (known?.revision === entry.revision ? known : new Registration(pluginId, entry.revision, entry.value)),
-		instances: page.entries.map((instance) => decodeInstance(instance.key.slice(start.length), instance.value)),
+		instances: page.entries.map((instance) => new StoredInstance(instance.key.slice(start.length), instance.value)),
 		presenceRevision: kv.get(presenceKey(pluginId))?.revision ?? 0,
 	};
-}
-
-export function decodeInstance(id: string, bytes: Uint8Array): StoredInstance {
-	const record = fromBinary(InstanceRecordSchema, bytes);
-	return { id, startTime: Number(record.startTimeMs), nodeId: record.nodeId };
-}
-
-export function decodePresence(bytes: Uint8Array): number {
-	return fromBinary(PresenceRecordSchema, bytes).instances;
 }
 
 /** What a key under `plugin/` is of. */

@@ -1,7 +1,8 @@
-import type { KvChange, KvStore } from "../state/kv-store.ts";
+import { prefixes } from "../state/key-layout.ts";
+import { KV_LIMITS, type KvChange, type KvEntry, type KvStore } from "../state/kv-store.ts";
 import { prefixEnd } from "../state/state-backend.ts";
-import { KnownPlugin, Registration, type StoredInstance } from "./known-plugin.ts";
-import { decodeInstance, parsePluginKey } from "./plugin-keys.ts";
+import { KnownPlugin, Registration, StoredInstance } from "./known-plugin.ts";
+import { PRESENCE_PREFIX, parsePluginKey } from "./plugin-keys.ts";
 
 /**
  * One plugin as its keys say it. Presence counts only beside a registration: keys of one commit come one by one, so that
@@ -13,7 +14,7 @@ export interface PluginParts {
 	readonly wasThere: boolean;
 }
 
-export const NO_PARTS: PluginParts = Object.freeze({ registration: undefined, instances: [], wasThere: false });
+const NO_PARTS: PluginParts = Object.freeze({ registration: undefined, instances: [], wasThere: false });
 
 /** The parts after one of their keys took `value` (undefined: was deleted). */
 export function withKey(parts: PluginParts, key: string, value: Uint8Array | undefined, revision: number): PluginParts {
@@ -26,7 +27,7 @@ export function withKey(parts: PluginParts, key: string, value: Uint8Array | und
 		case "instance": {
 			const others = parts.instances.filter((instance) => instance.id !== of.instanceId);
 			if (value === undefined) return { ...parts, instances: others };
-			const instances = [...others, decodeInstance(of.instanceId, value)];
+			const instances = [...others, new StoredInstance(of.instanceId, value)];
 			return { ...parts, instances: instances.sort((a, b) => (a.id < b.id ? -1 : 1)) };
 		}
 		default:
@@ -57,20 +58,35 @@ export function before(after: KnownPlugin | undefined, changes: readonly KvChang
 }
 
 /** All plugins, and the revision they were read at. Reads without a pause, so that nothing moves in between. */
-export function loadPlugins(kv: KvStore, prefix: string): { plugins: Map<string, PluginParts>; revision: number } {
-	const plugins = new Map<string, PluginParts>();
+export function loadPlugins(kv: KvStore): { plugins: Map<string, KnownPlugin>; revision: number } {
+	const { revision } = kv;
+	const instances = new Map<string, StoredInstance[]>();
+	for (const { key, value } of entriesUnder(kv, prefixes.instances)) {
+		const slash = key.indexOf("/", prefixes.instances.length);
+		const pluginId = key.slice(prefixes.instances.length, slash);
+		const instance = new StoredInstance(key.slice(slash + 1), value);
+		const mine = instances.get(pluginId);
+		if (mine) mine.push(instance);
+		else instances.set(pluginId, [instance]);
+	}
+	const present = new Set<string>();
+	for (const { key } of entriesUnder(kv, PRESENCE_PREFIX)) present.add(key.slice(PRESENCE_PREFIX.length));
+	const plugins = new Map<string, KnownPlugin>();
+	for (const { key, value, revision } of entriesUnder(kv, prefixes.registrations)) {
+		const id = key.slice(prefixes.registrations.length);
+		plugins.set(id, new KnownPlugin(new Registration(id, revision, value), instances.get(id) ?? [], present.has(id)));
+	}
+	return { plugins, revision };
+}
+
+function* entriesUnder(kv: KvStore, prefix: string): Generator<KvEntry> {
 	const end = prefixEnd(prefix);
-	const revision = kv.revision;
 	let start = prefix;
 	for (let more = true; more; ) {
-		const page = kv.range({ start, end, limit: 1000 });
-		for (const { key, value, revision } of page.entries) {
-			const id = parsePluginKey(key)?.pluginId;
-			if (id !== undefined) plugins.set(id, withKey(plugins.get(id) ?? NO_PARTS, key, value, revision));
-		}
+		const page = kv.range({ start, end, limit: KV_LIMITS.pageEntries });
+		yield* page.entries;
 		more = page.more;
 		const last = page.entries.at(-1);
 		if (last) start = `${last.key}\0`;
 	}
-	return { plugins, revision };
 }

@@ -84,7 +84,7 @@ export class Registry implements PluginDirectory, AsyncDisposable {
 	readonly #ids: IdSource;
 	readonly #answers: FirstAnswers;
 	readonly #maxPlugins: number;
-	/** Ids whose first registration is being committed. */
+	/** Ids whose first registration is being committed, with the calls that try. They count as if they were there. */
 	readonly #joining = new Map<string, number>();
 	readonly index: PluginIndex;
 	readonly leases: Leases;
@@ -174,10 +174,13 @@ export class Registry implements PluginDirectory, AsyncDisposable {
 		const { pluginId } = input;
 		const instance = input.instance && { ...input.instance, newId: this.#ids.next() };
 		const renew = (id: string, instanceId: string) => this.leases.renew(id, instanceId);
-		this.#joining.set(pluginId, (this.#joining.get(pluginId) ?? 0) + 1);
+		let isJoining = false;
 		try {
 			const changed = await this.#change(pluginId, manner, (stored, context) => {
-				if (!stored.registration) this.#admitOneMore(pluginId);
+				if (!stored.registration && !isJoining) {
+					this.#join(pluginId);
+					isJoining = true;
+				}
 				const show = (known: KnownPlugin) => this.#showWith(known, instance?.newId, context.now + this.leases.leaseMs);
 				return planRegister({ ...input, instance }, stored, { ...context, show, renew });
 			});
@@ -185,9 +188,7 @@ export class Registry implements PluginDirectory, AsyncDisposable {
 			if (changed.duplicate) this.leases.renew(pluginId, changed.instanceId);
 			return changed;
 		} finally {
-			const others = this.#joining.get(pluginId)! - 1;
-			if (others > 0) this.#joining.set(pluginId, others);
-			else this.#joining.delete(pluginId);
+			if (isJoining) this.#joined(pluginId);
 		}
 	}
 
@@ -260,14 +261,21 @@ export class Registry implements PluginDirectory, AsyncDisposable {
 		return showPlugin(known, (pluginId, id) => this.leases.endOf(pluginId, id) ?? (id === newId ? newEnd : undefined));
 	}
 
-	#admitOneMore(pluginId: string): void {
-		let joining = 0;
-		for (const id of this.#joining.keys()) if (id !== pluginId && !this.index.get(id)) joining++;
-		if (this.index.size + joining < this.#maxPlugins) return;
-		throw new HubError("LIMIT_EXCEEDED", `there are ${this.#maxPlugins} plugins, which is the limit`, {
-			metadata: { limit: String(this.#maxPlugins) },
-			quota: { subject: "hub", description: `at most ${this.#maxPlugins} plugins` },
-		});
+	#join(pluginId: string): void {
+		const others = this.#joining.get(pluginId) ?? 0;
+		if (others === 0 && this.index.size + this.#joining.size >= this.#maxPlugins) {
+			throw new HubError("LIMIT_EXCEEDED", `there are ${this.#maxPlugins} plugins, which is the limit`, {
+				metadata: { limit: String(this.#maxPlugins) },
+				quota: { subject: "hub", description: `at most ${this.#maxPlugins} plugins` },
+			});
+		}
+		this.#joining.set(pluginId, others + 1);
+	}
+
+	#joined(pluginId: string): void {
+		const others = this.#joining.get(pluginId)! - 1;
+		if (others > 0) this.#joining.set(pluginId, others);
+		else this.#joining.delete(pluginId);
 	}
 
 	async #endInstance(pluginId: string, instanceId: string): Promise<"ended" | "kept"> {

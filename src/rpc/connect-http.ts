@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:
 import { constants, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
 import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
 import type { Clock } from "../clock/clock.ts";
+import { releaseIterator } from "./release-iterator.ts";
 
 /** Request headers as the Connect library takes them. Those that no `Headers` can hold are left out. */
 export function webHeaders(headers: IncomingHttpHeaders): Headers {
@@ -36,7 +37,7 @@ export async function writeResponse(
 	// Headers go out with the first frame: a handler may add to them until then.
 	let frame = await body?.next();
 	if (!isOpen(response)) {
-		void body?.return?.()?.catch(() => {});
+		void releaseIterator(body);
 		return;
 	}
 	(response as ServerResponse).writeHead(universal.status, nodeHeaders(universal.header));
@@ -44,7 +45,7 @@ export async function writeResponse(
 		const more = (response as ServerResponse).write(frame.value);
 		if (!more) await writable(response, signal);
 		if (!isOpen(response)) {
-			void body?.return?.()?.catch(() => {});
+			void releaseIterator(body);
 			return;
 		}
 		frame = await body!.next();

@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import { type DescMethod, toBinary } from "@bufbuild/protobuf";
 import {
@@ -10,17 +10,18 @@ import {
 	type HandlerContext,
 } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
-import { compressionBrotli, compressionGzip } from "@connectrpc/connect-node";
 import type { Clock } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import type { PeerInfo } from "../security/caller.ts";
-import { parseConnectTimeout, parseGrpcTimeout } from "./call-timeout.ts";
+import { readCallHeaders } from "./call-headers.ts";
+import { COMPRESSIONS } from "./compressions.ts";
 import { describeUnaryError, fromLibrary, toConnectError } from "./connect-errors.ts";
 import { endExchange, readBody, webHeaders, writeResponse } from "./connect-http.ts";
 import { responseMessage } from "./message-codec.ts";
 import type { MountedMethod } from "./method-table.ts";
 import type { Pipeline } from "./pipeline.ts";
-import type { CallHeaders, ServerCall } from "./server-call.ts";
+import { releaseIterator } from "./release-iterator.ts";
+import type { ServerCall } from "./server-call.ts";
 import { answerUnknownMethod } from "./unknown-method.ts";
 
 export interface ConnectLaneOptions {
@@ -29,13 +30,6 @@ export interface ConnectLaneOptions {
 	readonly clock: Clock;
 	/** Milliseconds a finished call may wait for a peer that does not take its answer, before it is given up. */
 	readonly lingerMs: number;
-}
-
-/** The call that a request to the Connect library belongs to. */
-interface Exchange {
-	readonly call: ServerCall;
-	/** A header that cannot be understood; said once the library can spell errors for the peer's protocol. */
-	readonly headerError: HubError | undefined;
 }
 
 /** An RPC as the library serves it. */
@@ -47,7 +41,8 @@ interface Entry {
 	readonly bare: UniversalHandler | undefined;
 }
 
-const EXCHANGE = createContextKey<Exchange | undefined>(undefined);
+/** The call that a request to the library belongs to. */
+const CALL = createContextKey<ServerCall | undefined>(undefined);
 
 /** Responses smaller than this many bytes are not compressed. */
 const COMPRESS_MIN_BYTES = 1024;
@@ -77,11 +72,11 @@ export class ConnectLane {
 		this.#clock = options.clock;
 		this.#lingerMs = options.lingerMs;
 		const common: ConnectRouterOptions = {
-			acceptCompression: [compressionGzip, compressionBrotli],
+			acceptCompression: [...COMPRESSIONS],
 			compressMinBytes: COMPRESS_MIN_BYTES,
 			writeMaxBytes: WRITE_MAX_BYTES,
 			jsonOptions: { ignoreUnknownFields: false },
-			requestGate: (context) => this.#admit(context.values.get(EXCHANGE)!),
+			requestGate: (context) => this.#admit(context.values.get(CALL)!),
 		};
 		for (const mounted of options.methods.values()) {
 			const { descriptor, maxRequestBytes } = mounted;
@@ -117,8 +112,7 @@ export class ConnectLane {
 		}
 		const { mounted } = entry;
 		const pipeline = this.#pipeline;
-		const [headers, headerError] = readCallHeaders(request.headers);
-		const call = pipeline.open(mounted, "connect", headers, peer);
+		const call = pipeline.open(mounted, "connect", readCallHeaders(request.headers), peer);
 		response.once("close", () => call.abort(new HubError("CANCELLED", "the caller went away")));
 		try {
 			const contentType = String(request.headers["content-type"] ?? "");
@@ -126,7 +120,7 @@ export class ConnectLane {
 			// A bidi stream needs a transport that carries both directions at once.
 			const half = request.httpVersion.startsWith("1.") && mounted.descriptor.methodKind === "bidi_streaming";
 			let answer = await (bare ?? entry.framed)({
-				...universalRequest(request, url, call, headerError),
+				...universalRequest(request, url, call),
 				httpVersion: half ? request.httpVersion : "2.0",
 			});
 			if (bare && answer.status >= 400 && answer.body) {
@@ -143,12 +137,13 @@ export class ConnectLane {
 			pipeline.fail(call, error);
 			response.destroy();
 		}
-		pipeline.close(call, 0);
+		// A peer that went away during a write leaves a call that nobody has ended.
+		if (call.abortReason) pipeline.fail(call, call.abortReason);
+		else pipeline.close(call, 0);
 	}
 
-	async #admit({ call, headerError }: Exchange): Promise<void> {
+	async #admit(call: ServerCall): Promise<void> {
 		try {
-			if (headerError) throw headerError;
 			await this.#pipeline.admit(call);
 		} catch (error) {
 			throw toConnectError(this.#pipeline.fail(call, error));
@@ -156,7 +151,7 @@ export class ConnectLane {
 	}
 
 	async #unary(mounted: MountedMethod, request: unknown, context: HandlerContext): Promise<unknown> {
-		const { call } = context.values.get(EXCHANGE)!;
+		const call = context.values.get(CALL)!;
 		try {
 			const message = responseMessage(
 				mounted,
@@ -175,7 +170,7 @@ export class ConnectLane {
 		requests: AsyncIterable<unknown>,
 		context: HandlerContext,
 	): AsyncGenerator<unknown> {
-		const { call } = context.values.get(EXCHANGE)!;
+		const call = context.values.get(CALL)!;
 		const { methodKind } = mounted.descriptor;
 		const inputs = readRequests(mounted, requests);
 		let responses: AsyncIterator<unknown> | undefined;
@@ -199,7 +194,7 @@ export class ConnectLane {
 		} catch (error) {
 			throw toConnectError(this.#pipeline.fail(call, error));
 		} finally {
-			responses?.return?.().catch(() => {});
+			void releaseIterator(responses);
 			// Where the peer went away while a response was being written, nothing else ends the call.
 			call.abort(new HubError("CANCELLED", "the caller went away"));
 		}
@@ -247,28 +242,6 @@ function unlessAborted<T>(call: ServerCall, work: Promise<T>): Promise<T> {
 	});
 }
 
-function readCallHeaders(headers: IncomingHttpHeaders): [headers: CallHeaders, error: HubError | undefined] {
-	let timeoutMs: number | undefined;
-	let error: HubError | undefined;
-	try {
-		const grpc = headers["grpc-timeout"];
-		const connect = headers["connect-timeout-ms"];
-		if (grpc !== undefined) timeoutMs = parseGrpcTimeout(String(grpc));
-		else if (connect !== undefined) timeoutMs = parseConnectTimeout(String(connect));
-	} catch (cause) {
-		error = cause as HubError;
-	}
-	return [
-		{
-			authorization: headers.authorization,
-			requestId: headers["x-request-id"] as string | undefined,
-			traceparent: headers.traceparent as string | undefined,
-			timeoutMs,
-		},
-		error,
-	];
-}
-
 /**
  * The request as the library takes it. Its URL has a constant authority, because what a peer puts there need not be one;
  * its timeout headers are left out, because deadlines are the call's.
@@ -277,7 +250,6 @@ function universalRequest(
 	request: IncomingMessage | Http2ServerRequest,
 	url: string,
 	call: ServerCall,
-	headerError: HubError | undefined,
 ): UniversalServerRequest {
 	const header = webHeaders(request.headers);
 	header.delete("grpc-timeout");
@@ -289,6 +261,6 @@ function universalRequest(
 		header,
 		body: readBody(request),
 		signal: call.signal,
-		contextValues: createContextValues().set(EXCHANGE, { call, headerError }),
+		contextValues: createContextValues().set(CALL, call),
 	};
 }

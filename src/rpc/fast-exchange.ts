@@ -2,10 +2,11 @@ import { constants, type ServerHttp2Stream } from "node:http2";
 import type { Clock, Timer } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import { Encoded } from "./call.ts";
-import { FrameReader } from "./frame-reader.ts";
+import { FrameReader, wholeMessage } from "./frame-reader.ts";
 import { grpcTrailers, OK_TRAILERS } from "./grpc-trailers.ts";
 import { decodeRequest, encodeResponse } from "./message-codec.ts";
 import type { Pipeline } from "./pipeline.ts";
+import { releaseIterator } from "./release-iterator.ts";
 import { RequestStream, truncated } from "./request-stream.ts";
 import type { ServerCall } from "./server-call.ts";
 
@@ -23,7 +24,8 @@ export class FastExchange {
 	readonly #pipeline: Pipeline;
 	readonly #clock: Clock;
 	readonly #lingerMs: number;
-	readonly #frames: FrameReader;
+	/** Made only where a request does not come as one chunk. */
+	#frames: FrameReader | undefined;
 	#message: Uint8Array | undefined;
 	#requests: RequestStream<unknown> | undefined;
 	#responses: AsyncIterator<unknown> | undefined;
@@ -38,7 +40,6 @@ export class FastExchange {
 		this.#pipeline = pipeline;
 		this.#clock = clock;
 		this.#lingerMs = lingerMs;
-		this.#frames = new FrameReader(call.mounted.maxRequestBytes);
 	}
 
 	/** Admits the call and only then reads its body, so that a caller who is refused makes the hub keep nothing. */
@@ -72,6 +73,12 @@ export class FastExchange {
 
 	#receiveOne(chunk: Buffer): void {
 		if (this.#finished) return;
+		const { maxRequestBytes } = this.#call.mounted;
+		if (!this.#message && !this.#frames) {
+			this.#message = wholeMessage(chunk, maxRequestBytes);
+			if (this.#message) return;
+		}
+		this.#frames ??= new FrameReader(maxRequestBytes);
 		try {
 			this.#frames.push(chunk, (message) => {
 				if (this.#message) throw new HubError("MALFORMED_REQUEST", "this call takes one request message, not several");
@@ -87,7 +94,7 @@ export class FastExchange {
 		const call = this.#call;
 		const { mounted } = call;
 		try {
-			if (this.#frames.partial) throw truncated();
+			if (this.#frames?.partial) throw truncated();
 			if (!this.#message) throw new HubError("MALFORMED_REQUEST", "the request message is missing");
 			const request = decodeRequest(mounted, this.#message);
 			this.#message = undefined;
@@ -109,16 +116,17 @@ export class FastExchange {
 		const stream = this.#stream;
 		const requests = new RequestStream<unknown>(stream, (message) => decodeRequest(mounted, message));
 		this.#requests = requests;
+		const frames = new FrameReader(mounted.maxRequestBytes);
 		const push = (message: Uint8Array) => requests.push(message);
 		stream.on("data", (chunk: Buffer) => {
 			if (this.#finished) return;
 			try {
-				this.#frames.push(chunk, push);
+				frames.push(chunk, push);
 			} catch (error) {
 				requests.end(error);
 			}
 		});
-		stream.on("end", () => requests.end(this.#frames.partial ? truncated() : undefined));
+		stream.on("end", () => requests.end(frames.partial ? truncated() : undefined));
 		try {
 			void this.#pump(mounted.handle(requests, this.#call));
 		} catch (error) {
@@ -255,7 +263,7 @@ export class FastExchange {
 		this.#requests?.end(this.#call.abortReason);
 		const responses = this.#responses;
 		this.#responses = undefined;
-		responses?.return?.().catch(() => {});
+		void releaseIterator(responses);
 		this.#writable?.();
 	}
 }

@@ -1,14 +1,10 @@
-import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
+import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
 import type { Clock } from "../clock/clock.ts";
-import { HubError } from "../hub-error.ts";
 import type { PeerInfo } from "../security/caller.ts";
-import { parseGrpcTimeout } from "./call-timeout.ts";
-import { toStatus } from "./error-codes.ts";
+import { readCallHeaders } from "./call-headers.ts";
 import { FastExchange } from "./fast-exchange.ts";
-import { grpcTrailers } from "./grpc-trailers.ts";
 import type { MountedMethod } from "./method-table.ts";
 import type { Pipeline } from "./pipeline.ts";
-import type { CallHeaders } from "./server-call.ts";
 
 export interface FastLaneOptions {
 	readonly methods: ReadonlyMap<string, MountedMethod>;
@@ -39,35 +35,9 @@ export class FastLane {
 		const mounted = this.#options.methods.get(headers[":path"] as string);
 		// The Connect lane knows what to say about a method that does not exist.
 		if (!mounted) return false;
-		let callHeaders: CallHeaders;
-		try {
-			callHeaders = readCallHeaders(headers);
-		} catch (error) {
-			refuse(stream, error);
-			return true;
-		}
 		const { pipeline, clock, lingerMs } = this.#options;
-		const call = pipeline.open(mounted, "fast", callHeaders, peer);
+		const call = pipeline.open(mounted, "fast", readCallHeaders(headers), peer);
 		new FastExchange(stream, call, pipeline, clock, lingerMs).start();
 		return true;
 	}
-}
-
-function readCallHeaders(headers: IncomingHttpHeaders): CallHeaders {
-	const timeout = headers["grpc-timeout"];
-	return {
-		authorization: headers.authorization,
-		requestId: headers["x-request-id"] as string | undefined,
-		traceparent: headers.traceparent as string | undefined,
-		timeoutMs: timeout === undefined ? undefined : parseGrpcTimeout(timeout as string),
-	};
-}
-
-function refuse(stream: ServerHttp2Stream, error: unknown): void {
-	if (!(error instanceof HubError)) throw error;
-	stream.respond(
-		{ ":status": 200, "content-type": "application/grpc+proto", ...grpcTrailers(toStatus(error, "")) },
-		{ endStream: true },
-	);
-	stream.close(constants.NGHTTP2_NO_ERROR);
 }

@@ -9,13 +9,16 @@ const PREFIX_BYTES = 5;
  */
 const RETAIN_RATIO = 4;
 
+/** What waits in a reader that holds nothing; never written to. */
+const NONE: Uint8Array[] = [];
+
 /**
  * Cuts a byte stream into gRPC messages. Nothing is allocated from a declared length: bytes are kept as they arrive, and
  * a length beyond the cap is refused as soon as its five bytes are there.
  */
 export class FrameReader {
 	readonly #maxBytes: number;
-	#pending: Uint8Array[] = [];
+	#pending: Uint8Array[] = NONE;
 	#pendingBytes = 0;
 	/** Bytes that must be pending before anything can be cut. */
 	#wanted = PREFIX_BYTES;
@@ -56,7 +59,7 @@ export class FrameReader {
 			this.#wanted = PREFIX_BYTES;
 		}
 		if (offset < bytes.byteLength) {
-			this.#pending.push(offset === 0 ? bytes : bytes.subarray(offset));
+			this.#pending = [offset === 0 ? bytes : bytes.subarray(offset)];
 			this.#pendingBytes = bytes.byteLength - offset;
 		}
 	}
@@ -72,10 +75,21 @@ export class FrameReader {
 
 	#join(): Uint8Array {
 		const joined = this.#pending.length === 1 ? this.#pending[0]! : Buffer.concat(this.#pending, this.#pendingBytes);
-		this.#pending = [];
+		this.#pending = NONE;
 		this.#pendingBytes = 0;
 		return joined;
 	}
+}
+
+/**
+ * The message of a chunk that is exactly one frame which may be taken, as most unary requests are; undefined for
+ * anything else, which is for a `FrameReader` to judge.
+ */
+export function wholeMessage(chunk: Uint8Array, maxBytes: number): Uint8Array | undefined {
+	const length = chunk.byteLength - PREFIX_BYTES;
+	if (length < 0 || length > maxBytes || chunk[0] !== 0) return undefined;
+	const declared = chunk[1]! * 0x1000000 + ((chunk[2]! << 16) | (chunk[3]! << 8) | chunk[4]!);
+	return declared === length ? detach(chunk, PREFIX_BYTES, chunk.byteLength) : undefined;
 }
 
 /** The refusal of a request message that is larger than its method takes. */

@@ -1,5 +1,3 @@
-import { fromBinary } from "@bufbuild/protobuf";
-import { EntryErrorSchema } from "#gen/qirvo/hub/v1/errors_pb.js";
 import { MessagingService, type ReceiveRequest } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { HubError } from "../hub-error.ts";
 import { WireReader } from "../messaging/wire-reader.ts";
@@ -8,9 +6,10 @@ import { AttachStream } from "./attach-stream.ts";
 import { type Call, Encoded, type MountedService, mount, Raw } from "./call.ts";
 import { reply, settle } from "./delivery-answers.ts";
 import { DeliveryStream, type DeliveryStreamDeps } from "./delivery-stream.ts";
+import { entryErrorOf } from "./entry-error.ts";
 import { checkDurability, MessageIntake, pluginOf, replyDeadline, requireTransient } from "./message-intake.ts";
 import { REQUEST_REQUEST, readSend, SEND_REQUEST } from "./send-frames.ts";
-import { encodeAccepted, encodeEntryError, encodeReply } from "./send-results.ts";
+import { encodeAccepted, encodeReply } from "./send-results.ts";
 import { SendStream } from "./send-stream.ts";
 
 /** Direct messages and requests between plugins. */
@@ -57,7 +56,7 @@ export function createMessagingService(deps: DeliveryStreamDeps): MountedService
 		return {
 			failures: failures.map(({ deliveryId, error }) => ({
 				deliveryId,
-				error: fromBinary(EntryErrorSchema, encodeEntryError(error)),
+				error: entryErrorOf(error, call.requestId),
 			})),
 		};
 	};

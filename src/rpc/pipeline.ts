@@ -3,10 +3,11 @@ import { HubError } from "../hub-error.ts";
 import type { Authenticator, Caller, PeerInfo } from "../security/caller.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Lane } from "../telemetry/metrics.ts";
+import type { CallHeaders } from "./call-headers.ts";
 import { isUnexpected, type Status, toStatus } from "./error-codes.ts";
 import type { RateClass } from "./method-policy.ts";
 import type { MountedMethod } from "./method-table.ts";
-import { type CallHeaders, ServerCall } from "./server-call.ts";
+import { ServerCall } from "./server-call.ts";
 
 /** Decides whether a caller has budget left for a call. */
 export interface RateGate {
@@ -56,12 +57,13 @@ export class Pipeline {
 	}
 
 	/**
-	 * Authenticate, method policy, rate class. Returns undefined when all of it was decided at once, which is the common
+	 * Headers, authenticate, method policy, rate class. Returns undefined when all of it was decided at once, which is the common
 	 * case; throws or rejects with a `HubError` where the call is refused.
 	 */
 	admit(call: ServerCall): Promise<void> | undefined {
 		const { authenticator } = this.#options;
 		if (this.#draining) throw this.#draining;
+		if (call.headers.error) throw call.headers.error;
 		try {
 			const caller = authenticator.authenticate(call.headers.authorization, call.peer);
 			if (caller instanceof Promise) return this.#admitLater(call, caller);

@@ -37,7 +37,7 @@ export interface ControlEntry {
 }
 
 /** Makes the audit record of a control change: a write for the change's own commit, and what to do once it is stored. */
-export interface ControlAudit {
+interface ControlAudit {
 	change(entry: ControlEntry): { readonly write: KvWrite; settle(): Promise<void> };
 }
 

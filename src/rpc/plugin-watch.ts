@@ -15,7 +15,7 @@ import { parsePluginId } from "../subjects/plugin-id.ts";
 import type { Call } from "./call.ts";
 
 /** Keeps the open streams, so that a change of policy ends those that it concerns. */
-export interface StreamKeeper {
+interface StreamKeeper {
 	open(caller: Caller, stream: { recheck(): void; revoke(error: HubError): void }): Disposable;
 }
 

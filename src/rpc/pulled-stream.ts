@@ -42,6 +42,7 @@ export class PulledStream implements AsyncIterableIterator<Encoded> {
 	#pulled: (() => void)[] = [];
 	#timer: Timer | undefined;
 	#sentAt: number;
+	#started = false;
 	#heartbeatDue = false;
 	#finishing = false;
 	#released = false;
@@ -127,8 +128,11 @@ export class PulledStream implements AsyncIterableIterator<Encoded> {
 
 	#produce(): Encoded | undefined {
 		const frame = this.#options.produce();
+		if (frame !== undefined) this.#started = true;
 		if (frame !== undefined || !this.#heartbeatDue) return frame;
 		this.#heartbeatDue = false;
+		// The first frame of a stream is `ready`, even where that takes its time.
+		if (!this.#started) return undefined;
 		return this.#options.frames.heartbeat;
 	}
 

@@ -3,17 +3,8 @@ import { HubError } from "../hub-error.ts";
 import { ANONYMOUS, type Caller, type PeerInfo } from "../security/caller.ts";
 import type { Lane } from "../telemetry/metrics.ts";
 import type { Call } from "./call.ts";
+import type { CallHeaders } from "./call-headers.ts";
 import type { MountedMethod } from "./method-table.ts";
-
-/** What a lane reads from the headers of a request. */
-export interface CallHeaders {
-	readonly authorization: string | undefined;
-	/** As the peer sent it; used only where it is well formed. */
-	readonly requestId: string | undefined;
-	readonly traceparent: string | undefined;
-	/** Milliseconds, clamped; undefined: no deadline. */
-	readonly timeoutMs: number | undefined;
-}
 
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
 

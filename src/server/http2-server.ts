@@ -97,7 +97,9 @@ export class RpcServer implements AsyncDisposable {
 		if (options.tls) {
 			this.#tls = new TlsListener(options.tls, limits.handshakeMs, clock, logger, (socket) => this.#secured(socket));
 		}
-		this.#port = createServer({ noDelay: true }, (socket) => this.#accept(socket));
+		// TCP's own keepalive is for HTTP/1.1, which has no ping.
+		const keepalive = { keepAlive: true, keepAliveInitialDelay: limits.keepaliveIntervalMs };
+		this.#port = createServer({ noDelay: true, ...keepalive }, (socket) => this.#accept(socket));
 		this.#port.maxConnections = limits.connections;
 	}
 

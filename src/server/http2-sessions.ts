@@ -69,7 +69,13 @@ export class Http2Sessions {
 			this.#openStreams++;
 			stream.on("close", this.#streamClosed);
 			session.guard.opened(stream);
-			onStream(stream, headers, flags, rawHeaders as unknown as string[], session.peer);
+			try {
+				onStream(stream, headers, flags, rawHeaders as unknown as string[], session.peer);
+			} catch (error) {
+				// Nothing a peer sends may end the process.
+				logger.error({ err: error, peer: session.peer.address }, "a stream could not be taken");
+				stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+			}
 		});
 	}
 

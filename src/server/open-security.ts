@@ -14,6 +14,7 @@ import { loadSigningKey } from "../security/signing-key.ts";
 import { Tokens } from "../security/token.ts";
 import { TokenAuthenticator } from "../security/token-authenticator.ts";
 import type { StateBackend } from "../state/state-backend.ts";
+import type { Owner } from "./owner.ts";
 
 /** The security layer, running. */
 export interface Security {
@@ -47,7 +48,7 @@ export async function openSecurity(parts: {
 	readonly clock: Clock;
 	readonly ids: IdSource;
 	readonly answers: FirstAnswers;
-	readonly owner: AsyncDisposableStack;
+	readonly owner: Owner;
 	readonly rules?: SecurityRules;
 }): Promise<Security> {
 	const { state, clock, ids, answers, owner, rules = {} } = parts;

@@ -6,6 +6,7 @@ import { Registry } from "../plugins/registry.ts";
 import type { StateBackend } from "../state/state-backend.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { HubOptions } from "./hub-options.ts";
+import type { Owner } from "./owner.ts";
 
 /** What the hub exists for, running. */
 export interface Subsystems {
@@ -22,7 +23,7 @@ export async function openSubsystems(parts: {
 	readonly logger: Logger;
 	readonly options: HubOptions;
 	readonly answers: FirstAnswers;
-	readonly owner: AsyncDisposableStack;
+	readonly owner: Owner;
 }): Promise<Subsystems> {
 	const { state, clock, ids, logger, options, answers, owner } = parts;
 	const { kv } = state;

@@ -20,8 +20,13 @@ export function sniff(
 	timeoutMs: number,
 	route: (protocol: WireProtocol, socket: Socket) => void,
 ): void {
-	const silence = clock.after(timeoutMs, () => socket.destroy());
+	let decided = false;
+	const silence = clock.after(timeoutMs, () => {
+		// Only once what it sent is read: a busy process must not blame its peers.
+		setImmediate(() => decided || socket.destroy());
+	});
 	const stop = () => {
+		decided = true;
 		silence.cancel();
 		socket.off("readable", look);
 		socket.off("close", stop);

@@ -27,12 +27,15 @@ export const SERVER_LIMITS = Object.freeze({
 	headerPairs: 64,
 	/** One header block, uncompressed. */
 	headerBytes: 16 * 1024,
-	/** Memory of one session that nghttp2 may hold, in megabytes. */
-	sessionMemoryMegabytes: 32,
+	/** What one session may hold in its HTTP/2 library, answers that wait for the peer included, in megabytes. */
+	sessionMemoryMegabytes: 128,
 	/** Malformed frames before a session is ended. */
 	invalidFrames: 100,
-	/** Streams refused before a session is ended. */
-	rejectedStreams: 100,
+	/**
+	 * Streams refused in a row before a session is ended. More than a session may have open: Node counts a stream a little
+	 * longer than its peer does, so that one who uses all of them is refused some without having done wrong.
+	 */
+	rejectedStreams: 4096,
 	/** Resets a peer may send at once, and then how many a second. */
 	streamResetBurst: 1000,
 	streamResetPerSecond: 200,
@@ -45,7 +48,7 @@ export const SERVER_LIMITS = Object.freeze({
 	http1IdleMs: 30_000,
 	/** HTTP/1.1: requests on one connection before it is closed. */
 	http1Requests: 10_000,
-	/** Whether any timer of the port looks: how often HTTP/1.1 connections are checked for the times above. */
+	/** HTTP/1.1: how often connections are checked for the times above. */
 	http1CheckMs: 2_000,
 });
 

@@ -21,9 +21,8 @@ export class SessionGuard {
 	}
 
 	start(): void {
-		const session = this.#session;
-		session.on("close", () => this.stop());
-		this.#idle = this.#clock.after(this.#limits.firstStreamMs, () => session.destroy());
+		this.#session.on("close", () => this.stop());
+		this.#idle = this.#clock.after(this.#limits.firstStreamMs, () => this.#judge(() => this.#idle !== undefined));
 		this.#keepalive = this.#clock.every(this.#limits.keepaliveIntervalMs, () => this.#ping());
 	}
 
@@ -36,15 +35,26 @@ export class SessionGuard {
 
 	stop(): void {
 		this.#idle?.cancel();
+		this.#idle = undefined;
 		this.#keepalive?.cancel();
 		this.#unanswered?.cancel();
 		this.#unanswered = undefined;
 	}
 
+	/** Ends the session if it is still guilty once what it sent is read: a busy process must not blame its peers. */
+	#judge(guilty: () => boolean): void {
+		setImmediate(() => {
+			if (guilty()) this.#session.destroy();
+		});
+	}
+
 	#ping(): void {
 		const session = this.#session;
 		if (session.destroyed || session.closed || this.#unanswered) return;
-		this.#unanswered = this.#clock.after(this.#limits.keepaliveTimeoutMs, () => session.destroy());
+		const unanswered = this.#clock.after(this.#limits.keepaliveTimeoutMs, () => {
+			this.#judge(() => this.#unanswered === unanswered);
+		});
+		this.#unanswered = unanswered;
 		const sent = session.ping((error) => {
 			if (error) return;
 			this.#unanswered?.cancel();

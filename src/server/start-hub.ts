@@ -21,6 +21,7 @@ import { DEFAULT_OPTIONS, type HubOptions } from "./hub-options.ts";
 import { openSecurity } from "./open-security.ts";
 import { openState } from "./open-state.ts";
 import { openSubsystems } from "./open-subsystems.ts";
+import { Owner } from "./owner.ts";
 import { reflectionServices } from "./reflection.ts";
 
 /** Why a hub cannot start, in words for whoever set it up. The message begins with the setting that is at fault. */
@@ -66,7 +67,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 	const problem = bindProblem({ host, tls: options.tls !== undefined, dev: options.dev });
 	if (problem) throw new StartError(`${problem.setting}: ${problem.problem}`);
 
-	await using owner = new AsyncDisposableStack();
+	await using owner = new Owner();
 	const state = owner.use(start.state ?? (await openOrExplain(options, clock, ids, logger)));
 	const metrics = new Metrics();
 	const answers = owner.use(new FirstAnswers({ kv: state.kv, clock, ids }));
@@ -144,7 +145,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 		stopped ??= (async () => {
 			health.set(false);
 			await server.drain(options.drainMs);
-			await running.disposeAsync();
+			await running[Symbol.asyncDispose]();
 		})();
 		return stopped;
 	};

@@ -1,4 +1,5 @@
 import { type FSWatcher, readFileSync, watch } from "node:fs";
+import type { Socket } from "node:net";
 import { dirname } from "node:path";
 import { createServer, type SecureContextOptions, type Server, type TLSSocket } from "node:tls";
 import type { Clock, Timer } from "../clock/clock.ts";
@@ -9,8 +10,6 @@ export interface TlsOptions {
 	/** The certificate and whatever chain belongs to it. */
 	readonly certFile: string;
 	readonly keyFile: string;
-	/** Authorities of client certificates. Where given, clients may present one; whether they must is the authenticator's choice. */
-	readonly clientCaFile?: string;
 }
 
 /** Wait this long after a change before the files are read, because a certificate and its key change one after the other. */
@@ -43,8 +42,6 @@ export class TlsListener {
 			ALPNProtocols: ["h2", "http/1.1"],
 			minVersion: "TLSv1.2",
 			handshakeTimeout: handshakeMs,
-			requestCert: options.clientCaFile !== undefined,
-			rejectUnauthorized: options.clientCaFile !== undefined,
 		});
 		this.#server.on("secureConnection", accept);
 		this.#server.on("tlsClientError", (error, socket) => {
@@ -56,8 +53,8 @@ export class TlsListener {
 	/** Reads the files and watches their folders. Throws where they cannot be used. */
 	start(): void {
 		this.#server.setSecureContext(this.#read());
-		const { certFile, keyFile, clientCaFile } = this.#options;
-		const folders = new Set([certFile, keyFile, ...(clientCaFile ? [clientCaFile] : [])].map((file) => dirname(file)));
+		const { certFile, keyFile } = this.#options;
+		const folders = new Set([dirname(certFile), dirname(keyFile)]);
 		for (const folder of folders) {
 			// Folders, not files: certificates are usually replaced by renaming, which a watched file does not survive.
 			const watcher = watch(folder, { persistent: false }, () => this.#changed());
@@ -67,7 +64,7 @@ export class TlsListener {
 	}
 
 	/** Hands over a connection whose first byte begins a handshake. */
-	accept(socket: import("node:net").Socket): void {
+	accept(socket: Socket): void {
 		this.#server.emit("connection", socket);
 	}
 
@@ -95,11 +92,7 @@ export class TlsListener {
 	}
 
 	#read(): SecureContextOptions {
-		const { certFile, keyFile, clientCaFile } = this.#options;
-		return {
-			cert: readFileSync(certFile),
-			key: readFileSync(keyFile),
-			...(clientCaFile ? { ca: readFileSync(clientCaFile) } : {}),
-		};
+		const { certFile, keyFile } = this.#options;
+		return { cert: readFileSync(certFile), key: readFileSync(keyFile) };
 	}
 }

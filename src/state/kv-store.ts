@@ -32,7 +32,7 @@ export interface KvStore {
 	/**
 	 * KV-5. Batches of changes under `prefix` with revision > `after`, in order, whole commits only, until `signal` aborts
 	 * (then it ends without an error). `after` defaults to the present revision. A reader too slow for the window ends
-	 * with `CompactedError`, as does a start older than it. The watch is in place when the call returns: no change made
+	 * with `CompactedError`, as does a start older than it or one that this store has not reached yet. The watch is in place when the call returns: no change made
 	 * after it is missed.
 	 */
 	watch(prefix: string, options: { after?: number; signal: AbortSignal }): AsyncIterable<readonly KvChange[]>;
@@ -79,12 +79,16 @@ export interface KvCheck {
 	readonly revision: number;
 }
 
+/** The value must not change until the commit has settled. */
 export type KvWrite =
 	| { readonly key: string; readonly value: Uint8Array }
 	| { readonly key: string; readonly delete: true };
 
 export interface KvCommit {
-	/** Unique to this commit, at most 64 characters; a repeat within two minutes returns the first outcome. */
+	/**
+	 * Unique to this commit, at most 64 characters; a repeat within two minutes (or 100,000 commits) of one that was applied
+	 * returns its outcome. A commit that was refused is not remembered, nor is one without writes: a repeat is tried anew.
+	 */
 	readonly id: string;
 	readonly checks?: readonly KvCheck[];
 	readonly writes: readonly KvWrite[];
@@ -111,7 +115,7 @@ export interface KvChange {
 	/** Undefined where the key did not live before. */
 	readonly oldValue?: Uint8Array;
 	readonly revision: number;
-	/** True on the last change of its commit: a watch may be resumed after this revision. */
+	/** True on the last change of its commit under the watched prefix: a watch may be resumed after this revision. */
 	readonly lastOfCommit: boolean;
 }
 

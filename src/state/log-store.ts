@@ -45,6 +45,7 @@ export interface LogRecord {
 	readonly remember?: boolean;
 	/** What `read` may be narrowed by: tokens joined by `.`, at most 1,039 bytes (16 tokens of 64). */
 	readonly topic: string;
+	/** Must not change until the append has settled; in a stored record, never. May be a view into a larger buffer. */
 	readonly bytes: Uint8Array;
 }
 
@@ -71,10 +72,12 @@ export interface LogBounds {
 }
 
 export interface LogRead {
-	/** Forward: the first sequence or time wanted. Backward: the last one wanted. A time reads from the first record not before it. */
+	/**
+	 * Where the read starts. A time means, forward, the first record not before it; backward, the last record not after it.
+	 */
 	readonly from: { readonly sequence: number } | { readonly time: number };
 	readonly direction?: "forward" | "backward";
-	/** Narrowing by topic; records that fail it may still be returned. */
+	/** Narrowing by topic; records that fail it may still be returned. A page may be empty while `next` moves on. */
 	readonly topics?: TopicFilter;
 	/** 1 to 1,000. */
 	readonly maxRecords: number;

@@ -1,47 +1,43 @@
 import { compareKeys } from "./key-order.ts";
 
 const CHUNK = 256;
+/** Units from here on order otherwise in UTF-8 than in UTF-16. */
+const WIDE = /[\ud800-\uffff]/;
 
 interface Keyed {
 	readonly key: string;
 }
 
-/** A map in the order of its keys' UTF-8 bytes: sorted chunks of at most 512 items, found by binary search. */
+/**
+ * A map in the order of its keys' UTF-8 bytes: a plain map for the items, and sorted chunks of at most 512 keys, found by
+ * binary search, for the order. Writing a key again does not touch the order.
+ */
 export class OrderedMap<T extends Keyed> {
+	readonly #items = new Map<string, T>();
 	/** Never an empty chunk, but for the only one. */
-	readonly #chunks: T[][] = [[]];
-	#size = 0;
+	readonly #chunks: string[][] = [[]];
+	/** The engine's own order will do as long as no key has units that order otherwise. */
+	#compare: (a: string, b: string) => number = compareUnits;
 
 	get size(): number {
-		return this.#size;
+		return this.#items.size;
 	}
 
 	get(key: string): T | undefined {
-		const chunk = this.#chunks[this.#chunkOf(key)]!;
-		const item = chunk[lowerBound(chunk, key)];
-		return item?.key === key ? item : undefined;
+		return this.#items.get(key);
 	}
 
 	set(item: T): void {
-		const at = this.#chunkOf(item.key);
-		const chunk = this.#chunks[at]!;
-		const index = lowerBound(chunk, item.key);
-		if (chunk[index]?.key === item.key) {
-			chunk[index] = item;
-			return;
-		}
-		chunk.splice(index, 0, item);
-		this.#size++;
-		if (chunk.length > CHUNK * 2) this.#chunks.splice(at + 1, 0, chunk.splice(CHUNK));
+		const { key } = item;
+		if (!this.#items.has(key)) this.#insert(key);
+		this.#items.set(key, item);
 	}
 
 	delete(key: string): boolean {
+		if (!this.#items.delete(key)) return false;
 		const at = this.#chunkOf(key);
 		const chunk = this.#chunks[at]!;
-		const index = lowerBound(chunk, key);
-		if (chunk[index]?.key !== key) return false;
-		chunk.splice(index, 1);
-		this.#size--;
+		chunk.splice(this.#lowerBound(chunk, key), 1);
 		if (chunk.length === 0 && this.#chunks.length > 1) this.#chunks.splice(at, 1);
 		return true;
 	}
@@ -49,13 +45,13 @@ export class OrderedMap<T extends Keyed> {
 	/** Items with `start <= key < end`. The map must not change while it is iterated. */
 	*range(start: string, end: string | undefined): Generator<T, void, undefined> {
 		let at = this.#chunkOf(start);
-		let index = lowerBound(this.#chunks[at]!, start);
+		let index = this.#lowerBound(this.#chunks[at]!, start);
 		for (; at < this.#chunks.length; at++, index = 0) {
 			const chunk = this.#chunks[at]!;
 			for (; index < chunk.length; index++) {
-				const item = chunk[index]!;
-				if (end !== undefined && compareKeys(item.key, end) >= 0) return;
-				yield item;
+				const key = chunk[index]!;
+				if (end !== undefined && this.#compare(key, end) >= 0) return;
+				yield this.#items.get(key)!;
 			}
 		}
 	}
@@ -63,17 +59,26 @@ export class OrderedMap<T extends Keyed> {
 	/** The same items from the last to the first. */
 	*reverseRange(start: string, end: string | undefined): Generator<T, void, undefined> {
 		let at = end === undefined ? this.#chunks.length - 1 : this.#chunkOf(end);
-		let index = end === undefined ? this.#chunks[at]!.length : lowerBound(this.#chunks[at]!, end);
+		let index = end === undefined ? this.#chunks[at]!.length : this.#lowerBound(this.#chunks[at]!, end);
 		while (true) {
 			const chunk = this.#chunks[at]!;
 			while (--index >= 0) {
-				const item = chunk[index]!;
-				if (compareKeys(item.key, start) < 0) return;
-				yield item;
+				const key = chunk[index]!;
+				if (this.#compare(key, start) < 0) return;
+				yield this.#items.get(key)!;
 			}
 			if (--at < 0) return;
 			index = this.#chunks[at]!.length;
 		}
+	}
+
+	#insert(key: string): void {
+		// Until now no stored key was wide, and a narrow one compares with any other the same way in both orders.
+		if (this.#compare === compareUnits && WIDE.test(key)) this.#compare = compareKeys;
+		const at = this.#chunkOf(key);
+		const chunk = this.#chunks[at]!;
+		chunk.splice(this.#lowerBound(chunk, key), 0, key);
+		if (chunk.length > CHUNK * 2) this.#chunks.splice(at + 1, 0, chunk.splice(CHUNK));
 	}
 
 	/** The last chunk whose first key is not above `key`, or the first chunk. */
@@ -82,20 +87,25 @@ export class OrderedMap<T extends Keyed> {
 		let high = this.#chunks.length - 1;
 		while (low < high) {
 			const middle = (low + high + 1) >>> 1;
-			if (compareKeys(this.#chunks[middle]![0]!.key, key) <= 0) low = middle;
+			if (this.#compare(this.#chunks[middle]![0]!, key) <= 0) low = middle;
 			else high = middle - 1;
+		}
+		return low;
+	}
+
+	#lowerBound(chunk: readonly string[], key: string): number {
+		let low = 0;
+		let high = chunk.length;
+		while (low < high) {
+			const middle = (low + high) >>> 1;
+			if (this.#compare(chunk[middle]!, key) < 0) low = middle + 1;
+			else high = middle;
 		}
 		return low;
 	}
 }
 
-function lowerBound(chunk: readonly Keyed[], key: string): number {
-	let low = 0;
-	let high = chunk.length;
-	while (low < high) {
-		const middle = (low + high) >>> 1;
-		if (compareKeys(chunk[middle]!.key, key) < 0) low = middle + 1;
-		else high = middle;
-	}
-	return low;
+function compareUnits(a: string, b: string): number {
+	if (a < b) return -1;
+	return a === b ? 0 : 1;
 }

@@ -57,6 +57,10 @@ export class SingleNodeBus implements PeerBus {
 
 	/** At most once: what a handler throws concerns the handler, not the sender. The call starts at once (BUS-4). */
 	#deliver(handler: PeerHandler, bytes: Uint8Array): void {
-		handler(bytes, this.nodeId).catch(() => {});
+		try {
+			handler(bytes, this.nodeId).catch(() => {});
+		} catch {
+			// A handler that is no async function may throw at once.
+		}
 	}
 }

@@ -51,6 +51,8 @@ function refused(error: unknown, line: string): void {
 /** How it exits where it can no longer tell what is stored. */
 const ENDED = 7;
 state.failed.then(() => process.exit(ENDED));
+/** Keeps the process alive while nothing but the database has work, as a hub's sockets do. */
+setInterval(() => {}, 60_000);
 
 writeSync(1, "ready\n");
 await Promise.all(Array.from({ length: IN_FLIGHT }, (_, index) => (index % 2 === 0 ? append() : commit())));

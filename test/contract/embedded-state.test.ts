@@ -94,6 +94,7 @@ describe("the embedded state", () => {
 		]);
 		await state[Symbol.asyncDispose]();
 		expect(await taken).toMatchObject([[{ sequence: 1 }], { ok: true }]);
+		await expect(state.log("late")).rejects.toMatchObject({ name: "StorageError", outcome: "not-written" });
 	});
 
 	describe("the group writer", () => {
@@ -123,6 +124,7 @@ describe("the embedded state", () => {
 			const next = new Recorder(() => {});
 			writer.request(next);
 			expect(await next.settled.promise).toMatchObject({ kind: "fatal" });
+			await expect(writer.once(() => {})).rejects.toMatchObject({ kind: "fatal" });
 			await writer.close();
 			await environment.root.close();
 		});

@@ -6,6 +6,7 @@ import { type AuditRecord, decodeAuditRecord } from "../../src/security/audit-re
 import type { Caller } from "../../src/security/caller.ts";
 import { ensureOperatorToken } from "../../src/security/operator-token.ts";
 import { openSecurity, type Security, type SecurityRules } from "../../src/server/open-security.ts";
+import { Owner } from "../../src/server/owner.ts";
 import { openMemoryState } from "../../src/state/memory/open-memory-state.ts";
 import type { StateBackend } from "../../src/state/state-backend.ts";
 import { FakeClock, SequentialIds } from "./fake-clock.ts";
@@ -32,7 +33,7 @@ export async function openTestSecurity(
 	const clock = overrides.clock ?? new FakeClock();
 	const ids = overrides.ids ?? new SequentialIds();
 	const state = overrides.state ?? openMemoryState({ clock, ids });
-	const owner = new AsyncDisposableStack();
+	const owner = new Owner();
 	const answers = owner.use(new FirstAnswers({ kv: state.kv, clock, ids }));
 	const security = await openSecurity({ state, clock, ids, answers, owner, rules: overrides });
 	const anyState = { expected: () => {}, validateOnly: false };
@@ -63,6 +64,6 @@ export async function openTestSecurity(
 			return page.records.map((record) => decodeAuditRecord(record.bytes));
 		},
 		ensureOperatorToken: (where) => ensureOperatorToken({ ...security, ...where, clock, ids }),
-		[Symbol.asyncDispose]: () => owner.disposeAsync(),
+		[Symbol.asyncDispose]: () => owner[Symbol.asyncDispose](),
 	};
 }

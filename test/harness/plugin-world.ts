@@ -32,6 +32,7 @@ import type { KvEntry } from "../../src/state/kv-store.ts";
 import { openMemoryState } from "../../src/state/memory/open-memory-state.ts";
 import { prefixEnd, type StateBackend } from "../../src/state/state-backend.ts";
 import { FakeClock, SequentialIds } from "./fake-clock.ts";
+import { unhurriedKv } from "./kv-wrapper.ts";
 
 export const OPERATOR: Caller = { kind: "operator", id: "root", credentialId: "c", expiresAt: undefined };
 
@@ -80,7 +81,7 @@ export class PluginWorld implements AsyncDisposable {
 		this.clock = options.clock ?? new FakeClock();
 		this.ids = options.ids ?? new SequentialIds();
 		this.state = options.state ?? openMemoryState({ clock: this.clock, ids: this.ids });
-		const base = { kv: this.state.kv, bus: this.state.bus, clock: this.clock, ids: this.ids };
+		const base = { kv: unhurriedKv(this.state.kv), bus: this.state.bus, clock: this.clock, ids: this.ids };
 		this.answers = new FirstAnswers({ ...base, ...options.answers });
 		this.registry = new Registry({ ...base, answers: this.answers, ...options.registry });
 		const service = createPluginService({
@@ -150,7 +151,7 @@ export class PluginWorld implements AsyncDisposable {
 		request: MessageInitShape<typeof PluginServiceWatchRequestSchema>,
 		signal: AbortSignal,
 	): AsyncGenerator<PluginServiceWatchResponse, void, undefined> {
-		const handler = this.#handlers["watch"] as (input: unknown, call: Call) => AsyncIterable<never>;
+		const handler = this.#handlers.watch as (input: unknown, call: Call) => AsyncIterable<never>;
 		const input = create(PluginServiceWatchRequestSchema, request);
 		for await (const frame of handler(input, this.#callOf(caller, signal))) {
 			yield create(PluginServiceWatchResponseSchema, frame);

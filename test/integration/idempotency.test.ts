@@ -8,6 +8,7 @@ import { type KvCommit, type KvStore, StorageError } from "../../src/state/kv-st
 import { openMemoryState } from "../../src/state/memory/open-memory-state.ts";
 import { prefixEnd } from "../../src/state/state-backend.ts";
 import { FakeClock, SequentialIds } from "../harness/fake-clock.ts";
+import { unhurriedKv, wrapKv } from "../harness/kv-wrapper.ts";
 
 const codec: AnswerCodec<string> = {
 	encode: (answer) => Buffer.from(answer),
@@ -25,29 +26,23 @@ afterEach(async () => {
 /** A store whose commits a test may break. */
 function breakable(kv: KvStore) {
 	const faults: ("before" | "after")[] = [];
-	const store: KvStore = {
-		capabilities: kv.capabilities,
-		get revision() {
-			return kv.revision;
-		},
-		get: (key) => kv.get(key),
-		range: (query) => kv.range(query),
-		watch: (prefix, options) => kv.watch(prefix, options),
-		barrier: () => kv.barrier(),
+	const slow = unhurriedKv(kv);
+	const store = wrapKv(slow, {
 		async commit(commit: KvCommit) {
 			const fault = faults.shift();
 			if (fault === "before") throw new StorageError("unavailable", "unknown", "lost on the way there");
-			const result = await kv.commit(commit);
+			const result = await slow.commit(commit);
 			if (fault === "after") throw new StorageError("unavailable", "unknown", "lost on the way back");
 			return result;
 		},
-	};
+	});
 	return { store, faults };
 }
 
 async function open(options: Partial<FirstAnswersOptions> = {}) {
 	const held = (options.clock as FakeClock | undefined) ?? clock();
-	const ids = new SequentialIds();
+	// Ids are unique among nodes, as commits are named by them.
+	const ids = new SequentialIds(options.kv ? "other-" : "id-");
 	const state = openMemoryState({ clock: held, ids });
 	const { store, faults } = breakable(options.kv ?? state.kv);
 	const answers = new FirstAnswers({ clock: held, ids, ...options, kv: store });
@@ -167,6 +162,24 @@ describe("repeats at the same time", () => {
 		expect(total()).toBe(1);
 	});
 
+	test("need no check of the mutation's own", async () => {
+		const { answers, store } = await open();
+		const request = { principal: "plugin:a", method: "note.add", requestId: "r1", digest: Buffer.from("note") };
+		let planned = 0;
+		const note = () =>
+			answers.settle(
+				() => ({
+					checks: [],
+					writes: [{ key: `note/${planned++}`, value: Buffer.from("x") }],
+					answer: "noted",
+				}),
+				{ request, codec },
+			);
+		await Promise.all([note(), note(), note()]);
+		expect(planned).toBe(3);
+		expect(store.range({ start: "note/", end: "note0", limit: 10 }).entries).toHaveLength(1);
+	});
+
 	test("of several nodes settle too", async () => {
 		const one = await open();
 		const two = await open({ clock: one.clock, kv: one.state.kv });
@@ -244,8 +257,14 @@ describe("the digest of a request", () => {
 		Buffer.from(requestDigest(RegisterRequestSchema, create(RegisterRequestSchema, request))).toString("hex");
 
 	test("does not see the request id, the order of maps and unknown fields", () => {
-		const one = create(CapabilitiesSchema, { costs: { a: 1, b: 2 }, capabilityMetadata: { x: { description: "1" }, y: {} } });
-		const two = create(CapabilitiesSchema, { costs: { b: 2, a: 1 }, capabilityMetadata: { y: {}, x: { description: "1" } } });
+		const one = create(CapabilitiesSchema, {
+			costs: { a: 1, b: 2 },
+			capabilityMetadata: { x: { description: "1" }, y: {} },
+		});
+		const two = create(CapabilitiesSchema, {
+			costs: { b: 2, a: 1 },
+			capabilityMetadata: { y: {}, x: { description: "1" } },
+		});
 		two.$unknown = [{ no: 999, wireType: 0, data: new Uint8Array([1]) }];
 		expect(digest({ requestId: "a", capabilities: one })).toBe(digest({ requestId: "b", capabilities: two }));
 	});

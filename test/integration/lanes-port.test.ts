@@ -10,6 +10,7 @@ import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { startEcho } from "../harness/echo-server.ts";
 import { EchoService } from "../harness/gen/echo_pb.js";
+import { rawCallOn, until } from "../harness/raw-grpc.ts";
 import { selfSigned } from "../harness/self-signed.ts";
 
 describe("TLS", () => {
@@ -148,6 +149,20 @@ describe("other HTTP", () => {
 			headers: { origin: "https://panel.example", "access-control-request-method": "POST" },
 		});
 		expect(answer.status).toBe(403);
+	});
+
+	it("keeps a session whose peer answers pings, for as long as it likes", async () => {
+		await using echo = await startEcho({
+			limits: { firstStreamMs: 200, keepaliveIntervalMs: 20, keepaliveTimeoutMs: 1000 },
+		});
+		const session = http2.connect(echo.url);
+		let pings = 0;
+		session.on("ping", () => pings++);
+		const call = () => rawCallOn(session, { path: "/test.echo.v1.EchoService/Bidi" });
+		expect((await call()).grpcStatus).toBe("0");
+		await until(() => pings > 20);
+		expect((await call()).grpcStatus).toBe("0");
+		session.destroy();
 	});
 
 	it("refuses an address that is taken", async () => {

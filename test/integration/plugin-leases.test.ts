@@ -1,9 +1,10 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { PluginState } from "#gen/qirvo/hub/v1/plugin_service_pb.js";
-import { type KvStore, StorageError } from "../../src/state/kv-store.ts";
+import { StorageError } from "../../src/state/kv-store.ts";
 import { openMemoryState } from "../../src/state/memory/open-memory-state.ts";
 import type { PeerBus } from "../../src/state/peer-bus.ts";
 import { FakeClock, SequentialIds } from "../harness/fake-clock.ts";
+import { wrapKv } from "../harness/kv-wrapper.ts";
 import { OPERATOR, PluginWorld, plugin, type WorldOptions } from "../harness/plugin-world.ts";
 
 let opened: PluginWorld[] = [];
@@ -36,7 +37,7 @@ function twoNodes() {
 		nodes: () => [...alive].map((id) => ({ id, startTime: 0, version: "" })),
 	});
 	const optionsOf = (nodeId: string): WorldOptions => ({ clock, ids, state, registry: { bus: busOf(nodeId) } });
-	return { clock, alive, optionsOf };
+	return { clock, alive, optionsOf, kv: state.kv };
 }
 
 describe("a lease", () => {
@@ -124,20 +125,12 @@ describe("a lease", () => {
 		const ids = new SequentialIds();
 		const state = openMemoryState({ clock, ids });
 		let broken = false;
-		const kv: KvStore = {
-			capabilities: state.kv.capabilities,
-			get revision() {
-				return state.kv.revision;
-			},
-			get: (key) => state.kv.get(key),
-			range: (query) => state.kv.range(query),
-			watch: (prefix, options) => state.kv.watch(prefix, options),
-			barrier: () => state.kv.barrier(),
-			commit: async (commit) => {
+		const kv = wrapKv(state.kv, {
+			async commit(commit) {
 				if (broken) throw new StorageError("full", "not-written", "no space");
 				return await state.kv.commit(commit);
 			},
-		};
+		});
 		const hub = await world({ clock, ids, state, registry: { kv }, answers: { kv } });
 		const { instanceId } = await hub.register(weather);
 		broken = true;
@@ -222,6 +215,29 @@ describe("with another node", () => {
 		expect(await stateOf(b)).toBe(PluginState.ONLINE);
 		await clock.advance(30_000);
 		expect(await stateOf(b)).toBe(PluginState.OFFLINE);
+	});
+
+	test("an end that was decided before the next start and stored after it is decided again", async () => {
+		const { clock, optionsOf, kv } = twoNodes();
+		const held = Promise.withResolvers<void>();
+		let isHeld = false;
+		const slow = wrapKv(kv, {
+			async commit(commit) {
+				if (isHeld) await held.promise;
+				return await kv.commit(commit);
+			},
+		});
+		const a = await world({ ...optionsOf("a"), answers: { kv: slow } });
+		const b = await world(optionsOf("b"));
+		await a.register(weather);
+		isHeld = true;
+		await clock.advance(30_000);
+		const { instanceId } = await b.register(weather);
+		held.resolve();
+		await clock.advance(0);
+		const { plugin: shown } = await b.get(OPERATOR, "weather");
+		expect(shown).toMatchObject({ state: PluginState.ONLINE, instances: [{ id: instanceId }] });
+		expect(a.toldInShort()).toEqual(["weather registered", "weather online"]);
 	});
 
 	test("the end of one instance and the start of the next pass each other in no order unseen", async () => {

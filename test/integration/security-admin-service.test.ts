@@ -9,6 +9,7 @@ import { createSecurityAdminService } from "../../src/rpc/security-admin-service
 import { decodeAuditRecord } from "../../src/security/audit-record.ts";
 import { createRpcServer, type RpcServer } from "../../src/server/http2-server.ts";
 import { openSecurity, type Security } from "../../src/server/open-security.ts";
+import { Owner } from "../../src/server/owner.ts";
 import { openMemoryState } from "../../src/state/memory/open-memory-state.ts";
 import type { StateBackend } from "../../src/state/state-backend.ts";
 import { silentLogger } from "../../src/telemetry/logger.ts";
@@ -17,7 +18,7 @@ import { Metrics } from "../../src/telemetry/metrics.ts";
 const DAY = 86_400n;
 
 describe.each([true, false])("SecurityAdminService (fast lane: %s)", (fastLane) => {
-	const owner = new AsyncDisposableStack();
+	const owner = new Owner();
 	const sessions: Http2SessionManager[] = [];
 	let state: StateBackend;
 	let security: Security;
@@ -52,7 +53,7 @@ describe.each([true, false])("SecurityAdminService (fast lane: %s)", (fastLane) 
 	afterEach(() => expect(server.openCalls).toBe(0));
 	afterAll(async () => {
 		for (const session of sessions) session.abort();
-		await owner.disposeAsync();
+		await owner[Symbol.asyncDispose]();
 	});
 
 	function clientWith(token: string) {

@@ -41,7 +41,8 @@ export class FrameReader {
 			this.#needed = PREFIX_BYTES;
 			if (left >= PREFIX_BYTES) this.#needed += this.#lengthAt(bytes, at);
 			if (left < this.#needed) break;
-			messages.push(bytes.subarray(at + PREFIX_BYTES, at + this.#needed));
+			// A plain array: cutting a Buffer into its strings costs about twice as much.
+			messages.push(new Uint8Array(bytes.buffer, bytes.byteOffset + at + PREFIX_BYTES, this.#needed - PREFIX_BYTES));
 			at += this.#needed;
 		}
 		this.#parts = at === bytes.byteLength ? [] : [bytes.subarray(at)];

@@ -13,6 +13,7 @@ import { Code, ConnectError, type StreamResponse, type Transport, type UnaryResp
 import { GrpcCall } from "./grpc-call.ts";
 import { toFrame } from "./grpc-frames.ts";
 import { type ClientTlsOptions, Http2Connection } from "./http2-connection.ts";
+import { ownDecoder } from "./self-decoding.ts";
 
 export interface LeanTransportOptions {
 	/** `http://host:port` or `https://host:port`. */
@@ -138,11 +139,12 @@ function streamResponse<I extends DescMessage, O extends DescMessage>(
 		call.cancel(new ConnectError("the reader left", Code.Canceled));
 		return { done: true, value: undefined } as const;
 	};
+	const decode = ownDecoder(method) ?? ((bytes: Uint8Array) => fromBinary(method.output, bytes));
 	const messages: AsyncIterator<MessageShape<O>, undefined> = {
 		async next() {
 			const bytes = await call.next();
 			if (bytes === undefined) return { done: true, value: undefined };
-			return { done: false, value: fromBinary(method.output, bytes) };
+			return { done: false, value: decode(bytes) as MessageShape<O> };
 		},
 		return: leave,
 	};

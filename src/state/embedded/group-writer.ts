@@ -74,6 +74,7 @@ export class GroupWriter {
 
 	/** Runs `write` alone in the next group; resolves once that is on the disk. */
 	once(write: () => void): Promise<void> {
+		if (this.#stopped) return Promise.reject(this.#stopped);
 		const { promise, resolve, reject } = Promise.withResolvers<void>();
 		this.request({ write, flushed: resolve, failed: reject });
 		return promise;
@@ -90,7 +91,7 @@ export class GroupWriter {
 			const group = [...this.#requested];
 			this.#requested.clear();
 			const ended = this.#stopped?.kind === "fatal" ? this.#stopped : undefined;
-			const error = ended ?? (await this.#commit(group));
+			const error = await (ended ?? this.#commit(group));
 			for (const participant of group) {
 				if (error) participant.failed(error);
 				else participant.flushed();

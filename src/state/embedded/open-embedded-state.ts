@@ -61,6 +61,7 @@ export async function openEmbeddedState(options: EmbeddedStateOptions): Promise<
 			failed: writer.ended,
 			async log(name: string, logOptions?: LogOptions): Promise<LogStore> {
 				checkLogName(name);
+				if (writer.stopped) throw writer.stopped;
 				let log = logs.get(name);
 				if (log === undefined) {
 					log = openLog(name, logOptions);

@@ -101,7 +101,8 @@ export declare type Message = Message$1<"qirvo.hub.v1.Message"> & {
   idempotent: boolean;
 
   /**
-   * Messages of one sender and key are delivered in order, at most 256 bytes.
+   * Messages of one sender and key are delivered in order, the next one when the one before it is settled. At most 256
+   * bytes.
    *
    * @generated from field: string ordering_key = 6;
    */
@@ -796,7 +797,7 @@ export declare type DeliverySettlement = Message$1<"qirvo.hub.v1.DeliverySettlem
    */
   outcome: {
     /**
-     * Handled. Must be true where it is set.
+     * Handled. Must be true where it is set. Not for a request, which its reply settles: INVALID_FIELD.
      *
      * @generated from field: bool acknowledge = 2;
      */
@@ -804,7 +805,8 @@ export declare type DeliverySettlement = Message$1<"qirvo.hub.v1.DeliverySettlem
     case: "acknowledge";
   } | {
     /**
-     * Not handled; try again.
+     * Not handled; try again. A transient message is tried 5 times; then it is dropped, and a request gets an unsuccessful
+     * reply of type `attempts_exhausted`.
      *
      * @generated from field: qirvo.hub.v1.NegativeAcknowledgement negative = 3;
      */
@@ -812,7 +814,7 @@ export declare type DeliverySettlement = Message$1<"qirvo.hub.v1.DeliverySettlem
     case: "negative";
   } | {
     /**
-     * Not to be tried again.
+     * Not to be tried again. A request gets an unsuccessful reply of type `terminated`, with the reason as its message.
      *
      * @generated from field: qirvo.hub.v1.Termination terminate = 4;
      */
@@ -820,7 +822,7 @@ export declare type DeliverySettlement = Message$1<"qirvo.hub.v1.DeliverySettlem
     case: "terminate";
   } | {
     /**
-     * Still being worked on. Must be true where it is set.
+     * Still being worked on. Must be true where it is set. Changes nothing for a transient message.
      *
      * @generated from field: bool in_progress = 5;
      */
@@ -842,7 +844,7 @@ export declare const DeliverySettlementSchema: GenMessage<DeliverySettlement>;
  */
 export declare type NegativeAcknowledgement = Message$1<"qirvo.hub.v1.NegativeAcknowledgement"> & {
   /**
-   * Not before this long.
+   * Not before this long, at most 1 hour. Absent: at once.
    *
    * @generated from field: google.protobuf.Duration delay = 1;
    */
@@ -889,7 +891,8 @@ export declare type DeliveryReply = Message$1<"qirvo.hub.v1.DeliveryReply"> & {
   deliveryId: string;
 
   /**
-   * The answer.
+   * The answer. One that is refused (over 1 MiB, badly structured) settles the delivery all the same; the requester gets an
+   * unsuccessful reply of type `invalid_reply`.
    *
    * @generated from field: qirvo.hub.v1.ReplyContent reply = 2;
    */

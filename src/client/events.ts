@@ -11,10 +11,9 @@ import { EventEncoder, type EventFields } from "./event-encoder.ts";
 import type { EventStart, FeedRequest } from "./event-feed.ts";
 import { streamEvents } from "./event-stream.ts";
 import { type EventHandler, EventSubscription, type SubscriptionHooks } from "./event-subscription.ts";
-import type { FeedPosition } from "./feed-position.ts";
 import { HubEvent } from "./hub-event.ts";
 import type { Data } from "./payload.ts";
-import { PendingEmit } from "./pending-emit.ts";
+import { type EmitResult, PendingEmit } from "./pending-emit.ts";
 
 /** Events that may be on their way to the hub before `emit` waits. */
 const MAX_UNACKNOWLEDGED = 16_384;
@@ -27,14 +26,6 @@ export interface EmitOptions extends EventFields {
 	readonly time?: Date;
 	/** Gives the wait up. An event that was sent already may still be stored. */
 	readonly signal?: AbortSignal;
-}
-
-/** An event is stored. */
-export interface EmitResult {
-	readonly id: string;
-	readonly position: FeedPosition;
-	/** Whether the id was emitted before; the position is then that of the first time. */
-	readonly duplicate: boolean;
 }
 
 /** One event of `emitBatch`. */

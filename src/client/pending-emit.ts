@@ -2,11 +2,18 @@ import type { Admission, Entrant } from "./admission.ts";
 import type { EmitEntry, EmitSink } from "./emit-sink.ts";
 import { cancelled } from "./errors.ts";
 import type { EncodedEvent } from "./event-encoder.ts";
-import type { EmitResult } from "./events.ts";
 import type { FeedPosition } from "./feed-position.ts";
 
 /** What an event takes beside its bytes, for the bound of what is on its way. */
 const ENTRY_BYTES = 256;
+
+/** An event is stored. */
+export interface EmitResult {
+	readonly id: string;
+	readonly position: FeedPosition;
+	/** Whether the id was emitted before; the position is then that of the first time. */
+	readonly duplicate: boolean;
+}
 
 export interface PendingEmitOptions {
 	readonly id: string;

@@ -34,10 +34,12 @@ if (!writer || !reader) {
 const runId = `demo-${process.pid}-${Date.now()}`;
 
 let own: LocalHub | undefined;
+let ownFolder: string | undefined;
 let operator = await runningHub();
 if (operator) say("hub", `using the hub that runs at ${flags.url}`);
 else {
-	own = await startLocalHub({ state: "memory", directory: mkdtempSync(join(tmpdir(), "hub-demo-")) });
+	ownFolder = mkdtempSync(join(tmpdir(), "hub-demo-"));
+	own = await startLocalHub({ flags: ["--state", "memory", "--data", ownFolder] });
 	operator = await connect({ url: own.url, token: own.operatorToken });
 	say("hub", `no hub runs here, so one was started at ${own.url}`);
 }
@@ -74,7 +76,7 @@ try {
 	for (const pluginId of created) await plugins.unregister({ pluginId });
 	await operator[Symbol.asyncDispose]();
 	await own?.stop();
-	if (own) rmSync(own.directory, { recursive: true, force: true });
+	if (ownFolder) rmSync(ownFolder, { recursive: true, force: true });
 }
 
 /** Lets the plugin do what the demo shows; what was granted to it before stays as it is. */

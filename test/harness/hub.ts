@@ -98,22 +98,7 @@ export class TestHub implements AsyncDisposable {
 
 	/** Clients with this token, or with none. */
 	connect(token = ""): Clients {
-		const sessions = new Http2SessionManager(this.url);
-		const authorize: Interceptor = (next) => (request) => {
-			if (token !== "") request.header.set("authorization", `Bearer ${token}`);
-			return next(request);
-		};
-		const transport = createGrpcTransport({ baseUrl: this.url, sessionManager: sessions, interceptors: [authorize] });
-		const clients: Clients = {
-			token,
-			transport,
-			hub: createClient(HubService, transport),
-			plugins: createClient(PluginService, transport),
-			events: createClient(EventService, transport),
-			messaging: createClient(MessagingService, transport),
-			admin: createClient(SecurityAdminService, transport),
-			[Symbol.dispose]: () => sessions.abort(),
-		};
+		const clients = connectClients(this.url, token);
 		this.#owned.push(clients);
 		return clients;
 	}
@@ -138,6 +123,26 @@ export class TestHub implements AsyncDisposable {
 			if (this.#ownsDirectory) rmSync(this.directory, { recursive: true, force: true });
 		}
 	}
+}
+
+/** The generated clients of the hub at `url` with this token, or with none. `ca` is whom to trust, as PEM. */
+export function connectClients(url: string, token = "", ca?: string): Clients {
+	const sessions = new Http2SessionManager(url, undefined, ca === undefined ? undefined : { ca });
+	const authorize: Interceptor = (next) => (request) => {
+		if (token !== "") request.header.set("authorization", `Bearer ${token}`);
+		return next(request);
+	};
+	const transport = createGrpcTransport({ baseUrl: url, sessionManager: sessions, interceptors: [authorize] });
+	return {
+		token,
+		transport,
+		hub: createClient(HubService, transport),
+		plugins: createClient(PluginService, transport),
+		events: createClient(EventService, transport),
+		messaging: createClient(MessagingService, transport),
+		admin: createClient(SecurityAdminService, transport),
+		[Symbol.dispose]: () => sessions.abort(),
+	};
 }
 
 /** A manifest of version 2 with this id. */

@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 
 const STEPS: readonly (readonly [name: string, command: string])[] = [
-	["generate", "buf generate"],
+	["generate", "buf generate && buf generate --template test/harness/buf.gen.yaml"],
 	["no drift", 'test -z "$(git status --porcelain -- gen test/harness/gen)"'],
 	["proto lint", "buf lint"],
 	["breaking change", "buf breaking --against proto/baseline.binpb --exclude-imports"],

@@ -1,5 +1,6 @@
 // P3: one publisher, one server and one subscriber, a process each; 200 bytes of JSON an event. The rate is the
-// subscriber's, from the first event of a round to its last; none may be missing or out of order.
+// subscriber's, from the first event of a round to its last; none may be missing or out of order. The hub's subscriber is
+// the SDK's; its publisher sends batches by the generated client, or, where the row says so, single events by the SDK.
 import { type Benchmark, compare, Worker } from "./bench.ts";
 import { HubProcess } from "./hub-process.ts";
 import { NATS_MISSING, NatsProcess } from "./nats-process.ts";
@@ -11,11 +12,11 @@ const SDK_PACES: readonly Pace[] = [4096, 16_384].map((window) => ({ batch: 1, w
 /** The client's `flush` is core NATS's only acknowledgement: that the server has read what was sent. */
 const NATS_PACES: readonly Pace[] = [1000, 16_000].map((batch) => ({ batch, window: 2 }));
 
-async function hubSide(kind: "hub" | "sdk", round: number): Promise<Side> {
+async function hubSide(kind: "batch" | "sdk", round: number): Promise<Side> {
 	const hub = await HubProcess.start("embedded");
 	const publisher = Worker.node(`workers/${kind}-publisher.ts`, [hub.url, await hub.enrol("bench-publisher")]);
 	const token = await hub.enrol("bench-subscriber");
-	return new Side(hub, publisher, Worker.node(`workers/${kind}-subscriber.ts`, [hub.url, token, String(round)]));
+	return new Side(hub, publisher, Worker.node("workers/sdk-subscriber.ts", [hub.url, token, String(round)]));
 }
 
 async function natsSide(round: number): Promise<Side> {
@@ -29,7 +30,7 @@ export const benchmark: Benchmark = async ({ quick }) => {
 	const hubRound = quick ? 20_000 : 200_000;
 	const natsRound = quick ? 50_000 : 500_000;
 	await using nats = await natsSide(natsRound);
-	await using hub = await hubSide("hub", hubRound);
+	await using hub = await hubSide("batch", hubRound);
 	await using sdk = await hubSide("sdk", hubRound);
 	await nats.warmUp(natsRound, NATS_PACES);
 	await hub.warmUp(hubRound, HUB_PACES);

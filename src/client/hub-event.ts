@@ -79,13 +79,15 @@ export class HubEvent<T = Data> {
 
 	/** The JSON text as the publisher wrote it; undefined for bytes and for nothing. */
 	get json(): string | undefined {
-		const body = this.raw.payload?.body;
+		if (this.#event instanceof WireEvent) return this.#event.json;
+		const body = this.#event.payload?.body;
 		return body?.case === "json" ? body.value : undefined;
 	}
 
 	/** The bytes of a binary payload. */
 	get bytes(): Uint8Array | undefined {
-		const body = this.raw.payload?.body;
+		if (this.#event instanceof WireEvent) return this.#event.bytes;
+		const body = this.#event.payload?.body;
 		return body?.case === "binary" ? body.value : undefined;
 	}
 

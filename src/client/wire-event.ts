@@ -36,6 +36,10 @@ export class WireEvent {
 	#payloadEnd = 0;
 	#sourceAt = 0;
 	#sourceEnd = 0;
+	/** Which of the payload's bodies there is, 0 for none; undefined until it was looked for. */
+	#bodyField: number | undefined;
+	#bodyAt = 0;
+	#bodyEnd = 0;
 	#sequence = 0n;
 	#isReplay = false;
 	#message: Event | undefined;
@@ -79,8 +83,26 @@ export class WireEvent {
 
 	/** The JSON value or the bytes of the payload. */
 	get data(): Data {
+		const { json } = this;
+		return json === undefined ? this.bytes : JSON.parse(json);
+	}
+
+	/** The payload's JSON text. */
+	get json(): string | undefined {
+		this.#findBody();
+		return this.#bodyField === JSON_BODY ? this.#text(this.#bodyAt, this.#bodyEnd) : undefined;
+	}
+
+	/** The payload's bytes. */
+	get bytes(): Uint8Array | undefined {
+		this.#findBody();
+		return this.#bodyField === BINARY_BODY ? this.#bytes.subarray(this.#bodyAt, this.#bodyEnd) : undefined;
+	}
+
+	#findBody(): void {
+		if (this.#bodyField !== undefined) return;
 		this.#walk();
-		let data: Data;
+		this.#bodyField = 0;
 		this.#at = this.#payloadAt;
 		while (this.#at < this.#payloadEnd) {
 			const tag = this.#varint();
@@ -91,10 +113,12 @@ export class WireEvent {
 			const length = this.#varint();
 			const start = this.#at;
 			this.#at = start + length;
-			if (tag >>> 3 === JSON_BODY) data = JSON.parse(this.#text(start, this.#at));
-			else if (tag >>> 3 === BINARY_BODY) data = this.#bytes.subarray(start, this.#at);
+			const field = tag >>> 3;
+			if (field !== JSON_BODY && field !== BINARY_BODY) continue;
+			this.#bodyField = field;
+			this.#bodyAt = start;
+			this.#bodyEnd = this.#at;
 		}
-		return data;
 	}
 
 	#walk(): void {

@@ -196,7 +196,7 @@ export class EventIntake {
 				// A sane encoding is not longer; whatever this one grows by must not come out of its neighbours' room.
 				if (to > end - start) target = Buffer.allocUnsafeSlow(to + this.#source.byteLength + MADE_ID_BYTES);
 			}
-			this.#policy.check(scanner.subject, scanner);
+			this.#checkPolicy(scanner);
 			if (scanner.subject !== this.#admitted) this.#refuseReserved(scanner.subject);
 			if (scanner.bytes > EVENT_LIMITS.contentBytes) throw this.#tooLarge(scanner.bytes);
 			return this.#store(source, from, to, target);
@@ -234,6 +234,21 @@ export class EventIntake {
 			topic: this.#scanner.subject.canonical,
 			bytes: target.subarray(first, at),
 		};
+	}
+
+	/** A policy knows an event's content, not where in a request it stands. */
+	#checkPolicy(scanner: EventScanner): void {
+		try {
+			this.#policy.check(scanner.subject, scanner);
+		} catch (error) {
+			if (!(error instanceof HubError) || error.options.violations === undefined) throw error;
+			const violations = error.options.violations.map((violation) => ({
+				...violation,
+				field: this.#field(violation.field),
+			}));
+			const metadata = { ...error.metadata, field: violations[0]?.field ?? "" };
+			throw new HubError(error.reason, error.message, { ...error.options, metadata, violations, cause: error.cause });
+		}
 	}
 
 	/** Whatever the policy says, what only the hub may publish is told apart by its type alone. */

@@ -51,7 +51,9 @@ export class EmitStream {
 	end(error: unknown, ending: Ending): void {
 		if (this.#ended !== undefined) return;
 		this.#ended = { error, ending };
-		this.#frames.close(error);
+		// A hub that stops still acknowledges what it has stored.
+		if (ending === "draining") void this.#last.then(() => this.#frames.close());
+		else this.#frames.close(error);
 		this.#room?.();
 	}
 
@@ -65,7 +67,7 @@ export class EmitStream {
 			this.#armHeartbeat();
 			while (await this.#frames.wait()) {
 				for (const frame of this.#frames.take()) {
-					if (this.#ended !== undefined) throw this.#ended.error;
+					if (this.#ended !== undefined && this.#ended.ending !== "draining") throw this.#ended.error;
 					if (frame === "nudge") {
 						if (this.#options.clock.monotonic() - this.#frameAt < HEARTBEAT_MS) continue;
 						this.#touch();
@@ -78,7 +80,8 @@ export class EmitStream {
 					this.#room?.();
 				}
 			}
-			if (this.#failure !== undefined) throw this.#failure;
+			const failure = this.#ended?.error ?? this.#failure;
+			if (failure !== undefined) throw failure;
 		} catch (error) {
 			const last = this.#lastFrame();
 			if (last !== undefined) yield last;

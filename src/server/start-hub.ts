@@ -17,6 +17,7 @@ import { HealthStatus, healthService } from "./health.ts";
 import { createHttpRoutes } from "./http-routes.ts";
 import { createRpcServer, type RpcServer } from "./http2-server.ts";
 import { hubFacts } from "./hub-facts.ts";
+import { registerHubMetrics } from "./hub-metrics.ts";
 import { DEFAULT_OPTIONS, type HubOptions } from "./hub-options.ts";
 import { openSecurity } from "./open-security.ts";
 import { openState } from "./open-state.ts";
@@ -106,24 +107,27 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 	const health = new HealthStatus(services.map((service) => service.descriptor.typeName));
 	services.push(healthService(health));
 	services.push(...reflectionServices([...services]));
-	const server = createRpcServer({
-		services,
-		authenticator,
-		logger,
-		metrics,
-		clock,
-		ids,
-		limits: {
-			connections: options.maxConnections,
-			keepaliveIntervalMs: options.keepalive.intervalMs,
-			keepaliveTimeoutMs: options.keepalive.timeoutMs,
-		},
-		cors: { origins: options.corsOrigins },
-		...(options.tls ? { tls: options.tls } : {}),
-		fastLane: options.fastLane,
-		refusals: security.refusedCalls,
-		httpRoutes: createHttpRoutes({ health, metrics, protectMetrics: !isLoopback(host), authenticator }),
-	});
+	const server = owner.use(
+		createRpcServer({
+			services,
+			authenticator,
+			logger,
+			metrics,
+			clock,
+			ids,
+			limits: {
+				connections: options.maxConnections,
+				keepaliveIntervalMs: options.keepalive.intervalMs,
+				keepaliveTimeoutMs: options.keepalive.timeoutMs,
+			},
+			cors: { origins: options.corsOrigins },
+			...(options.tls ? { tls: options.tls } : {}),
+			fastLane: options.fastLane,
+			refusals: security.refusedCalls,
+			httpRoutes: createHttpRoutes({ health, metrics, protectMetrics: !isLoopback(host), authenticator }),
+		}),
+	);
+	registerHubMetrics(metrics, { registry, bus, router, security, server });
 	const address = await listenOrExplain(server, options);
 	const running = owner.move();
 	health.set(true);

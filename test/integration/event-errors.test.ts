@@ -104,6 +104,25 @@ describe("an event is refused", () => {
 		expect((await refusal(hub.emit({ type: "a" }))).reason).toBe("INSUFFICIENT_PERMISSIONS");
 	});
 
+	test("where the guard refuses its content, naming the place in the request", async () => {
+		hub.guard.deny = () => {
+			throw HubError.field("payload.json", "nests too deeply", "INVALID_CONTENT");
+		};
+		const error = await refusal(hub.emit({ type: "a" }));
+		expect(error).toMatchObject({ reason: "INVALID_CONTENT", metadata: { field: "event.payload.json" } });
+		async function* batches() {
+			yield { batchId: 1n, events: [{ type: "" }, { type: "a" }] };
+		}
+		const frames = [];
+		for await (const { frame } of hub.emitStream(batches())) frames.push(frame);
+		expect(frames[1]?.value).toMatchObject({
+			exceptions: [
+				{ outcome: { value: { reason: "INVALID_EVENT_TYPE", metadata: { field: "events[0].type" } } } },
+				{ outcome: { value: { reason: "INVALID_CONTENT", metadata: { field: "events[1].payload.json" } } } },
+			],
+		});
+	});
+
 	test("from an operator", async () => {
 		expect((await refusal(hub.emit({ type: "a" }, operator))).reason).toBe("CALLER_NOT_ALLOWED");
 	});

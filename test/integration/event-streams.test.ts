@@ -4,6 +4,7 @@ import { OutboxRecordSchema } from "#gen/qirvo/hub/storage/v1/records_pb.js";
 import { EventSchema, type SubscribeResponse } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import { HubError } from "../../src/hub-error.ts";
 import { keys } from "../../src/state/key-layout.ts";
+import { StorageError } from "../../src/state/kv-store.ts";
 import type { LogAppended, LogStore } from "../../src/state/log-store.ts";
 import { EventHub, FakeCall, operator, plugin } from "../harness/event-hub.ts";
 
@@ -384,4 +385,116 @@ test("a publishing stream beats, and is told when it is revoked or the hub stops
 		});
 		open.resolve();
 	}
+});
+
+test("a publisher that the hub leaves is told first what was stored", async () => {
+	let log: ReturnType<typeof gated> | undefined;
+	const slow = await EventHub.open({
+		wrapLog: (inner) => {
+			log = gated(inner);
+			return log;
+		},
+	});
+	const call = new FakeCall(plugin("weather"));
+	const open = Promise.withResolvers<void>();
+	async function* batches() {
+		yield { batchId: 1n, events: [{ type: "a" }] };
+		await open.promise;
+	}
+	const frames = slow.emitStream(batches(), call);
+	await frames.next();
+	const second = frames.next();
+	await eventually(() => log!.waiting.length === 1);
+	call.controller.abort(new HubError("HUB_DRAINING", "stopping"));
+	log!.waiting[0]!();
+	expect((await second).value?.frame).toMatchObject({ case: "acknowledgement", value: { batchId: 1n, stored: 1 } });
+	expect((await frames.next()).value?.frame.case).toBe("draining");
+	await expect(frames.next()).rejects.toMatchObject({ reason: "HUB_DRAINING" });
+	open.resolve();
+	slow.assertNothingLeft();
+	await slow[Symbol.asyncDispose]();
+});
+
+/** A log that fails what the test names, as often as it says, and loses the batches that it is told to. */
+function faulty(log: LogStore): LogStore & { failAppends: number; failReads: number; loseBatches: number } {
+	const unavailable = () => new StorageError("unavailable", "not-written", "not now");
+	return {
+		failAppends: 0,
+		failReads: 0,
+		loseBatches: 0,
+		capabilities: log.capabilities,
+		epoch: log.epoch,
+		bounds: () => log.bounds(),
+		async append(records) {
+			if (this.failAppends-- > 0) throw unavailable();
+			return log.append(records);
+		},
+		async read(query) {
+			if (this.failReads-- > 0) throw unavailable();
+			return log.read(query);
+		},
+		tail(listener) {
+			return log.tail((batch) => {
+				if (this.loseBatches-- > 0) return;
+				listener(batch);
+			});
+		},
+		trim: (retention) => log.trim(retention),
+	};
+}
+
+async function openFaulty(): Promise<{ hub: EventHub; log: ReturnType<typeof faulty> }> {
+	let log: ReturnType<typeof faulty> | undefined;
+	const opened = await EventHub.open({
+		wrapLog: (inner) => {
+			log = faulty(inner);
+			return log;
+		},
+	});
+	return { hub: opened, log: log! };
+}
+
+test("tries again to move the outbox when the log does not take it", async () => {
+	const { hub: broken, log } = await openFaulty();
+	log.failAppends = 2;
+	const write = { key: keys.outboxEvent("a"), value: lifecycleEvent("a") };
+	await broken.state.kv.commit({ id: "c", writes: [write] });
+	await eventually(() => broken.faults.length === 1);
+	await broken.clock.advance(500);
+	expect(broken.faults).toHaveLength(2);
+	expect(broken.log.bounds().next).toBe(1);
+	await broken.clock.advance(500);
+	expect(broken.log.bounds().next).toBe(2);
+	expect(broken.state.kv.get(write.key)).toBeUndefined();
+	await broken[Symbol.asyncDispose]();
+});
+
+test("live delivery goes on after the log could not be read for a while", async () => {
+	const { hub: broken, log } = await openFaulty();
+	const frames = broken.subscribe({ patterns: ["a"] });
+	for (let index = 0; index < 2; index++) await frames.next();
+	const waiting = frames.next();
+	await broken.clock.advance(1);
+	log.loseBatches = 1;
+	log.failReads = 1;
+	await broken.emit({ type: "a", subject: "lost" });
+	await broken.emit({ type: "a", subject: "told" });
+	await eventually(() => broken.faults.length === 1);
+	await broken.clock.advance(250);
+	const { value } = await waiting;
+	expect(value && subjectsOf(value)).toEqual(["lost", "told"]);
+	await frames.return();
+	broken.assertNothingLeft();
+	await broken[Symbol.asyncDispose]();
+});
+
+test("a reader whose log cannot be read is told so", async () => {
+	const { hub: broken, log } = await openFaulty();
+	await broken.emit({ type: "a" });
+	const frames = broken.subscribe({ patterns: ["a"], start: everything });
+	await frames.next();
+	log.failReads = 1;
+	await expect(frames.next()).rejects.toBeInstanceOf(StorageError);
+	broken.assertNothingLeft();
+	await broken[Symbol.asyncDispose]();
 });

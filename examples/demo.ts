@@ -21,14 +21,8 @@ const { values: flags } = parseArgs({
 	},
 });
 
-const manifests = readManifests(resolve(flags.manifests));
+const manifests = manifestsOrEnd(resolve(flags.manifests));
 const [writer, reader] = manifests;
-if (!writer || !reader) {
-	process.stderr.write(
-		`demo: --manifests: ${flags.manifests} holds ${manifests.length} manifests, the demo needs two\n`,
-	);
-	process.exit(2);
-}
 
 /** Tells the events of this run from those of earlier ones. */
 const runId = `demo-${process.pid}-${Date.now()}`;
@@ -118,6 +112,20 @@ async function runningHub(): Promise<HubClient | undefined> {
 		await client?.[Symbol.asyncDispose]();
 		return undefined;
 	}
+}
+
+/** At least two manifests; says what is wrong and ends the process where the folder does not hold them. */
+function manifestsOrEnd(folder: string): [DemoManifest, DemoManifest, ...DemoManifest[]] {
+	let problem: string;
+	try {
+		const [first, second, ...others] = readManifests(folder);
+		if (first && second) return [first, second, ...others];
+		problem = `${folder} holds ${first ? "one manifest" : "no manifests"}, the demo needs two`;
+	} catch (error) {
+		problem = error instanceof Error ? error.message : String(error);
+	}
+	process.stderr.write(`demo: --manifests: ${problem}\n`);
+	process.exit(2);
 }
 
 function readManifests(folder: string): DemoManifest[] {

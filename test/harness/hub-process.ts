@@ -95,17 +95,24 @@ export interface ProgramResult extends HubExit {
 
 export interface ProgramOptions {
 	readonly env?: Readonly<Record<string, string>>;
+	/** Default: the project's folder. */
 	readonly cwd?: string;
+	/** When it is ended. Default: 15 s. */
+	readonly timeoutMs?: number;
 }
 
-/** Runs this Node with these arguments to the end, within 15 s. */
-export async function runNode(args: readonly string[], options: ProgramOptions = {}): Promise<ProgramResult> {
-	const { env, cwd = PROJECT } = options;
-	const child = spawn(process.execPath, args, {
+/** Runs a program to its end. */
+export async function runProgram(
+	program: string,
+	args: readonly string[],
+	options: ProgramOptions = {},
+): Promise<ProgramResult> {
+	const { env, cwd = PROJECT, timeoutMs = 15_000 } = options;
+	const child = spawn(program, args, {
 		cwd,
 		env: { ...process.env, ...env },
 		stdio: ["ignore", "pipe", "pipe"],
-		timeout: 15_000,
+		timeout: timeoutMs,
 	});
 	const printed = { stdout: "", stderr: "" };
 	for (const stream of ["stdout", "stderr"] as const) {
@@ -117,6 +124,11 @@ export async function runNode(args: readonly string[], options: ProgramOptions =
 		child.on("error", reject);
 		child.on("close", (code, signal) => resolve({ code, signal, ...printed }));
 	});
+}
+
+/** Runs this Node to its end. */
+export function runNode(args: readonly string[], options: ProgramOptions = {}): Promise<ProgramResult> {
+	return runProgram(process.execPath, args, options);
 }
 
 /** Runs the `plugin-hub` command to its end; for a hub that does not start. */

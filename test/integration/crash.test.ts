@@ -185,6 +185,7 @@ class ControlChanges {
 		else {
 			expect(stored).toBe(this.#asked);
 			expect(revision).toBeGreaterThan(this.#granted.revision);
+			this.#granted = { number: stored, revision };
 		}
 		const found = new Set<string>();
 		for (let pageToken: string | undefined = ""; pageToken !== undefined; ) {

@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { Clients } from "../harness/hub.ts";
 import { ALL_GRANTS, manifestOf } from "../harness/hub.ts";
@@ -32,15 +33,17 @@ test(`a hub keeps what it acknowledged through SIGKILL, once and in order, ${CYC
 	const tokens = new Map<string, string>();
 	const log = new LogMirror();
 
+	const data = join(folder.path, "data");
+	// A hub that ends in order leaves its compiled code, with which those that are killed start faster.
+	const env = { NODE_COMPILE_CACHE: join(folder.path, "compiled") };
+	{
+		await using hub = await HubProcess.start("embedded", data, { env });
+		for (const { id } of publishers) tokens.set(id, (await hub.enrol(id)).token);
+	}
 	for (let cycle = 0; cycle <= CYCLES; cycle++) {
-		await using hub = await HubProcess.start("embedded", folder.path);
-		if (cycle === 0) {
-			for (const { id } of publishers) tokens.set(id, (await hub.enrol(id)).token);
-			await log.read(hub.operator);
-		} else {
-			await changes.verifyAndSettle(hub.operator);
-			await log.readUntilRegistered(hub.operator, changes.madeIds);
-		}
+		await using hub = await HubProcess.start("embedded", data, { env });
+		await changes.verifyAndSettle(hub.operator);
+		await log.readUntilRegistered(hub.operator, changes.madeIds);
 		const clients = publishers.map((publisher) => hub.connect(tokens.get(publisher.id)));
 		for (const [index, publisher] of publishers.entries()) {
 			const alreadyThere = log.verify(publisher);

@@ -19,6 +19,12 @@ export class Outbox<T> implements AsyncIterable<T> {
 		this.#wake?.();
 	}
 
+	/** The same, ended. */
+	ending(): this {
+		this.end();
+		return this;
+	}
+
 	async *[Symbol.asyncIterator](): AsyncGenerator<T, void, undefined> {
 		while (true) {
 			const next = this.#waiting.shift();

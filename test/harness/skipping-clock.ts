@@ -30,7 +30,11 @@ export class SkippingClock implements Clock {
 
 	skip(ms: number): void {
 		this.#skipped += ms;
-		for (const pending of this.#pending) this.#arm(pending);
+		for (const pending of [...this.#pending]) {
+			if (!this.#pending.has(pending)) continue;
+			if (pending.due <= this.monotonic()) this.#fire(pending);
+			else this.#arm(pending);
+		}
 	}
 
 	#add(ms: number, every: number | undefined, run: () => void): Timer {
@@ -53,6 +57,7 @@ export class SkippingClock implements Clock {
 	}
 
 	#fire(pending: Pending): void {
+		clearTimeout(pending.handle);
 		if (pending.every === undefined) {
 			this.#pending.delete(pending);
 		} else {

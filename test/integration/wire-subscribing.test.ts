@@ -257,7 +257,7 @@ describeHubs("a subscription that resumes", (start) => {
 		const slow = reader.events.subscribe({ patterns: ["n.*"] })[Symbol.asyncIterator]();
 		for (let next = await slow.next(); next.value?.frame.case !== "caughtUp"; next = await slow.next());
 		const payload = { body: { case: "binary", value: new Uint8Array(400) } } as const;
-		const total = 16_000;
+		const total = 24_000;
 		async function* batches() {
 			for (let batch = 0; batch < total / 1000; batch++) {
 				yield {

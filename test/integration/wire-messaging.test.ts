@@ -256,9 +256,11 @@ describeHubs("a request", (start) => {
 		leave.abort();
 		expect(await given).toMatchObject({ code: "Canceled" });
 		await down.when(() => down.all("cancelled").length === 3);
-		expect(down.all("cancelled").map(({ deliveryId, reason }) => [deliveryId, reason])).toEqual(
-			deliveriesOf(down).map(({ deliveryId }, index) => [deliveryId, index < 2 ? "DEADLINE_EXCEEDED" : "CANCELLED"]),
-		);
+		const told = new Map(down.all("cancelled").map(({ deliveryId, reason }) => [deliveryId, reason]));
+		const [timedOut, pastDeadline, cancelled] = deliveriesOf(down).map(({ deliveryId }) => told.get(deliveryId));
+		expect([timedOut, cancelled]).toEqual(["DEADLINE_EXCEEDED", "CANCELLED"]);
+		// A client that keeps its deadline itself may take the call back before the hub's own timer is there.
+		expect(["DEADLINE_EXCEEDED", "CANCELLED"]).toContain(pastDeadline);
 		// A reply to a request that nobody waits for comes to nothing, and is said to.
 		reply(deliveriesOf(down)[0]!.deliveryId, { success: true });
 		expect((await down.first("failures")).failures).toMatchObject([{ error: { reason: "DELIVERY_NOT_FOUND" } }]);

@@ -151,8 +151,8 @@ describeHubs("a stream of batches", (start) => {
 			[5, "7 RESERVED_EVENT_TYPE", undefined],
 			[6, "10 ID_REUSED", undefined],
 			[7, "3 INVALID_FIELD", 'events[7].attributes["hub-x"]'],
-			[8, "7 INVALID_CONTENT", "payload.json"],
-			[9, "7 INVALID_CONTENT", "payload"],
+			[8, "7 INVALID_CONTENT", "events[8].payload.json"],
+			[9, "7 INVALID_CONTENT", "events[9].payload"],
 		]);
 		requests.end();
 		await answers.ended;

@@ -42,6 +42,6 @@ export const benchmark: Benchmark = async ({ quick }) => {
 	}
 	return [
 		compare("P3", "core NATS", nats.rates, hub.rates, DURABILITY),
-		compare("P3", "core NATS; hub by its SDK", nats.rates, sdk.rates, DURABILITY),
+		compare("P3-sdk", "core NATS; hub by its SDK", nats.rates, sdk.rates, DURABILITY),
 	];
 };

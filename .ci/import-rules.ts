@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 
 const root = resolve(import.meta.dirname, "..");
-const PURE = ["subjects", "hub-error", "clock", "expressions", "versions", "telemetry"];
+const PURE = ["subjects", "hub-error", "clock", "expressions", "versions", "telemetry", "wire"];
 const PORTS = [...PURE, "streams", "state"];
 const DOMAIN = [...PORTS, "idempotency", "outbox", "gen"];
 const BACKENDS = ["state/memory", "state/embedded"];
@@ -16,6 +16,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 	clock: ["hub-error"],
 	expressions: ["hub-error"],
 	versions: ["hub-error"],
+	wire: ["hub-error"],
 	telemetry: ["hub-error"],
 	streams: ["hub-error", "clock"],
 	state: ["streams", "hub-error"],

@@ -5,9 +5,10 @@ import type { IdSource } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import { LOG_LIMITS, type LogRecord } from "../state/log-store.ts";
 import { isLifecycleType, type Subject } from "../subjects/subject.ts";
+import { exactVarint } from "../wire/varint.ts";
+import { lengthDelimited } from "../wire/wire-writer.ts";
 import { EVENT_LIMITS } from "./event-limits.ts";
 import { EventScanner } from "./event-scanner.ts";
-import { lengthDelimited } from "./wire.ts";
 
 /** What a policy may look at of an event that is about to be published. Valid during the check only. */
 export interface EventContent {
@@ -88,9 +89,7 @@ export class EventIntake {
 		this.#publisherId = publisherId;
 		this.#ids = ids;
 		this.#scanner = new EventScanner(publisherId);
-		const source = lengthDelimited(1, Buffer.from(publisherId));
-		// Field 16, length-delimited, has a two-byte tag.
-		this.#source = Uint8Array.of(0x82, 0x01, ...source.subarray(1));
+		this.#source = lengthDelimited(16, Buffer.from(publisherId));
 	}
 
 	/** An `EmitRequest`. Throws what is wrong with it. */
@@ -164,7 +163,7 @@ export class EventIntake {
 				if (byte < 0x80) break;
 			}
 			if (tag !== framing.eventTag) {
-				this.#batchId = Number.isSafeInteger(value) ? BigInt(value) : wideVarint(bytes, from, at);
+				this.#batchId = Number.isSafeInteger(value) ? BigInt(value) : exactVarint(bytes, from, at);
 				continue;
 			}
 			if (value > end - at) throw new HubError("MALFORMED_REQUEST", "an event ends beyond its request");
@@ -283,10 +282,4 @@ function reencode(schema: DescMessage, bytes: Uint8Array): Uint8Array {
 	} catch (error) {
 		throw new HubError("MALFORMED_REQUEST", "the request is not a valid message", { cause: error });
 	}
-}
-
-function wideVarint(bytes: Uint8Array, from: number, to: number): bigint {
-	let value = 0n;
-	for (let at = to - 1; at >= from; at--) value = (value << 7n) | BigInt(bytes[at]! & 0x7f);
-	return BigInt.asUintN(64, value);
 }

@@ -1,7 +1,9 @@
 import { HubError } from "../hub-error.ts";
 import { parseSubject, type Subject } from "../subjects/subject.ts";
+import { isText } from "../wire/utf8.ts";
+import { exactVarint } from "../wire/varint.ts";
+import { isTimestamp } from "../wire/wire-time.ts";
 import { EVENT_LIMITS } from "./event-limits.ts";
-import { isText, rangeEquals } from "./wire.ts";
 
 /** Names a field of the event being scanned; made only where something is wrong with it. */
 export type FieldName = (name: string) => string;
@@ -20,10 +22,6 @@ const HUB_FIELDS: ReadonlyMap<number, string> = new Map([
 	[18, "sequence"],
 	[19, "is_replay"],
 ]);
-
-const MIN_SECONDS = -62_135_596_800;
-const MAX_SECONDS = 253_402_300_799;
-const MAX_NANOS = 999_999_999;
 
 const NO_BYTES = new Uint8Array(0);
 /** How many types one scanner remembers, each at most about 1 KiB. A power of two. */
@@ -313,7 +311,7 @@ export class EventScanner {
 			if (tag === 0x08) seconds = value;
 			else nanos = value;
 		}
-		if (!(seconds >= MIN_SECONDS && seconds <= MAX_SECONDS && nanos >= 0 && nanos <= MAX_NANOS)) {
+		if (!isTimestamp(seconds, nanos)) {
 			throw HubError.field(this.#field("time"), "is not a time from year 1 to year 9999");
 		}
 		return true;
@@ -328,20 +326,13 @@ export class EventScanner {
 			// The top bits tell a negative number, which is all that its bound needs.
 			if (index === 9) {
 				if (byte !== 1) throw malformed("a number in an event is damaged");
-				return this.#negative(this.#at - 10);
+				return Number(BigInt.asIntN(64, exactVarint(this.#bytes, this.#at - 10, this.#at)));
 			}
 			value += (byte & 0x7f) * scale;
 			scale *= 0x80;
 			if (byte < 0x80) return value;
 		}
 		return value;
-	}
-
-	/** A ten-byte varint is the two's complement of a negative number. */
-	#negative(at: number): number {
-		let value = 0n;
-		for (let index = 0; index < 10; index++) value |= BigInt(this.#bytes[at + index]! & 0x7f) << BigInt(7 * index);
-		return Number(BigInt.asIntN(64, value));
 	}
 
 	#string(from: number, to: number): string {
@@ -357,6 +348,13 @@ export class EventScanner {
 			"SPOOFED_SOURCE",
 		);
 	}
+}
+
+/** Whether the range holds exactly these bytes. */
+function rangeEquals(bytes: Uint8Array, start: number, end: number, expected: Uint8Array): boolean {
+	if (end - start !== expected.byteLength) return false;
+	for (let at = 0; at < expected.byteLength; at++) if (bytes[start + at] !== expected[at]) return false;
+	return true;
 }
 
 function isReservedKey(bytes: Uint8Array, start: number, end: number): boolean {

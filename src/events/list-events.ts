@@ -1,12 +1,12 @@
 import { HubError } from "../hub-error.ts";
 import type { LogRead, LogStore, StoredRecord, TopicFilter } from "../state/log-store.ts";
 import { exactTopics, type Pattern } from "../subjects/pattern.ts";
+import { lengthDelimited } from "../wire/wire-writer.ts";
 import { EventBlock } from "./event-block.ts";
 import { audienceOf, mayBeLifecycle } from "./lifecycle-audience.ts";
 import { pageSizeOf, readPageToken, writePageToken } from "./page-token.ts";
 import { isFromSource } from "./stored-event.ts";
 import type { Subscriber } from "./subscriber.ts";
-import { lengthDelimited } from "./wire.ts";
 import { yieldTurn } from "./yield-turn.ts";
 
 const PAGE = Object.freeze({ usual: 50, most: 1000, bytes: 1024 * 1024 });

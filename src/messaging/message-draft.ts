@@ -1,8 +1,8 @@
 import { HubError } from "../hub-error.ts";
 import { parseSubject } from "../subjects/subject.ts";
+import { WireReader } from "../wire/wire-reader.ts";
+import { readDuration, readTimestamp } from "../wire/wire-time.ts";
 import { bounded, ContentReader, type MessageContent } from "./message-content.ts";
-import { WireReader } from "./wire-reader.ts";
-import { MAX_DURATION_MS, readDuration, readTimestamp } from "./wire-time.ts";
 
 /** Which message goes first, as an index: 0 is served first. */
 export type PriorityClass = 0 | 1 | 2;
@@ -23,6 +23,7 @@ export interface MessageDraft {
 
 const MAX_ID_BYTES = 128;
 const MAX_ORDERING_KEY_BYTES = 256;
+const MAX_TTL_MS = 366 * 24 * 60 * 60 * 1000;
 
 /** `Priority` to class: LOW, NORMAL, HIGH. */
 const CLASS_OF: readonly (PriorityClass | undefined)[] = [undefined, 2, 1, 0];
@@ -100,7 +101,7 @@ function priorityClass(value: number, field: string): PriorityClass {
 
 function timeToLive(reader: WireReader, field: string): number {
 	const ms = readDuration(reader);
-	if (!(ms > 0 && ms <= MAX_DURATION_MS)) {
+	if (!(ms > 0 && ms <= MAX_TTL_MS)) {
 		throw HubError.field(`${field}.ttl`, "must be more than 0 and at most 366 days");
 	}
 	return ms;

@@ -1,8 +1,8 @@
 import { HubError } from "../hub-error.ts";
 import { bounded } from "../messaging/message-content.ts";
 import { type DeliveryOutcome, MAX_IN_FLIGHT } from "../messaging/receiving-session.ts";
-import { WireReader } from "../messaging/wire-reader.ts";
-import { readDuration } from "../messaging/wire-time.ts";
+import { WireReader } from "../wire/wire-reader.ts";
+import { readDuration } from "../wire/wire-time.ts";
 import { merged } from "./send-frames.ts";
 
 /** What a recipient says about one delivery. */

@@ -12,6 +12,7 @@ import { compileEventFilter } from "../expressions/event-filter.ts";
 import { HubError } from "../hub-error.ts";
 import { type Pattern, parsePattern } from "../subjects/pattern.ts";
 import { parsePluginId } from "../subjects/plugin-id.ts";
+import { isTimestamp } from "../wire/wire-time.ts";
 
 /** Patterns of one subscription or listing. */
 export const MAX_PATTERNS = 64;
@@ -87,8 +88,6 @@ function parseStart(start: SubscribeStart | undefined): Start {
 /** The first whole millisecond that is not before the time. */
 function parseTime(time: Timestamp, field: string): number {
 	const { seconds, nanos } = time;
-	if (seconds < -62_135_596_800n || seconds > 253_402_300_799n || nanos < 0 || nanos > 999_999_999) {
-		throw HubError.field(field, "is not a time from year 1 to year 9999");
-	}
+	if (!isTimestamp(Number(seconds), nanos)) throw HubError.field(field, "is not a time from year 1 to year 9999");
 	return Number(seconds) * 1000 + Math.ceil(nanos / 1_000_000);
 }

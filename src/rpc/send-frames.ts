@@ -1,8 +1,8 @@
 import { HubError } from "../hub-error.ts";
 import type { RecipientAddress } from "../messaging/address.ts";
-import { WireReader } from "../messaging/wire-reader.ts";
-import { readDuration } from "../messaging/wire-time.ts";
 import { parsePluginId } from "../subjects/plugin-id.ts";
+import { WireReader } from "../wire/wire-reader.ts";
+import { readDuration } from "../wire/wire-time.ts";
 
 /** What somebody wants sent, in wire form and not yet checked beyond that. */
 export interface SendView {

@@ -1,7 +1,7 @@
 import { Disposition } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import type { HubError } from "../hub-error.ts";
 import type { AcceptedMessage } from "../messaging/router.ts";
-import { WireWriter } from "../messaging/wire-writer.ts";
+import { WireWriter } from "../wire/wire-writer.ts";
 import { Encoded } from "./call.ts";
 import { CODE_OF } from "./error-codes.ts";
 

@@ -1,9 +1,9 @@
+import { attributePath, CONTENT_LIMITS, RESERVED_ATTRIBUTE_PREFIX } from "../content/content-limits.ts";
 import { HubError } from "../hub-error.ts";
 import { parseSubject, type Subject } from "../subjects/subject.ts";
 import { isText } from "../wire/utf8.ts";
 import { exactVarint } from "../wire/varint.ts";
 import { isTimestamp } from "../wire/wire-time.ts";
-import { EVENT_LIMITS } from "./event-limits.ts";
 
 /** Names a field of the event being scanned; made only where something is wrong with it. */
 export type FieldName = (name: string) => string;
@@ -23,6 +23,7 @@ const HUB_FIELDS: ReadonlyMap<number, string> = new Map([
 	[19, "is_replay"],
 ]);
 
+const RESERVED_PREFIX = new Uint8Array(Buffer.from(RESERVED_ATTRIBUTE_PREFIX));
 const NO_BYTES = new Uint8Array(0);
 /** How many types one scanner remembers, each at most about 1 KiB. A power of two. */
 const TYPE_SLOTS = 64;
@@ -129,7 +130,7 @@ export class EventScanner {
 			switch (bit) {
 				case ID:
 					if (length === 0) return false;
-					this.#text(from, to, EVENT_LIMITS.idBytes, "id");
+					this.#text(from, to, CONTENT_LIMITS.idBytes, "id");
 					this.#idStart = from;
 					this.#idEnd = to;
 					break;
@@ -137,10 +138,10 @@ export class EventScanner {
 					this.#readType(from, to);
 					break;
 				case SUBJECT:
-					this.#text(from, to, EVENT_LIMITS.subjectBytes, "subject");
+					this.#text(from, to, CONTENT_LIMITS.subjectBytes, "subject");
 					break;
 				case ORDERING_KEY:
-					this.#text(from, to, EVENT_LIMITS.orderingKeyBytes, "ordering_key");
+					this.#text(from, to, CONTENT_LIMITS.orderingKeyBytes, "ordering_key");
 					break;
 				case SOURCE:
 					if (length === 0) return false;
@@ -255,19 +256,19 @@ export class EventScanner {
 					this.#jsonEnd = to;
 				}
 			} else if (number === 3) {
-				this.#text(from, to, EVENT_LIMITS.contentTypeBytes, "payload.content_type");
+				this.#text(from, to, CONTENT_LIMITS.contentTypeBytes, "payload.content_type");
 				this.#contentTypeStart = from;
 				this.#contentTypeEnd = to;
 			} else {
-				this.#text(from, to, EVENT_LIMITS.schemaBytes, "payload.schema");
+				this.#text(from, to, CONTENT_LIMITS.schemaBytes, "payload.schema");
 			}
 		}
 		return true;
 	}
 
 	#readAttribute(end: number): boolean {
-		if (++this.#attributes > EVENT_LIMITS.attributes) {
-			throw HubError.field(this.#field("attributes"), `at most ${EVENT_LIMITS.attributes} are allowed`);
+		if (++this.#attributes > CONTENT_LIMITS.attributes) {
+			throw HubError.field(this.#field("attributes"), `at most ${CONTENT_LIMITS.attributes} are allowed`);
 		}
 		let keyStart = -1;
 		let keyEnd = -1;
@@ -284,17 +285,17 @@ export class EventScanner {
 				if (keyStart >= 0) return false;
 				keyStart = from;
 				keyEnd = from + length;
-				this.#text(keyStart, keyEnd, EVENT_LIMITS.attributeKeyBytes, "attributes");
+				this.#text(keyStart, keyEnd, CONTENT_LIMITS.attributeKeyBytes, "attributes");
 			} else {
 				if (valueEnd >= 0) return false;
 				valueEnd = from + length;
-				this.#text(from, valueEnd, EVENT_LIMITS.attributeValueBytes, "attributes");
+				this.#text(from, valueEnd, CONTENT_LIMITS.attributeValueBytes, "attributes");
 			}
 		}
 		if (keyEnd <= keyStart) throw HubError.field(this.#field("attributes"), "a key is empty");
 		if (isReservedKey(this.#bytes, keyStart, keyEnd)) {
 			const key = this.#string(keyStart, keyEnd);
-			throw HubError.field(this.#field(`attributes[${JSON.stringify(key)}]`), 'the prefix "hub-" is reserved');
+			throw HubError.field(this.#field(attributePath(key)), `the prefix "${RESERVED_ATTRIBUTE_PREFIX}" is reserved`);
 		}
 		return true;
 	}
@@ -358,13 +359,8 @@ function rangeEquals(bytes: Uint8Array, start: number, end: number, expected: Ui
 }
 
 function isReservedKey(bytes: Uint8Array, start: number, end: number): boolean {
-	return (
-		end - start >= 4 &&
-		bytes[start] === 0x68 &&
-		bytes[start + 1] === 0x75 &&
-		bytes[start + 2] === 0x62 &&
-		bytes[start + 3] === 0x2d
-	);
+	const prefixEnd = start + RESERVED_PREFIX.byteLength;
+	return prefixEnd <= end && rangeEquals(bytes, start, prefixEnd, RESERVED_PREFIX);
 }
 
 function malformed(what: string): HubError {

@@ -1,3 +1,4 @@
+import { CONTENT_LIMITS } from "../content/content-limits.ts";
 import { HubError } from "../hub-error.ts";
 import { parseSubject } from "../subjects/subject.ts";
 import { WireReader } from "../wire/wire-reader.ts";
@@ -21,8 +22,6 @@ export interface MessageDraft {
 	readonly content: MessageContent;
 }
 
-const MAX_ID_BYTES = 128;
-const MAX_ORDERING_KEY_BYTES = 256;
 const MAX_TTL_MS = 366 * 24 * 60 * 60 * 1000;
 
 /** `Priority` to class: LOW, NORMAL, HIGH. */
@@ -43,7 +42,7 @@ export function parseMessage(wire: Uint8Array, sender: string, field: string): M
 	for (let number = reader.next(); number !== 0; number = reader.next()) {
 		switch (number) {
 			case 1:
-				id = bounded(reader, MAX_ID_BYTES, `${field}.id`);
+				id = bounded(reader, CONTENT_LIMITS.idBytes, `${field}.id`);
 				break;
 			case 2:
 				type = reader.string();
@@ -58,7 +57,7 @@ export function parseMessage(wire: Uint8Array, sender: string, field: string): M
 				reader.number();
 				break;
 			case 6:
-				orderingKey = bounded(reader, MAX_ORDERING_KEY_BYTES, `${field}.ordering_key`);
+				orderingKey = bounded(reader, CONTENT_LIMITS.orderingKeyBytes, `${field}.ordering_key`);
 				break;
 			case 7:
 				ttlMs = timeToLive(reader.nested(), field);

@@ -83,13 +83,13 @@ export interface Status {
 	readonly code: Code;
 	readonly message: string;
 	readonly reason: Reason;
-	/** Exactly one `ErrorInfo`, then whatever the error carries, then `RequestInfo` for INTERNAL. */
+	/** Exactly one `ErrorInfo`, then whatever the error carries, then `RequestInfo` where the call has an id. */
 	readonly details: readonly StatusDetail[];
 }
 
 /**
  * The one translation from a thrown value to what the peer sees. A failure that is not meant for the caller becomes
- * INTERNAL with no more than the request id; the second value of `unexpected` is for the log.
+ * INTERNAL with no more than the request id, which every error carries; the second value of `unexpected` is for the log.
  */
 export function toStatus(error: unknown, requestId: string): Status {
 	return describe(visibleError(error, requestId), requestId);
@@ -161,7 +161,7 @@ function describe(error: HubError, requestId: string): Status {
 		} satisfies MessageInitShape<typeof ResourceInfoSchema>;
 		details.push({ desc: ResourceInfoSchema, value });
 	}
-	if (error.reason === "INTERNAL") {
+	if (requestId !== "") {
 		details.push({
 			desc: RequestInfoSchema,
 			value: { requestId } satisfies MessageInitShape<typeof RequestInfoSchema>,

@@ -11,7 +11,7 @@ const LONGEST_LINE = 100_000;
 export class Admission {
 	readonly #maxItems: number;
 	readonly #maxBytes: number;
-	readonly #line: { readonly bytes: number; readonly enter: () => void }[] = [];
+	readonly #line: { readonly bytes: number; readonly enter: () => boolean }[] = [];
 	#items = 0;
 	#bytes = 0;
 
@@ -25,23 +25,19 @@ export class Admission {
 		return this.#items;
 	}
 
-	/** Takes a place at once, or says that there is none. */
-	tryEnter(bytes: number): boolean {
-		if (this.#line.length > 0 || !this.#fits(bytes)) return false;
-		this.#items++;
-		this.#bytes += bytes;
-		return true;
-	}
-
-	/** Takes a place when it is this caller's turn. */
-	enter(bytes: number): Promise<void> {
-		if (this.#line.length >= LONGEST_LINE) {
-			const error = new HubClientError("BUFFER_FULL", `${LONGEST_LINE} callers wait already`, {
-				code: Code.ResourceExhausted,
-			});
-			return Promise.reject(error);
+	/**
+	 * Runs `enter` when there is a place and it is this caller's turn, which may be at once; it says whether it takes the
+	 * place. Throws BUFFER_FULL.
+	 */
+	enter(bytes: number, enter: () => boolean): void {
+		if (this.#line.length === 0 && this.#fits(bytes)) {
+			this.#admit(bytes, enter);
+			return;
 		}
-		return new Promise((resolve) => this.#line.push({ bytes, enter: resolve }));
+		if (this.#line.length >= LONGEST_LINE) {
+			throw new HubClientError("BUFFER_FULL", `${LONGEST_LINE} callers wait already`, { code: Code.ResourceExhausted });
+		}
+		this.#line.push({ bytes, enter });
 	}
 
 	/** Gives a place back. */
@@ -50,10 +46,14 @@ export class Admission {
 		this.#bytes -= bytes;
 		while (this.#line.length > 0 && this.#fits(this.#line[0]!.bytes)) {
 			const next = this.#line.shift()!;
-			this.#items++;
-			this.#bytes += next.bytes;
-			next.enter();
+			this.#admit(next.bytes, next.enter);
 		}
+	}
+
+	#admit(bytes: number, enter: () => boolean): void {
+		if (!enter()) return;
+		this.#items++;
+		this.#bytes += bytes;
 	}
 
 	/** An item larger than all there is still fits an empty place. */

@@ -123,9 +123,7 @@ export class Events {
 		} catch (error) {
 			return Promise.reject(error);
 		}
-		const bytes = 256 + payloadSize(event.payload);
-		if (this.#admission.tryEnter(bytes)) return this.#push(event, bytes, options);
-		return this.#admission.enter(bytes).then(() => this.#push(event, bytes, options));
+		return this.#push(event, 256 + payloadSize(event.payload), options);
 	}
 
 	/** Publishes several events, in order. Each entry has its own fate, as `Promise.allSettled` gives it. */
@@ -230,10 +228,11 @@ export class Events {
 		const own = options?.id === undefined;
 		return new Promise<EmitResult>((resolve, reject) => {
 			let settled = false;
+			let entered = false;
 			const settle = () => {
 				if (settled) return false;
 				settled = true;
-				this.#admission.leave(bytes);
+				if (entered) this.#admission.leave(bytes);
 				signal?.removeEventListener("abort", abandon);
 				return true;
 			};
@@ -254,7 +253,17 @@ export class Events {
 				entry.reject(cancelled(signal!));
 			};
 			signal?.addEventListener("abort", abandon, { once: true });
-			this.#sink.push(entry);
+			const enter = () => {
+				if (settled) return false;
+				entered = true;
+				this.#sink.push(entry);
+				return true;
+			};
+			try {
+				this.#admission.enter(bytes, enter);
+			} catch (error) {
+				entry.reject(error);
+			}
 		});
 	}
 

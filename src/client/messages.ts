@@ -120,12 +120,12 @@ export class Messages {
 		if (fate.ttl !== undefined) message.ttl = toDuration(fate.ttl);
 		const deadline = fate.timeoutMs === undefined ? undefined : clock.monotonic() + fate.timeoutMs;
 		const bytes = 256 + payloadSize(message.payload);
-		if (!this.#admission.tryEnter(bytes)) await this.#admission.enter(bytes);
 		return new Promise<R>((resolve, reject) => {
+			let entered = false;
 			const settle = () => {
 				if (entry.settled) return false;
 				entry.settled = true;
-				this.#admission.leave(bytes);
+				if (entered) this.#admission.leave(bytes);
 				timer?.cancel();
 				signal?.removeEventListener("abort", abandon);
 				return true;
@@ -161,9 +161,18 @@ export class Messages {
 				deadline === undefined
 					? undefined
 					: clock.after(deadline - clock.monotonic(), () => giveUp(deadlineExceeded(fate.timeoutMs!)));
-			if (signal?.aborted) return abandon();
 			signal?.addEventListener("abort", abandon, { once: true });
-			this.#sink.push(entry);
+			const enter = () => {
+				if (entry.settled) return false;
+				entered = true;
+				this.#sink.push(entry);
+				return true;
+			};
+			try {
+				this.#admission.enter(bytes, enter);
+			} catch (error) {
+				entry.reject(error);
+			}
 		});
 	}
 

@@ -1,7 +1,8 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
-import { constants, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
+import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
 import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
 import type { Clock } from "../clock/clock.ts";
+import { cutOffUpload } from "./cut-off-upload.ts";
 import { releaseIterator } from "./release-iterator.ts";
 
 /** Request headers as the Connect library takes them. Those that no `Headers` can hold are left out. */
@@ -107,6 +108,6 @@ export function endExchange(
 	const { stream } = response;
 	// Node's response objects always send a trailer block, and say so before they do; a reset must not overtake it.
 	stream.once("wantTrailers", () => {
-		setImmediate(() => stream.closed || stream.close(constants.NGHTTP2_NO_ERROR));
+		setImmediate(() => cutOffUpload(stream, clock));
 	});
 }

@@ -2,6 +2,7 @@ import { constants, type ServerHttp2Stream } from "node:http2";
 import type { Clock, Timer } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import { Encoded } from "./call.ts";
+import { cutOffUpload } from "./cut-off-upload.ts";
 import { FrameReader, wholeMessage } from "./frame-reader.ts";
 import { grpcTrailers, OK_TRAILERS } from "./grpc-trailers.ts";
 import { decodeRequest, encodeResponse } from "./message-codec.ts";
@@ -220,7 +221,7 @@ export class FastExchange {
 			stream.end();
 		} else {
 			stream.respond({ ...RESPONSE_HEADERS, ...trailers }, { endStream: true });
-			this.#endRequest();
+			cutOffUpload(this.#stream, this.#clock);
 		}
 		this.#lingerUntilTaken();
 		this.#release();
@@ -228,17 +229,7 @@ export class FastExchange {
 
 	#sendTrailers(): void {
 		this.#stream.sendTrailers(this.#trailers);
-		this.#endRequest();
-	}
-
-	/** The answer is complete; a request that is not is cut off, as HTTP/2 asks for. */
-	#endRequest(): void {
-		const stream = this.#stream;
-		if (stream.readableEnded) return;
-		stream.resume();
-		setImmediate(() => {
-			if (!stream.readableEnded && !stream.closed) stream.close(constants.NGHTTP2_NO_ERROR);
-		});
+		cutOffUpload(this.#stream, this.#clock);
 	}
 
 	/** A peer that never takes the rest of its answer must not keep the stream for ever. */

@@ -87,6 +87,9 @@ export class IdWindow {
 		for (let dropped = 0; dropped < count && this.size > 0; dropped++) {
 			this.#remove(--this.#end & (this.#high.length - 1));
 		}
+		for (const [index, { time, position }] of this.#marks.entries()) {
+			if (position > this.#end) this.#marks[index] = { time, position: this.#end };
+		}
 	}
 
 	#add(high: number, low: number, sequence: number): void {

@@ -72,7 +72,7 @@ interface Sample {
  */
 export class Metrics {
 	readonly #series: CallSeries[] = [];
-	readonly #gauges: { name: string; help: string; read: () => number }[] = [];
+	readonly #values: { name: string; help: string; type: "gauge" | "counter"; read: () => number }[] = [];
 	#registry: Promise<Registry> | undefined;
 
 	/** The counters of `method` on `lane`. Call it once a mounted method, not once a call. */
@@ -87,7 +87,12 @@ export class Metrics {
 
 	/** A value that is read when somebody looks. Register each name once, before the first look. */
 	gauge(name: string, help: string, read: () => number): void {
-		this.#gauges.push({ name, help, read });
+		this.#values.push({ name, help, type: "gauge", read });
+	}
+
+	/** The same for a value that only grows. */
+	counter(name: string, help: string, read: () => number): void {
+		this.#values.push({ name, help, type: "counter", read });
 	}
 
 	/** The registry, to which other parts may add metrics of their own with bounded labels. */
@@ -103,19 +108,9 @@ export class Metrics {
 	}
 
 	async #build(): Promise<Registry> {
-		const { Registry, Gauge, collectDefaultMetrics } = (await import("prom-client")).default;
+		const { Registry, collectDefaultMetrics } = (await import("prom-client")).default;
 		const registry = new Registry();
 		collectDefaultMetrics({ register: registry });
-		for (const { name, help, read } of this.#gauges) {
-			new Gauge({
-				name,
-				help,
-				registers: [registry],
-				collect() {
-					this.set(read());
-				},
-			});
-		}
 		const add = (name: string, help: string, type: string, read: () => Sample[]) => {
 			// A registry takes anything that can `get`; its own classes would hash the labels on every call.
 			const metric = {
@@ -128,6 +123,9 @@ export class Metrics {
 			};
 			registry.registerMetric(metric as never);
 		};
+		for (const { name, help, type, read } of this.#values) {
+			add(name, help, type, () => [{ value: read(), labels: {} }]);
+		}
 		add("hub_rpc_calls_total", "Calls that ended, by method, lane and canonical code.", "counter", () =>
 			this.#totals(),
 		);

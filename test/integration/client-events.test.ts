@@ -1,5 +1,6 @@
 import { Code } from "@connectrpc/connect";
 import { describe, expect, it, vi } from "vitest";
+import { Admission } from "../../src/client/admission.ts";
 import type { HubClientError, HubEvent } from "../../src/client/exports.ts";
 import { FakeHub } from "./client-fake-hub.ts";
 import { open, until } from "./client-opener.ts";
@@ -87,6 +88,56 @@ describe("emit", () => {
 		expect(await waiting).toBe("CLIENT_CLOSED");
 		await expect(client.events.emit("a")).rejects.toMatchObject({ reason: "CLIENT_CLOSED" });
 		expect(clock.pendingTimers).toBe(0);
+	});
+});
+
+describe("emit by unary calls", () => {
+	it("stores each event once when answers are lost, and rejects what is refused", async () => {
+		const hub = new FakeHub();
+		const { client, clock } = await open(hub, { bidi: false });
+		hub.faults.loseAcknowledgements = 3;
+		const results: boolean[] = [];
+		for (let n = 0; n < 30; n++) void client.events.emit("a", n).then(({ duplicate }) => results.push(duplicate));
+		await until(clock, () => results.length === 30);
+		expect(new Set(results)).toEqual(new Set([false]));
+		expect(hub.log).toHaveLength(30);
+		expect(hub.calls.filter((call) => call === "Emit")).toHaveLength(33);
+		hub.faults.refuse.set("Emit", { code: Code.ResourceExhausted, reason: "RATE_LIMIT_EXCEEDED", times: 1 });
+		await expect(client.events.emit("a", 1)).rejects.toMatchObject({ reason: "RATE_LIMIT_EXCEEDED" });
+		await client.events.emit("a", 2);
+		expect(hub.log).toHaveLength(31);
+	});
+});
+
+describe("the bound of what is on its way", () => {
+	it("makes callers wait in line and serves them in order", () => {
+		const admission = new Admission(2, 100);
+		const entered: string[] = [];
+		const enter = (name: string, bytes: number) => admission.enter(bytes, () => entered.push(name) > 0);
+		enter("a", 10);
+		enter("too large", 500);
+		enter("fits, but waits its turn", 1);
+		expect(entered).toEqual(["a"]);
+		admission.leave(10);
+		expect(entered).toEqual(["a", "too large"]);
+		admission.leave(500);
+		enter("b", 5);
+		enter("third", 5);
+		expect(entered.slice(2)).toEqual(["fits, but waits its turn", "b"]);
+		expect(admission.items).toBe(2);
+		for (let waiting = 1; waiting < 100_000; waiting++) enter("w", 1);
+		expect(() => enter("one too many", 1)).toThrow(expect.objectContaining({ reason: "BUFFER_FULL" }));
+	});
+
+	it("lets every event through in order when there are more than it holds", async () => {
+		const hub = new FakeHub();
+		const { client } = await open(hub);
+		const big = "x".repeat(1024 * 1024);
+		const emitted = Array.from({ length: 60 }, (_, n) => client.events.emit("a", [n, big]));
+		expect((await Promise.all(emitted)).map(({ position }) => position.sequence)).toEqual(
+			Array.from({ length: 60 }, (_, n) => BigInt(n + 1)),
+		);
+		expect(Math.max(...hub.batchSizes)).toBeLessThanOrEqual(2);
 	});
 });
 

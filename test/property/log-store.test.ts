@@ -104,7 +104,7 @@ class Model {
 describe.each(backends)("a LogStore on $name is like a plain list", ({ open }) => {
 	test("under any appends in flight, repeats, trims, reads and restarts", { timeout: 120_000 }, async () => {
 		await fc.assert(
-			fc.asyncProperty(fc.array(step, { maxLength: 30 }), async (steps) => {
+			fc.asyncProperty(fc.array(step, { maxLength: 30, size: "max" }), async (steps) => {
 				await using opened = await open();
 				const model = new Model();
 				const heard: Known[] = [];

@@ -1,0 +1,58 @@
+import type { EventBus } from "../events/event-bus.ts";
+import type { MessagingCounters } from "../messaging/messaging-counters.ts";
+import type { Router } from "../messaging/router.ts";
+import type { Registry } from "../plugins/registry.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+import type { RpcServer } from "./http2-server.ts";
+import type { Security } from "./open-security.ts";
+
+const MESSAGES: Readonly<Record<keyof MessagingCounters, string>> = {
+	sent: "One-way messages accepted.",
+	requested: "Requests accepted.",
+	delivered: "Messages handed to a session; a redelivery counts again.",
+	answered: "Requests that their handler answered.",
+	late: "Settlements and replies for deliveries that were no longer there.",
+	duplicates: "Repeats of a message id.",
+	refusedFull: "Messages refused because the mailbox was full.",
+	expired: "Messages not delivered in their time.",
+	withdrawn: "Requests given up by their sender.",
+	lost: "One-way messages lost because nobody was attached any more.",
+	rejected: "One-way messages that their recipient terminated or did not acknowledge in all attempts.",
+};
+
+/** Registers what the parts of a running hub count. No labels: nothing here is keyed by what a caller chooses. */
+export function registerHubMetrics(
+	metrics: Metrics,
+	hub: {
+		readonly registry: Registry;
+		readonly bus: EventBus;
+		readonly router: Router;
+		readonly security: Security;
+		readonly server: RpcServer;
+	},
+): void {
+	const { registry, bus, router, security, server } = hub;
+	const { log } = bus;
+	metrics.gauge("hub_plugins", "Registered plugins.", () => registry.index.size);
+	metrics.gauge("hub_connections", "Open connections of any protocol.", () => server.openConnections);
+	metrics.gauge(
+		"hub_open_streams",
+		"Long-lived streams that a change of policy can end.",
+		() => security.openStreams.size,
+	);
+	metrics.gauge("hub_event_subscriptions", "Open subscriptions.", () => bus.subscriptions.size);
+	metrics.gauge("hub_events_stored", "Events in the log.", () => log.bounds().next - log.bounds().first);
+	metrics.gauge("hub_events_stored_bytes", "Bytes of events in the log, about.", () => log.bounds().bytes);
+	metrics.counter("hub_events_total", "Events ever stored; the last sequence.", () => log.bounds().next - 1);
+	metrics.gauge("hub_message_recipients", "Plugins that have a mailbox.", () => router.held.recipients);
+	metrics.gauge("hub_requests_pending", "Requests waiting for their reply.", () => router.held.pendingReplies);
+	metrics.counter(
+		"hub_audit_dropped_total",
+		"Denials that found no room in the audit queue.",
+		() => security.audit.dropped,
+	);
+	for (const [name, help] of Object.entries(MESSAGES) as [keyof MessagingCounters, string][]) {
+		const word = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+		metrics.counter(`hub_messages_${word}_total`, help, () => router.counters[name]);
+	}
+}

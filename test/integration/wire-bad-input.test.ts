@@ -291,7 +291,7 @@ const CASES: readonly Case[] = [
 		"a reserved attribute of a message",
 		send({ message: { type: "a", attributes: { "hub-x": "1" } } }),
 		"INVALID_CONTENT",
-		"message.attributes[hub-x]",
+		'message.attributes["hub-x"]',
 	),
 	{
 		name: "a request over the method's limit",

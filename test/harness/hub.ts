@@ -63,13 +63,16 @@ export type TestHubOptions = Partial<StartHubOptions> & { readonly directory?: s
  */
 export class TestHub implements AsyncDisposable {
 	readonly running: RunningHub;
+	/** What it was started with beside the defaults. */
+	readonly options: Partial<HubOptions>;
 	readonly directory: string;
 	readonly operator: Clients;
 	readonly #owned: Clients[] = [];
 	readonly #ownsDirectory: boolean;
 
-	private constructor(running: RunningHub, directory: string, ownsDirectory: boolean) {
+	private constructor(running: RunningHub, options: Partial<HubOptions>, directory: string, ownsDirectory: boolean) {
 		this.running = running;
+		this.options = options;
 		this.directory = directory;
 		this.#ownsDirectory = ownsDirectory;
 		this.operator = this.connect(readFileSync(running.operatorTokenFile, "utf8").trim());
@@ -77,19 +80,15 @@ export class TestHub implements AsyncDisposable {
 
 	static async start(extra: TestHubOptions = {}): Promise<TestHub> {
 		const { directory = mkdtempSync(join(tmpdir(), "hub-test-")), options, ...rest } = extra;
-		const running = await startHub({
-			logger: silentLogger,
-			version: "0.0.0-test",
-			...rest,
-			options: {
-				listen: { host: "127.0.0.1", port: 0 },
-				state: "memory",
-				dataDirectory: directory,
-				drainMs: 2000,
-				...options,
-			},
-		});
-		return new TestHub(running, directory, extra.directory === undefined);
+		const used: Partial<HubOptions> = {
+			listen: { host: "127.0.0.1", port: 0 },
+			state: "memory",
+			dataDirectory: directory,
+			drainMs: 2000,
+			...options,
+		};
+		const running = await startHub({ logger: silentLogger, version: "0.0.0-test", ...rest, options: used });
+		return new TestHub(running, used, directory, extra.directory === undefined);
 	}
 
 	get url(): string {

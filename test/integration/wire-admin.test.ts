@@ -138,7 +138,7 @@ describeHubs("permissions and trust", (start) => {
 
 describeHubs("a hub that is started again", (start) => {
 	it("knows its credentials, permissions, plugins and first answers where its state is durable", async () => {
-		const first = await start();
+		await using first = await start();
 		const { directory, options } = first;
 		const mine = await first.enrol("mine");
 		await first.operator.admin.setTrustLevel({ pluginId: "mine", trustLevel: TrustLevel.BASIC });
@@ -165,6 +165,5 @@ describeHubs("a hub that is started again", (start) => {
 			expect(eventEpoch).not.toBe(emitted.position?.epoch);
 			expect((await again.operator.plugins.list({})).plugins).toEqual([]);
 		}
-		await first[Symbol.asyncDispose]();
 	});
 });

@@ -7,7 +7,7 @@ import { Outbox } from "../harness/outbox.ts";
 
 describeHubs("a hub that stops", (start) => {
 	it("tells every stream, and is gone soon after", async () => {
-		const hub = await start();
+		await using hub = await start();
 		const plugins = await Promise.all(["one", "two", "three"].map((id) => hub.enrol(id)));
 		const streams = await Promise.all(plugins.map((plugin) => openEveryStream(plugin, ["a.b"])));
 		const asked = failureOf(
@@ -34,11 +34,10 @@ describeHubs("a hub that stops", (start) => {
 		expect(Object.values(hub.running.open()).every((count) => count === 0)).toBe(true);
 		// Stopping again is nothing new.
 		await hub.running.stop();
-		await hub[Symbol.asyncDispose]();
 	});
 
 	it("keeps what it acknowledged, and resumes subscribers after where they were", async () => {
-		const first = await start();
+		await using first = await start();
 		const { directory, options } = first;
 		const isDurable = options.state === "embedded";
 		const writer = await first.enrol("writer");
@@ -87,6 +86,5 @@ describeHubs("a hub that stops", (start) => {
 			const { position: next } = await back.events.emit({ event: { type: "n.n" } });
 			expect(next?.epoch).toBe(position.epoch);
 		}
-		await first[Symbol.asyncDispose]();
 	});
 });

@@ -300,6 +300,12 @@ const CASES: readonly Case[] = [
 		reason: "MESSAGE_TOO_LARGE",
 	},
 	{
+		name: "a batch over the method's limit",
+		call: raw("/qirvo.hub.v1.EventService/EmitStream", new Uint8Array(16), 4 * MIB + 1),
+		code: "ResourceExhausted",
+		reason: "MESSAGE_TOO_LARGE",
+	},
+	{
 		name: "a JSON request over the method's limit",
 		call: json(EMIT, { event: { type: "a.b", subject: "x".repeat(2 * MIB) } }),
 		code: "ResourceExhausted",

@@ -291,11 +291,17 @@ const CASES: readonly Case[] = [
 		"a reserved attribute of a message",
 		send({ message: { type: "a", attributes: { "hub-x": "1" } } }),
 		"INVALID_CONTENT",
-		"message.attributes[hub-x]",
+		'message.attributes["hub-x"]',
 	),
 	{
 		name: "a request over the method's limit",
 		call: raw(EMIT, new Uint8Array(16), 2 * MIB + 1),
+		code: "ResourceExhausted",
+		reason: "MESSAGE_TOO_LARGE",
+	},
+	{
+		name: "a batch over the method's limit",
+		call: raw("/qirvo.hub.v1.EventService/EmitStream", new Uint8Array(16), 4 * MIB + 1),
 		code: "ResourceExhausted",
 		reason: "MESSAGE_TOO_LARGE",
 	},

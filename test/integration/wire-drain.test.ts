@@ -7,7 +7,7 @@ import { Outbox } from "../harness/outbox.ts";
 
 describeHubs("a hub that stops", (start) => {
 	it("tells every stream, and is gone soon after", async () => {
-		const hub = await start();
+		await using hub = await start();
 		const plugins = await Promise.all(["one", "two", "three"].map((id) => hub.enrol(id)));
 		const streams = await Promise.all(plugins.map((plugin) => openEveryStream(plugin, ["a.b"])));
 		const asked = failureOf(
@@ -34,11 +34,35 @@ describeHubs("a hub that stops", (start) => {
 		expect(Object.values(hub.running.open()).every((count) => count === 0)).toBe(true);
 		// Stopping again is nothing new.
 		await hub.running.stop();
-		await hub[Symbol.asyncDispose]();
+	});
+
+	it("does not wait for a peer that reads nothing", async () => {
+		await using hub = await start({ options: { drainMs: 500 } });
+		const [writer, reader] = [await hub.enrol("writer"), await hub.enrol("reader")];
+		const stalled = reader.events.subscribe({ patterns: ["n.n"] })[Symbol.asyncIterator]();
+		for (let next = await stalled.next(); next.value?.frame.case !== "caughtUp"; next = await stalled.next());
+		const healthy = await openEveryStream(writer, ["a.b"]);
+		const payload = { body: { case: "binary", value: new Uint8Array(1000) } } as const;
+		const events = Array.from({ length: 1000 }, () => ({ type: "n.n", payload }));
+		for (let batchId = 1n; batchId <= 10n; batchId++) healthy.batches.push({ batchId, events });
+		const { emitStream } = healthy.feeds;
+		await emitStream.when(() => emitStream.all("acknowledgement").length === 10);
+		const since = performance.now();
+		await hub.running.stop();
+		expect(performance.now() - since).toBeLessThan(5000);
+		for (const [kind, feed] of Object.entries(healthy.feeds)) {
+			await feed.ended;
+			expect([kind, feed.cases.at(-1), feed.failure?.reason]).toEqual([kind, "draining", "HUB_DRAINING"]);
+		}
+		await expect(
+			(async () => {
+				for (let next = await stalled.next(); !next.done; next = await stalled.next());
+			})(),
+		).rejects.toThrow();
 	});
 
 	it("keeps what it acknowledged, and resumes subscribers after where they were", async () => {
-		const first = await start();
+		await using first = await start();
 		const { directory, options } = first;
 		const isDurable = options.state === "embedded";
 		const writer = await first.enrol("writer");
@@ -87,6 +111,5 @@ describeHubs("a hub that stops", (start) => {
 			const { position: next } = await back.events.emit({ event: { type: "n.n" } });
 			expect(next?.epoch).toBe(position.epoch);
 		}
-		await first[Symbol.asyncDispose]();
 	});
 });

@@ -69,7 +69,7 @@ describeHubs("what a hub says of itself", (start) => {
 	});
 
 	it("answers health checks without a credential, and tells watchers that it stops", async () => {
-		const hub = await start();
+		await using hub = await start();
 		const health = createClient(Health, hub.connect().transport);
 		for (const service of ["", ...SERVICES.filter((name) => name.startsWith("qirvo"))]) {
 			expect((await health.check({ service })).status).toBe(Status.SERVING);
@@ -84,7 +84,6 @@ describeHubs("what a hub says of itself", (start) => {
 		expect((await watch.next()).value?.status).toBe(Status.NOT_SERVING);
 		expect(await failureOf(watch.next())).toMatchObject({ code: "Unavailable", reason: "HUB_DRAINING" });
 		await stopped;
-		await hub[Symbol.asyncDispose]();
 	});
 
 	it("reflects its contract, in both versions of the protocol", async () => {

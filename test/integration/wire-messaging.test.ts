@@ -383,5 +383,16 @@ describeHubs("a receiving session without an upload", (start) => {
 		const lost = new Feed(receiver.messaging.receive({ instanceId: "nobody" }));
 		await lost.ended;
 		expect(lost.failure).toMatchObject({ code: "NotFound", reason: "INSTANCE_NOT_FOUND" });
+		// Sessions of one plugin are bounded, and what is over the bound harms none of them.
+		const more = Array.from({ length: 63 }, () => new Feed(receiver.messaging.receive({})));
+		await Promise.all(more.map((feed) => feed.first("ready")));
+		const over = new Feed(receiver.messaging.receive({}));
+		await over.ended;
+		expect(over.failure).toMatchObject({
+			code: "ResourceExhausted",
+			reason: "LIMIT_EXCEEDED",
+			details: expect.arrayContaining(["QuotaFailure"]),
+		});
+		expect([down, ...more].every(({ done }) => !done)).toBe(true);
 	});
 });

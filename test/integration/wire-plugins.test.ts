@@ -330,6 +330,9 @@ describeHubs("a registration", (start) => {
 		});
 		expect(await failureOf(plugin.plugins.heartbeat({}))).toMatchObject({ fields: ["instance_id"] });
 		expect((await operator.get({ pluginId: "brief" })).plugin?.instances).toEqual([]);
+		const told = async () => (await hub.operator.events.listEvents({ patterns: ["plugin.offline"] })).events;
+		await until(async () => (await told()).length === 1);
+		expect(await told()).toMatchObject([{ type: "plugin:offline", source: "hub", subject: "brief" }]);
 		const { plugin: back } = await plugin.plugins.register({ manifestJson: manifestOf("brief") });
 		expect(back?.state).toBe(PluginState.ONLINE);
 		expect(timestampMs(back!.instances[0]!.leaseExpireTime!)).toBeGreaterThan(timestampMs(back!.updateTime!));

@@ -1,8 +1,11 @@
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { randomIds, systemClock } from "../../src/clock/system-clock.ts";
+import { openEnvironment } from "../../src/state/embedded/environment.ts";
+import { readLogState, writeLogState } from "../../src/state/embedded/log-state.ts";
 import { openEmbeddedState } from "../../src/state/embedded/open-embedded-state.ts";
 import type { LogRecord } from "../../src/state/log-store.ts";
+import { FakeClock, SequentialIds } from "../harness/fake-clock.ts";
 import { temporaryFolder } from "../harness/state-backends.ts";
 
 let folder: ReturnType<typeof temporaryFolder>;
@@ -48,4 +51,28 @@ test("LOG-7 a read while a trim is on the disk and not told yet begins at what i
 		await trimmed;
 	}
 	expect(untold).toBeGreaterThan(0);
+});
+
+test("LOG-5 a log of more records than 32 bits count is read from a time", async () => {
+	const clock = new FakeClock();
+	const ids = new SequentialIds();
+	{
+		await using state = await openEmbeddedState({ directory, clock, ids });
+		await state.log("events");
+	}
+	const environment = await openEnvironment(directory);
+	const far = 2 ** 33;
+	const old = readLogState(environment.meta, 1);
+	await environment.root.transaction(() => writeLogState(environment.meta, 1, { ...old, first: far, next: far }));
+	await environment.root.close();
+	await using state = await openEmbeddedState({ directory, clock, ids });
+	const log = await state.log("events");
+	const start = clock.now();
+	for (let round = 0; round < 5; round++) {
+		await log.append(many(200, `${round}-`));
+		await clock.advance(10);
+	}
+	const page = await log.read({ from: { time: start + 25 }, maxRecords: 1, maxBytes: 1 });
+	expect(page.records[0]?.sequence).toBe(far + 600);
+	expect((await log.append(many(1, "0-")))[0]).toMatchObject({ sequence: far, duplicate: true });
 });

@@ -239,6 +239,18 @@ describe("a subscription is refused", () => {
 		expect(await refusal(hub.subscribe(request as never).next())).toMatchObject({ reason, metadata: { field } });
 	});
 
+	test("after a position that the log has not reached, as one that was set back has not", async () => {
+		await hub.emit({ type: "a" });
+		const reached = hub.subscribe({ patterns: ["a"], start: position(hub.log.epoch, 1n) });
+		expect((await reached.next()).done).toBe(false);
+		await reached.return();
+		const error = await refusal(hub.subscribe({ patterns: ["a"], start: position(hub.log.epoch, 2n) }).next());
+		expect(error).toMatchObject({
+			reason: "POSITION_TRIMMED",
+			metadata: { epoch: hub.log.epoch, oldest_sequence: "1" },
+		});
+	});
+
 	test("after a position of another epoch", async () => {
 		const error = await refusal(hub.subscribe({ patterns: ["a"], start: position("gone", 1n) }).next());
 		expect(error).toMatchObject({

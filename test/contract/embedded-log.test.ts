@@ -5,6 +5,7 @@ import { openEnvironment } from "../../src/state/embedded/environment.ts";
 import { readLogState, writeLogState } from "../../src/state/embedded/log-state.ts";
 import { openEmbeddedState } from "../../src/state/embedded/open-embedded-state.ts";
 import type { LogRecord } from "../../src/state/log-store.ts";
+import { hashText } from "../../src/state/text-hash.ts";
 import { FakeClock, SequentialIds } from "../harness/fake-clock.ts";
 import { temporaryFolder } from "../harness/state-backends.ts";
 
@@ -75,4 +76,48 @@ test("LOG-5 a log of more records than 32 bits count is read from a time", async
 	const page = await log.read({ from: { time: start + 25 }, maxRecords: 1, maxBytes: 1 });
 	expect(page.records[0]?.sequence).toBe(far + 600);
 	expect((await log.append(many(1, "0-")))[0]).toMatchObject({ sequence: far, duplicate: true });
+});
+
+/** Two topics of one `hashText(topic, 0)`; who looks for such a pair finds one in seconds. */
+const TWINS = [
+	"t.gfazvcxprmnfhavotineessrbdkwasowgljbntgmrqnldsbtvexnyixtalalrqyzieudakizalkpfrddazhkvvrpadcaowiqevtcyinracpagnalxabptrcrhwgmzfbliwsgkzazvbarvcgy",
+	"t.xyzcdzbqjonubfwztineessrgayjdqpjgljbntgmrqnldsbtvexnyixtalalrqyzieudakizalkpfrddsaiujapvadcaowiqevtcyinracpagnalbmonzqnhhwgmzfbldtbxpaeqdiptioxw",
+] as const;
+
+test("LOG-5 topics with one hash do not hide each other", async () => {
+	await using state = await openEmbeddedState({ directory, clock: systemClock, ids: randomIds });
+	const log = await state.log("events");
+	const [one, other] = TWINS;
+	expect(hashText(one, 0)).toEqual(hashText(other, 0));
+	const both = (id: string) => [...many(1, `${id}-one`, one), ...many(1, `${id}-other`, other)];
+	await log.append([
+		...many(1, "first", one),
+		...many(300, "between"),
+		...both("a"),
+		...many(300, "after"),
+		...both("b"),
+	]);
+	for (const [topic, expected] of [
+		[one, [1, 302, 604]],
+		[other, [303, 605]],
+	] as const) {
+		const topics = { exact: [topic], matches: (it: string) => it === topic };
+		const page = await log.read({ from: { sequence: 1 }, topics, maxRecords: 100, maxBytes: 1 << 20 });
+		expect(page.records.map(({ sequence }) => sequence)).toEqual(expected);
+		const from = { sequence: 605 };
+		const back = await log.read({ from, direction: "backward", topics, maxRecords: 100, maxBytes: 1 << 20 });
+		expect(back.records.map(({ sequence }) => sequence)).toEqual(expected.toReversed());
+	}
+	const apart = [
+		...many(1, "1", other),
+		...many(100, "2"),
+		...many(1, "3", one),
+		...many(100, "4"),
+		...many(1, "5", other),
+	];
+	await log.append(apart);
+	const topics = { exact: [other], matches: (it: string) => it === other };
+	const from = { sequence: 606 + 70 };
+	const back = await log.read({ from, direction: "backward", topics, maxRecords: 1, maxBytes: 1 });
+	expect(back.records.map(({ sequence }) => sequence)).toEqual([606]);
 });

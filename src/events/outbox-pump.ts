@@ -59,6 +59,8 @@ export class OutboxPump implements AsyncDisposable {
 				for await (const batch of changes) {
 					if (batch.some((change) => change.value !== undefined)) await this.#moveAll();
 				}
+				// A store that ends its watches is closed; to watch it again at once would never let anyone else have a turn.
+				if (!signal.aborted) await this.#pause();
 			} catch (error) {
 				if (signal.aborted) return;
 				this.#options.onFault(error);

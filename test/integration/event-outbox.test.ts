@@ -86,3 +86,13 @@ test("an event whose entry cannot be deleted for longer than ids are remembered 
 	expect(await idsOf(log)).toEqual(["hub/a", "hub/b"]);
 	await state[Symbol.asyncDispose]();
 });
+
+test("a store that is closed first does not keep the process busy", async () => {
+	const { clock, state, pump } = await open();
+	{
+		await using _pump = pump(state.kv);
+		await state[Symbol.asyncDispose]();
+		await clock.advance(10_000);
+	}
+	expect(clock.pendingTimers).toBe(0);
+});

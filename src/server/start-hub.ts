@@ -9,7 +9,7 @@ import { createMessagingService } from "../rpc/messaging-service.ts";
 import { createPluginService } from "../rpc/plugin-service.ts";
 import { createSecurityAdminService } from "../rpc/security-admin-service.ts";
 import { bindProblem, isLoopback } from "../security/bind-rules.ts";
-import { ensureOperatorToken } from "../security/operator-token.ts";
+import { ensureOperatorToken, type OperatorTokenOptions } from "../security/operator-token.ts";
 import { type StateBackend, StateOpenError } from "../state/state-backend.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { Metrics } from "../telemetry/metrics.ts";
@@ -24,6 +24,7 @@ import { openState } from "./open-state.ts";
 import { openSubsystems } from "./open-subsystems.ts";
 import { Owner } from "./owner.ts";
 import { reflectionServices } from "./reflection.ts";
+import { TlsFileError } from "./tls-listener.ts";
 
 /** Why a hub cannot start, in words for whoever set it up. The message begins with the setting that is at fault. */
 export class StartError extends Error {
@@ -76,7 +77,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 	const security = await openSecurity({ state, clock, ids, answers, owner });
 	const { authenticator, audit, guard, openStreams: streams } = security;
 	const { registry, bus, router } = await openSubsystems({ state, clock, ids, logger, options, answers, owner });
-	const operatorTokenFile = await ensureOperatorToken({
+	const operatorTokenFile = await tokenFileOrExplain({
 		directory: options.dataDirectory,
 		newToken: options.newOperatorToken,
 		credentials: security.credentials,
@@ -182,12 +183,23 @@ async function openOrExplain(options: HubOptions, clock: Clock, ids: IdSource, l
 	}
 }
 
+async function tokenFileOrExplain(options: OperatorTokenOptions): Promise<string> {
+	try {
+		return await ensureOperatorToken(options);
+	} catch (error) {
+		if (systemCode(error) === undefined) throw error;
+		const problem = `the operator token cannot be kept in ${options.directory}: ${(error as Error).message}`;
+		throw new StartError(`data: ${problem}`, { cause: error });
+	}
+}
+
 async function listenOrExplain(server: RpcServer, options: HubOptions): Promise<AddressInfo> {
 	const { host, port } = options.listen;
 	try {
 		return await server.listen(host, port);
 	} catch (error) {
-		const code = error instanceof Error && "code" in error ? error.code : undefined;
+		if (error instanceof TlsFileError) throw new StartError(`${error.setting}: ${error.message}`, { cause: error });
+		const code = systemCode(error);
 		const where = `${hostInUrl(host)}:${port}`;
 		if (code === "EADDRINUSE") throw new StartError(`listen: ${where} is in use by another process`, { cause: error });
 		if (code === "EACCES") throw new StartError(`listen: ${where} needs rights that this user lacks`, { cause: error });
@@ -196,6 +208,11 @@ async function listenOrExplain(server: RpcServer, options: HubOptions): Promise<
 		}
 		throw error;
 	}
+}
+
+/** `EACCES` and the like, of a failed call to the operating system. */
+function systemCode(error: unknown): string | undefined {
+	return error instanceof Error && "syscall" in error && "code" in error ? String(error.code) : undefined;
 }
 
 function hostInUrl(host: string): string {

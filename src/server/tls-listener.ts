@@ -1,7 +1,7 @@
 import { type FSWatcher, readFileSync, watch } from "node:fs";
 import type { Socket } from "node:net";
 import { dirname } from "node:path";
-import { createServer, type SecureContextOptions, type Server, type TLSSocket } from "node:tls";
+import { createSecureContext, createServer, type Server, type TLSSocket } from "node:tls";
 import type { Clock, Timer } from "../clock/clock.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
@@ -10,6 +10,18 @@ export interface TlsOptions {
 	/** The certificate and whatever chain belongs to it. */
 	readonly certFile: string;
 	readonly keyFile: string;
+}
+
+/** Why the files cannot be used. */
+export class TlsFileError extends Error {
+	override readonly name = "TlsFileError";
+	/** The setting that is at fault, as users spell it. */
+	readonly setting: "tls-cert" | "tls-key";
+
+	constructor(setting: "tls-cert" | "tls-key", problem: string, cause: unknown) {
+		super(`${problem}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+		this.setting = setting;
+	}
 }
 
 /** Wait this long after a change before the files are read, because a certificate and its key change one after the other. */
@@ -50,9 +62,9 @@ export class TlsListener {
 		});
 	}
 
-	/** Reads the files and watches their folders. Throws where they cannot be used. */
+	/** Reads the files and watches their folders. Throws `TlsFileError` where they cannot be used. */
 	start(): void {
-		this.#server.setSecureContext(this.#read());
+		this.#load();
 		const { certFile, keyFile } = this.#options;
 		const folders = new Set([dirname(certFile), dirname(keyFile)]);
 		for (const folder of folders) {
@@ -71,7 +83,7 @@ export class TlsListener {
 	/** Reads the files again now. False, and the old certificate stays, where they cannot be used. */
 	reload(): boolean {
 		try {
-			this.#server.setSecureContext(this.#read());
+			this.#load();
 			this.#logger.info({}, "the TLS certificate was read again");
 			return true;
 		} catch (error) {
@@ -91,8 +103,27 @@ export class TlsListener {
 		this.#settle = this.#clock.after(SETTLE_MS, () => this.reload());
 	}
 
-	#read(): SecureContextOptions {
+	#load(): void {
 		const { certFile, keyFile } = this.#options;
-		return { cert: readFileSync(certFile), key: readFileSync(keyFile) };
+		const cert = readPem("tls-cert", certFile);
+		const key = readPem("tls-key", keyFile);
+		try {
+			createSecureContext({ cert });
+		} catch (error) {
+			throw new TlsFileError("tls-cert", `${certFile} holds no usable certificate`, error);
+		}
+		try {
+			this.#server.setSecureContext({ cert, key });
+		} catch (error) {
+			throw new TlsFileError("tls-key", `${keyFile} holds no key that fits ${certFile}`, error);
+		}
+	}
+}
+
+function readPem(setting: "tls-cert" | "tls-key", file: string): Buffer {
+	try {
+		return readFileSync(file);
+	} catch (error) {
+		throw new TlsFileError(setting, `${file} cannot be read`, error);
 	}
 }

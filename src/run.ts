@@ -25,6 +25,9 @@ export async function run(argv: readonly string[], env: Readonly<Record<string, 
 		return 0;
 	}
 	const logger = createLogger({ level: parsed.options.logLevel });
+	const stop = Promise.withResolvers<string>();
+	// Before anything is opened: the first process of a container is not ended by a signal that it does not listen for.
+	for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.resolve(signal));
 	let hub: RunningHub;
 	try {
 		hub = await startHub({ options: parsed.options, logger, version: hubVersion() });
@@ -33,8 +36,6 @@ export async function run(argv: readonly string[], env: Readonly<Record<string, 
 		process.stderr.write(`plugin-hub: ${error.message}\n`);
 		return 1;
 	}
-	const stop = Promise.withResolvers<string>();
-	for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.resolve(signal));
 	// The hub's own timers and sockets are not references that keep a process alive on purpose; this one is.
 	const alive = setInterval(() => {}, 1 << 30);
 	const end = await Promise.race([

@@ -14,10 +14,10 @@ const ATOMIC_PACES: readonly Pace[] = [2, 8, 24].map((window) => ({ batch: 500, 
 
 /** `share`: of the hub's messages a round. A flush for each message makes fewer of them tell as much. */
 const PEERS = [
-	{ peer: "JetStream, pipelined", paces: SINGLE_PACES, syncAlways: false, share: 1 },
-	{ peer: "JetStream, atomic batches", paces: ATOMIC_PACES, syncAlways: false, share: 1 },
-	{ peer: "JetStream, sync always", paces: SINGLE_PACES, syncAlways: true, share: 0.1 },
-	{ peer: "JetStream, sync always, atomic", paces: ATOMIC_PACES, syncAlways: true, share: 1 },
+	{ id: "P2", peer: "JetStream, pipelined", paces: SINGLE_PACES, syncAlways: false, share: 1 },
+	{ id: "P2-atomic", peer: "JetStream, atomic batches", paces: ATOMIC_PACES, syncAlways: false, share: 1 },
+	{ id: "P2-sync", peer: "JetStream, sync always", paces: SINGLE_PACES, syncAlways: true, share: 0.1 },
+	{ id: "P2-sync-atomic", peer: "JetStream, sync always, atomic", paces: ATOMIC_PACES, syncAlways: true, share: 1 },
 ] as const;
 
 async function hubSide(publisher: "batch" | "sdk"): Promise<Side> {
@@ -40,7 +40,7 @@ export const benchmark: Benchmark = async ({ quick }) => {
 	await hub.warmUp(count / 2, HUB_PACES);
 	await sdk.warmUp(count / 2, SDK_PACES);
 	const results: BenchResult[] = [];
-	for (const { peer, paces, syncAlways, share } of PEERS) {
+	for (const { id, peer, paces, syncAlways, share } of PEERS) {
 		await using other = await jetStreamSide(syncAlways);
 		await other.warmUp((count * share) / 4, paces);
 		hub.rates.length = 0;
@@ -48,12 +48,12 @@ export const benchmark: Benchmark = async ({ quick }) => {
 		for (let round = 0; round < rounds; round++) {
 			await hub.measure(count);
 			await other.measure(count * share);
-			if (peer === "JetStream, pipelined") await sdk.measure(count);
+			if (id === "P2") await sdk.measure(count);
 		}
 		const durability = `flushed / ${syncAlways ? "flushed" : "file cache, flushed every 2 min"}`;
-		results.push(compare("P2", peer, other.rates, hub.rates, durability));
+		results.push(compare(id, peer, other.rates, hub.rates, durability));
 		if (sdk.rates.length > 0)
-			results.push(compare("P2", `${peer}; hub by its SDK`, other.rates, sdk.rates, durability));
+			results.push(compare("P2-sdk", `${peer}; hub by its SDK`, other.rates, sdk.rates, durability));
 	}
 	return results;
 };

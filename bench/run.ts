@@ -53,5 +53,5 @@ function row(result: BenchResult): string {
 }
 
 function cells(id: string, peer: string, peerRate: string, hubRate: string, ratio: string, durability: string): string {
-	return `${id.padEnd(4)} ${peer.padEnd(38)} ${peerRate.padStart(10)} ${hubRate.padStart(10)} ${ratio.padStart(7)}  ${durability}`;
+	return `${id.padEnd(14)} ${peer.padEnd(38)} ${peerRate.padStart(10)} ${hubRate.padStart(10)} ${ratio.padStart(7)}  ${durability}`;
 }

@@ -10,7 +10,7 @@ import { CLOSED_POLICIES, METHOD_POLICIES } from "../rpc/method-policy.ts";
 import { createPluginService } from "../rpc/plugin-service.ts";
 import { createSecurityAdminService } from "../rpc/security-admin-service.ts";
 import { bindProblem, isLoopback } from "../security/bind-rules.ts";
-import { ensureOperatorToken, type OperatorTokenOptions } from "../security/operator-token.ts";
+import { ensureOperatorToken } from "../security/operator-token.ts";
 import { type StateBackend, StateOpenError } from "../state/state-backend.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { Metrics } from "../telemetry/metrics.ts";
@@ -20,12 +20,12 @@ import { createRpcServer, type RpcServer } from "./http2-server.ts";
 import { hubFacts } from "./hub-facts.ts";
 import { registerHubMetrics } from "./hub-metrics.ts";
 import { DEFAULT_OPTIONS, type HubOptions } from "./hub-options.ts";
-import { openSecurity } from "./open-security.ts";
+import { openSecurity, type Security } from "./open-security.ts";
 import { openState } from "./open-state.ts";
 import { openSubsystems } from "./open-subsystems.ts";
 import { Owner } from "./owner.ts";
 import { reflectionServices } from "./reflection.ts";
-import { TlsFileError } from "./tls-listener.ts";
+import { TlsFilesError } from "./tls-listener.ts";
 
 /** Why a hub cannot start, in words for whoever set it up. The message begins with the setting that is at fault. */
 export class StartError extends Error {
@@ -78,15 +78,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 	const security = await openSecurity({ state, clock, ids, answers, owner });
 	const { authenticator, audit, guard, openStreams: streams } = security;
 	const { registry, bus, router } = await openSubsystems({ state, clock, ids, logger, options, answers, owner });
-	const operatorTokenFile = await tokenFileOrExplain({
-		directory: options.dataDirectory,
-		newToken: options.newOperatorToken,
-		credentials: security.credentials,
-		tokens: security.tokens,
-		policy: security.policy,
-		clock,
-		ids,
-	});
+	const operatorTokenFile = await tokenFileOrExplain(options, security, clock, ids);
 
 	const services: MountedService[] = [
 		createHubService({
@@ -185,13 +177,17 @@ async function openOrExplain(options: HubOptions, clock: Clock, ids: IdSource, l
 	}
 }
 
-async function tokenFileOrExplain(options: OperatorTokenOptions): Promise<string> {
+async function tokenFileOrExplain(
+	{ dataDirectory: directory, newOperatorToken: newToken }: HubOptions,
+	{ credentials, tokens, policy }: Security,
+	clock: Clock,
+	ids: IdSource,
+): Promise<string> {
 	try {
-		return await ensureOperatorToken(options);
+		return await ensureOperatorToken({ directory, newToken, credentials, tokens, policy, clock, ids });
 	} catch (error) {
-		if (systemCode(error) === undefined) throw error;
-		const problem = `the operator token cannot be kept in ${options.directory}: ${(error as Error).message}`;
-		throw new StartError(`data: ${problem}`, { cause: error });
+		if (!(error instanceof Error && "code" in error)) throw error;
+		throw new StartError(`data: the operator token cannot be kept in ${directory}: ${error.message}`, { cause: error });
 	}
 }
 
@@ -200,8 +196,8 @@ async function listenOrExplain(server: RpcServer, options: HubOptions): Promise<
 	try {
 		return await server.listen(host, port);
 	} catch (error) {
-		if (error instanceof TlsFileError) throw new StartError(`${error.setting}: ${error.message}`, { cause: error });
-		const code = systemCode(error);
+		if (error instanceof TlsFilesError) throw new StartError(error.message, { cause: error });
+		const code = error instanceof Error && "code" in error ? error.code : undefined;
 		const where = `${hostInUrl(host)}:${port}`;
 		if (code === "EADDRINUSE") throw new StartError(`listen: ${where} is in use by another process`, { cause: error });
 		if (code === "EACCES") throw new StartError(`listen: ${where} needs rights that this user lacks`, { cause: error });
@@ -210,11 +206,6 @@ async function listenOrExplain(server: RpcServer, options: HubOptions): Promise<
 		}
 		throw error;
 	}
-}
-
-/** `EACCES` and the like, of a failed call to the operating system. */
-function systemCode(error: unknown): string | undefined {
-	return error instanceof Error && "syscall" in error && "code" in error ? String(error.code) : undefined;
 }
 
 function hostInUrl(host: string): string {

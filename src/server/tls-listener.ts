@@ -1,7 +1,7 @@
 import { type FSWatcher, readFileSync, watch } from "node:fs";
 import type { Socket } from "node:net";
 import { dirname } from "node:path";
-import { createSecureContext, createServer, type Server, type TLSSocket } from "node:tls";
+import { createServer, type Server, type TLSSocket } from "node:tls";
 import type { Clock, Timer } from "../clock/clock.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
@@ -12,16 +12,9 @@ export interface TlsOptions {
 	readonly keyFile: string;
 }
 
-/** Why the files cannot be used. */
-export class TlsFileError extends Error {
-	override readonly name = "TlsFileError";
-	/** The setting that is at fault, as users spell it. */
-	readonly setting: "tls-cert" | "tls-key";
-
-	constructor(setting: "tls-cert" | "tls-key", problem: string, cause: unknown) {
-		super(`${problem}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
-		this.setting = setting;
-	}
+/** Why the files cannot be used. The message begins with the setting that is at fault. */
+export class TlsFilesError extends Error {
+	override readonly name = "TlsFilesError";
 }
 
 /** Wait this long after a change before the files are read, because a certificate and its key change one after the other. */
@@ -62,9 +55,9 @@ export class TlsListener {
 		});
 	}
 
-	/** Reads the files and watches their folders. Throws `TlsFileError` where they cannot be used. */
+	/** Reads the files and watches their folders. Throws `TlsFilesError` where they cannot be used. */
 	start(): void {
-		this.#load();
+		this.#use();
 		const { certFile, keyFile } = this.#options;
 		const folders = new Set([dirname(certFile), dirname(keyFile)]);
 		for (const folder of folders) {
@@ -83,7 +76,7 @@ export class TlsListener {
 	/** Reads the files again now. False, and the old certificate stays, where they cannot be used. */
 	reload(): boolean {
 		try {
-			this.#load();
+			this.#use();
 			this.#logger.info({}, "the TLS certificate was read again");
 			return true;
 		} catch (error) {
@@ -103,27 +96,25 @@ export class TlsListener {
 		this.#settle = this.#clock.after(SETTLE_MS, () => this.reload());
 	}
 
-	#load(): void {
+	#use(): void {
 		const { certFile, keyFile } = this.#options;
-		const cert = readPem("tls-cert", certFile);
-		const key = readPem("tls-key", keyFile);
+		const pair = { cert: readSetting("tls-cert", certFile), key: readSetting("tls-key", keyFile) };
 		try {
-			createSecureContext({ cert });
-		} catch (error) {
-			throw new TlsFileError("tls-cert", `${certFile} holds no usable certificate`, error);
-		}
-		try {
-			this.#server.setSecureContext({ cert, key });
-		} catch (error) {
-			throw new TlsFileError("tls-key", `${keyFile} holds no key that fits ${certFile}`, error);
+			this.#server.setSecureContext(pair);
+		} catch (cause) {
+			throw new TlsFilesError(`tls-cert: ${certFile} and ${keyFile} cannot be used: ${messageOf(cause)}`, { cause });
 		}
 	}
 }
 
-function readPem(setting: "tls-cert" | "tls-key", file: string): Buffer {
+function readSetting(setting: string, file: string): Buffer {
 	try {
 		return readFileSync(file);
-	} catch (error) {
-		throw new TlsFileError(setting, `${file} cannot be read`, error);
+	} catch (cause) {
+		throw new TlsFilesError(`${setting}: ${file} cannot be read: ${messageOf(cause)}`, { cause });
 	}
+}
+
+function messageOf(error: unknown): string {
+	return error instanceof Error ? error.message : String(error);
 }

@@ -1,12 +1,17 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createClient } from "@connectrpc/connect";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { connect, type HubClient } from "../../src/client/index.ts";
+import { EventService } from "#gen/qirvo/hub/v1/event_service_pb.js";
+import { MessagingService } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import { PluginService } from "#gen/qirvo/hub/v1/plugin_service_pb.js";
+import { SecurityAdminService } from "#gen/qirvo/hub/v1/security_admin_service_pb.js";
+import { connect, createGrpcJsTransport, type HubClient } from "../../src/client/index.ts";
 import { startHub } from "../../src/server/start-hub.ts";
 import { silentLogger } from "../../src/telemetry/logger.ts";
 import { manifestOf, TestHub } from "../harness/hub.ts";
-import { attachEcho, credentialFor } from "./echo-plugin.ts";
+import { attachEcho, credentialFor, enrol } from "./echo-plugin.ts";
 import { ROOT, runAsync, tool } from "./tools.ts";
 
 let hub: TestHub;
@@ -30,8 +35,8 @@ afterAll(async () => {
 type Call = (method: string, body: object, token: string) => Promise<string>;
 
 /** Registers, emits, subscribes and requests. */
-async function exercise(pluginId: string, call: Call): Promise<void> {
-	const token = await credentialFor(hub, pluginId);
+async function exercise(pluginId: string, call: Call, credential?: string): Promise<void> {
+	const token = credential ?? (await credentialFor(hub, pluginId));
 	const registered = await call("qirvo.hub.v1.PluginService/Register", { manifestJson: manifestOf(pluginId) }, token);
 	expect(registered).toContain(pluginId);
 	const subscribed = call(
@@ -104,9 +109,32 @@ describe("command-line tools", () => {
 				drainMs: 500,
 			},
 		});
+		const tls = { ca: readFileSync(certFile) };
+		const operatorToken = readFileSync(secure.operatorTokenFile, "utf8").trim();
+		await using operator = await connect({ url: secure.url, token: operatorToken, tls });
+		const admin = operator.service(SecurityAdminService);
+		const echoToken = await enrol(admin, "interop-echo");
+		await using secureEcho = await connect({
+			url: secure.url,
+			token: echoToken,
+			tls,
+			manifest: manifestOf("interop-echo"),
+		});
+		await secureEcho.messages.handle("echo", (request) => request.data).ready;
+
 		const target = `127.0.0.1:${secure.port}`;
-		const health = await runAsync(tool("grpcurl"), ["-cacert", certFile, target, "grpc.health.v1.Health/Check"]);
-		expect(health).toContain("SERVING");
+		await exercise(
+			"interop-tls",
+			(method, body, token) =>
+				runAsync(
+					tool("grpcurl"),
+					["-cacert", certFile, "-H", `authorization: Bearer ${token}`, "-d", "@", target, method],
+					{
+						input: JSON.stringify(body),
+					},
+				),
+			await enrol(admin, "interop-tls"),
+		);
 		await runAsync(tool("grpcurl"), ["-plaintext", "-max-time", "5", target, "grpc.health.v1.Health/Check"], {
 			codes: [1],
 		});
@@ -142,11 +170,6 @@ describe("command-line tools", () => {
 
 describe("@grpc/grpc-js through the SDK's transport", () => {
 	it("registers, emits, subscribes and requests", async () => {
-		const { createClient } = await import("@connectrpc/connect");
-		const { createGrpcJsTransport } = await import("../../src/client/index.ts");
-		const { EventService } = await import("#gen/qirvo/hub/v1/event_service_pb.js");
-		const { MessagingService } = await import("#gen/qirvo/hub/v1/messaging_service_pb.js");
-		const { PluginService } = await import("#gen/qirvo/hub/v1/plugin_service_pb.js");
 		const token = await credentialFor(hub, "interop-grpc-js");
 		const transport = createGrpcJsTransport({ url: hub.url });
 		const headers = { authorization: `Bearer ${token}` };

@@ -227,7 +227,7 @@ async function single(inputs: AsyncGenerator<unknown>): Promise<unknown> {
 }
 
 function toInput(mounted: MountedMethod, message: unknown): unknown {
-	return mounted.raw ? toBinary(mounted.descriptor.input, message as never) : message;
+	return mounted.raw !== undefined ? toBinary(mounted.descriptor.input, message as never) : message;
 }
 
 /** What `work` gives, or the reason why nobody waits for it any more. */

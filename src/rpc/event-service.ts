@@ -113,7 +113,7 @@ export function createEventService(deps: EventServiceDeps): MountedService {
 		},
 
 		async listSubscriptions(request, call) {
-			const pluginId = scopeOf(call.caller, request.pluginId);
+			const pluginId = scopeOf(deps, call, request.pluginId);
 			const bound = ["subscriptions", pluginId];
 			const after = decodePageToken(bound, request.pageToken) ?? "";
 			const limit = pageSizeOf(request.pageSize, SUBSCRIPTIONS_PAGE);
@@ -154,11 +154,21 @@ function actionsOf({ start, options }: SubscribeQuery): readonly EventAction[] {
 }
 
 /** Whose subscriptions the caller sees: its own, and an operator's choice. Empty: everyone's. */
-function scopeOf(caller: Caller, asked: string): string {
+function scopeOf({ audit }: EventServiceDeps, call: Call, asked: string): string {
+	const { caller } = call;
 	if (caller.kind === "operator") return asked;
 	if (caller.kind !== "plugin") throw new HubError("CALLER_NOT_ALLOWED", "subscriptions are listed for plugins");
 	if (asked === "" || asked === caller.id) return caller.id;
-	throw HubError.field("plugin_id", "a plugin sees its own subscriptions only", "CALLER_NOT_ALLOWED");
+	const error = HubError.field("plugin_id", "a plugin sees its own subscriptions only", "CALLER_NOT_ALLOWED");
+	audit.record({
+		event: "data_access_denied",
+		actor: principalOf(caller),
+		target: "subscriptions",
+		reason: error.reason.toLowerCase(),
+		details: { asked, message: error.message },
+		requestId: call.requestId,
+	});
+	throw error;
 }
 
 function describe(subscription: Subscription) {

@@ -8,6 +8,7 @@ import type { CallHeaders } from "./call-headers.ts";
 import { isUnexpected, type Status, toStatus } from "./error-codes.ts";
 import type { RateClass } from "./method-policy.ts";
 import type { MountedMethod } from "./method-table.ts";
+import { type PublicStreamLimits, PublicStreams } from "./public-streams.ts";
 import { ServerCall } from "./server-call.ts";
 
 /** Decides whether a caller has budget left for a call. */
@@ -28,18 +29,23 @@ export interface PipelineOptions {
 	readonly ids: IdSource;
 	readonly rateGate?: RateGate;
 	readonly refusals?: RefusalListener;
-	readonly limits?: BodyLimits;
+	readonly limits?: CallLimits;
 }
 
-/** What a request may take before it is handled. */
-export interface BodyLimits {
+/** What a request may take before it is handled, and what is open to anyone. */
+export interface CallLimits extends PublicStreamLimits {
 	/** Milliseconds from its headers until the request of a call that takes one is there. */
 	readonly requestBodyMs: number;
 	/** Bytes of unhandled requests of one principal, and of all callers without a credential together. */
 	readonly requestBytes: number;
 }
 
-const BODY_LIMITS: BodyLimits = { requestBodyMs: 30_000, requestBytes: 64 * 1024 * 1024 };
+const CALL_LIMITS: CallLimits = {
+	requestBodyMs: 30_000,
+	requestBytes: 64 * 1024 * 1024,
+	publicStreamsPerConnection: 16,
+	publicStreams: 1024,
+};
 
 /** How many times within the time that a request may take it is looked for late ones. */
 const LOOKS = 10;
@@ -52,16 +58,18 @@ const LOOKS = 10;
 export class Pipeline {
 	readonly #options: PipelineOptions;
 	readonly #open = new Set<ServerCall>();
-	readonly #limits: BodyLimits;
+	readonly #limits: CallLimits;
 	readonly #bodies: BodyBudget;
+	readonly #publicStreams: PublicStreams;
 	#draining: HubError | undefined;
 	/** One timer for all calls, so that a request which is there at once costs none. Runs while there are calls. */
 	#look: Timer | undefined;
 
 	constructor(options: PipelineOptions) {
 		this.#options = options;
-		this.#limits = options.limits ?? BODY_LIMITS;
+		this.#limits = options.limits ?? CALL_LIMITS;
 		this.#bodies = new BodyBudget(this.#limits.requestBytes);
+		this.#publicStreams = new PublicStreams(this.#limits);
 	}
 
 	/** Calls in progress. */
@@ -127,6 +135,7 @@ export class Pipeline {
 		if (call.heldBytes > 0) this.hold(call, 0);
 		if (!call.settle()) return;
 		this.#open.delete(call);
+		if (call.isPublicStream) this.#publicStreams.release(call.peer.address);
 		call.mounted.series[call.lane].end(code, this.#options.clock.monotonic() - call.startedAt);
 	}
 
@@ -180,6 +189,10 @@ export class Pipeline {
 		call.caller = caller;
 		const { policy } = call.mounted;
 		if (!policy) throw new HubError("CALLER_NOT_ALLOWED", `${call.method} may not be called`);
+		if (policy.callers === "public" && call.mounted.descriptor.methodKind !== "unary" && !call.settled) {
+			this.#publicStreams.take(call.peer.address);
+			call.isPublicStream = true;
+		}
 		if (policy.callers !== "public" && policy.callers !== "enrolling") {
 			if (caller.kind === "anonymous") {
 				throw new HubError("CREDENTIAL_MISSING", "this call needs a credential: send `authorization: Bearer <token>`");

@@ -24,6 +24,8 @@ export class ServerCall implements Call {
 	caller: Caller = ANONYMOUS;
 	/** Bytes of its request that the hub holds and has not handled, as the pipeline counts them. */
 	heldBytes = 0;
+	/** Whether it takes a place among the streams that anyone may open, as the pipeline counts them. */
+	isPublicStream = false;
 	/** Whether its request is there as a whole, or need never be: a stream of requests may last. */
 	isReceived: boolean;
 	/** Told once, when the call is aborted from outside: the lane ends it for the peer. */

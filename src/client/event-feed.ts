@@ -58,6 +58,8 @@ export class EventFeed {
 	readonly #listener: FeedListener;
 	#start: EventStart;
 	#position: FeedPosition | undefined;
+	/** From the last `ready` frame: with it the hub lets the feed go on without the `replay` grant. */
+	#resumeToken = "";
 	#ready = false;
 	#caughtUp: boolean;
 	#delivered = 0;
@@ -100,9 +102,10 @@ export class EventFeed {
 				return this.#deliver(events, message.position);
 			}
 			if (message.position) this.#position = message.position;
-			if (frame.case === "ready" && !this.#ready) {
+			if (frame.case === "ready") {
+				this.#resumeToken = frame.value.resumeToken;
+				if (!this.#ready) this.#listener.onReady?.(frame.value.id);
 				this.#ready = true;
-				this.#listener.onReady?.(frame.value.id);
 			} else if (frame.case === "caughtUp") {
 				complete = !live;
 				if (!this.#caughtUp) this.#listener.onCaughtUp?.();
@@ -136,6 +139,7 @@ export class EventFeed {
 		const { patterns, live, filter, priority, limit, idleTimeoutMs } = this.#request;
 		const request = create(SubscribeRequestSchema, { patterns: [...patterns], live, filter, priority });
 		request.start = startMessage(this.#position ?? this.#start);
+		if (this.#position !== undefined) request.resumeToken = this.#resumeToken;
 		if (limit !== undefined) request.limit = limit - this.#delivered;
 		if (idleTimeoutMs !== undefined) request.idleTimeout = toDuration(idleTimeoutMs);
 		return request;

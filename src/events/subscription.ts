@@ -69,7 +69,7 @@ export class Subscription {
 		this.#began = parts.began;
 		this.#cursor = parts.from;
 		this.#frameAt = this.#eventAt = clock.monotonic();
-		this.#frames = new SubscriptionFrames(id, log.epoch);
+		this.#frames = new SubscriptionFrames(id, log.epoch, parts.resumeToken);
 		const { began: replayBelow, exactStart } = parts;
 		this.#history = new HistoryReader({ log, patterns: options.patterns, replayBelow, exactStart });
 		this.#builder = new BatchBuilder({

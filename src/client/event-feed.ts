@@ -138,8 +138,10 @@ export class EventFeed {
 	#message(): SubscribeRequest {
 		const { patterns, live, filter, priority, limit, idleTimeoutMs } = this.#request;
 		const request = create(SubscribeRequestSchema, { patterns: [...patterns], live, filter, priority });
-		request.start = startMessage(this.#position ?? this.#start);
-		if (this.#position !== undefined) request.resumeToken = this.#resumeToken;
+		// Until an event has come a time is asked for again: a position says nothing of a time that is still to come.
+		const from = this.#start instanceof Date && this.#delivered === 0 ? undefined : this.#position;
+		request.start = startMessage(from ?? this.#start);
+		if (from !== undefined) request.resumeToken = this.#resumeToken;
 		if (limit !== undefined) request.limit = limit - this.#delivered;
 		if (idleTimeoutMs !== undefined) request.idleTimeout = toDuration(idleTimeoutMs);
 		return request;

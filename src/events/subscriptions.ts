@@ -100,6 +100,7 @@ export class Subscriptions implements Disposable {
 				from: position.sequence,
 				began,
 				exactStart: position.exact,
+				notBefore: position.notBefore ?? Number.NEGATIVE_INFINITY,
 				resumeToken: options.live ? tokenFrom(position.sequence) : "",
 				log,
 				pump,

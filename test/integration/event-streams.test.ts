@@ -72,6 +72,22 @@ test("starts at a time", async () => {
 	await frames.return();
 });
 
+test("starts at a time to come", async () => {
+	await hub.clock.advance(1000 - (hub.clock.now() % 1000));
+	const time = { seconds: BigInt(hub.clock.now() / 1000 + 2), nanos: 0 };
+	const frames = await live({ patterns: ["a"], start: { from: { case: "time", value: time } } });
+	const first = next(frames);
+	await hub.emit({ type: "a", subject: "early" });
+	await hub.clock.advance(1000);
+	await hub.emit({ type: "a", subject: "early still" });
+	await hub.clock.advance(1000);
+	await hub.emit({ type: "a", subject: "in time" });
+	expect(subjectsOf(await first)).toEqual(["in time"]);
+	await hub.emit({ type: "a", subject: "late" });
+	expect(subjectsOf(await next(frames))).toEqual(["late"]);
+	await frames.return();
+});
+
 test("ends after as many events as were asked for", async () => {
 	for (const subject of ["1", "2", "3"]) await hub.emit({ type: "a", subject });
 	const past = hub.subscribe({ patterns: ["a"], start: everything, limit: 2 });

@@ -485,6 +485,26 @@ test("tries again to move the outbox when the log does not take it", async () =>
 	await broken[Symbol.asyncDispose]();
 });
 
+test("tries again to read the log at one time, however often a batch made it try in between", async () => {
+	const { hub: broken, log } = await openFaulty();
+	const frames = broken.subscribe({ patterns: ["a"] });
+	for (let index = 0; index < 2; index++) await frames.next();
+	const waiting = frames.next();
+	await broken.clock.advance(1);
+	const timers = broken.clock.pendingTimers;
+	log.loseBatches = 1;
+	log.failReads = 3;
+	for (const subject of ["lost", "1", "2", "3"]) await broken.emit({ type: "a", subject });
+	await eventually(() => broken.faults.length === 3);
+	await broken.clock.advance(0);
+	expect(broken.clock.pendingTimers).toBe(timers + 1);
+	await broken.clock.advance(250);
+	const { value } = await waiting;
+	expect(value && subjectsOf(value)).toEqual(["lost", "1", "2", "3"]);
+	await frames.return();
+	await broken[Symbol.asyncDispose]();
+});
+
 test("live delivery goes on after the log could not be read for a while", async () => {
 	const { hub: broken, log } = await openFaulty();
 	const frames = broken.subscribe({ patterns: ["a"] });

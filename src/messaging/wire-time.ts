@@ -17,12 +17,16 @@ export function readDuration(reader: WireReader): number {
 	return valid ? seconds * 1000 + nanos / NANOS_PER_MS : Number.NaN;
 }
 
-/** Refuses a `google.protobuf.Timestamp` that is out of its bounds, which decoders may choke on. */
-export function readTimestamp(reader: WireReader, field: string): void {
+/**
+ * A `google.protobuf.Timestamp` in milliseconds since the Unix epoch. Refuses one that is out of its bounds, which decoders
+ * may choke on.
+ */
+export function readTimestamp(reader: WireReader, field: string): number {
 	const { seconds, nanos } = read(reader);
 	if (seconds < MIN_SECONDS || seconds > MAX_SECONDS || nanos < 0 || nanos > 999_999_999) {
 		throw HubError.field(field, "is not a timestamp of the years 1 to 9999");
 	}
+	return seconds * 1000 + nanos / NANOS_PER_MS;
 }
 
 function read(reader: WireReader): { seconds: number; nanos: number } {

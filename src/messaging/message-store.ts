@@ -125,7 +125,6 @@ export class MessageStore implements Disposable {
 		const next = new StoredMailbox(pluginId, this.#storage, mailbox.last);
 		this.#mailboxes.set(pluginId, next);
 		await mailbox.purge();
-		this.dropIfEmpty(pluginId);
 	}
 
 	/** Forgets a mailbox that has nothing to remember. */

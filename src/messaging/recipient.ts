@@ -103,7 +103,7 @@ export class Recipient implements SessionOwner {
 	giveUp(message: StoredMessage): void {
 		this.#mailbox.expect(message, false);
 		this.#durable--;
-		this.#checkDeserted();
+		this.checkDeserted();
 	}
 
 	/** What was expected is stored. */
@@ -132,7 +132,7 @@ export class Recipient implements SessionOwner {
 	abandon(error: HubError): void {
 		for (const session of [...this.#sessions]) session.end(error);
 		for (const message of [...this.#mailbox.waiting()]) this.#withdrawn(message);
-		this.#checkDeserted();
+		this.checkDeserted();
 	}
 
 	/** The sender of a request no longer waits. */
@@ -202,10 +202,11 @@ export class Recipient implements SessionOwner {
 			return;
 		}
 		for (const message of [...this.#mailbox.waiting()]) if (!isStored(message)) this.#withdrawn(message);
-		this.#checkDeserted();
+		this.checkDeserted();
 	}
 
-	#checkDeserted(): void {
+	/** To be called after anything that may have left it with nothing. */
+	checkDeserted(): void {
 		if (this.#sessions.size === 0 && this.#durable === 0) this.#onDeserted();
 	}
 
@@ -250,7 +251,7 @@ export class Recipient implements SessionOwner {
 	#settled(message: StoredMessage): void {
 		this.#durable--;
 		this.release(message);
-		this.#checkDeserted();
+		this.checkDeserted();
 	}
 
 	/** Takes out what nobody will get. */
@@ -316,7 +317,7 @@ export class Recipient implements SessionOwner {
 		if (isStored(message)) {
 			this.deliveries.expire(message);
 			this.#durable--;
-			this.#checkDeserted();
+			this.checkDeserted();
 		}
 		message.request?.fail(new HubError("DEADLINE_EXCEEDED", "the request was not delivered in its time to live"));
 	}

@@ -149,14 +149,24 @@ export class Router implements Disposable {
 	 */
 	async sendDurable(draft: MessageDraft, source: string, recipientId: string): Promise<AcceptedMessage> {
 		this.#requirePresent(recipientId);
-		return this.#durable.send(draft, source, this.#recipient(recipientId));
+		const recipient = this.#recipient(recipientId);
+		try {
+			return this.#durable.send(draft, source, recipient);
+		} finally {
+			recipient.checkDeserted();
+		}
 	}
 
 	/** Puts a dead letter back where it came from. Rejects like `DurableMessages.redrive`, with NO_ROUTE and PLUGIN_DISABLED. */
 	async redrive(letter: DeadLetter): Promise<void> {
 		if (!isFromMailbox(letter)) throw new HubError("DEAD_LETTER_NOT_FOUND", "the letter does not come from a mailbox");
 		this.#requirePresent(letter.pluginId);
-		return this.#durable.redrive(letter, this.#recipient(letter.pluginId));
+		const recipient = this.#recipient(letter.pluginId);
+		try {
+			return this.#durable.redrive(letter, recipient);
+		} finally {
+			recipient.checkDeserted();
+		}
 	}
 
 	/**
@@ -265,7 +275,8 @@ export class Router implements Disposable {
 			store: this.store,
 			letters: this.letters,
 			onDeserted: () => {
-				if (this.#recipients.get(pluginId) === made) this.#recipients.delete(pluginId);
+				if (this.#recipients.get(pluginId) !== made) return;
+				this.#recipients.delete(pluginId);
 				this.store.dropIfEmpty(pluginId);
 			},
 		});
@@ -279,7 +290,10 @@ export class Router implements Disposable {
 		const recipient = this.#recipients.get(pluginId);
 		this.#recipients.delete(pluginId);
 		const failed = (error: unknown) => this.#onFault("deleting the messages of a plugin", error);
-		this.store.purge(pluginId).catch(failed);
+		const purged = this.store.purge(pluginId).then(() => {
+			if (!this.#recipients.has(pluginId)) this.store.dropIfEmpty(pluginId);
+		});
+		purged.catch(failed);
 		this.letters.purge(pluginId).catch(failed);
 		recipient?.abandon(noRoute({ kind: "plugin", name: pluginId }, "the plugin is no longer registered"));
 	}

@@ -11,10 +11,12 @@ import { HubError } from "../hub-error.ts";
 import type { EventAction } from "../security/actions.ts";
 import type { AuditRecorder } from "../security/audit-entry.ts";
 import { type Caller, principalOf } from "../security/caller.ts";
+import { WireWriter } from "../wire/wire-writer.ts";
 import { type Call, Encoded, type MountedService, mount, Raw } from "./call.ts";
 import { emitAnswer } from "./emit-answer.ts";
 import { EmitStream } from "./emit-stream.ts";
 import { parseListEvents, parseSubscribe, type SubscribeQuery } from "./event-requests.ts";
+import { decodePageToken, encodePageToken, pageSizeOf } from "./page-token.ts";
 import { endWith, type StreamRegistry } from "./stream-ending.ts";
 
 /** The part of the guard that events need. */
@@ -34,6 +36,7 @@ export interface EventServiceDeps {
 	readonly maxBytesInFlight?: number;
 }
 
+const SUBSCRIPTIONS_PAGE = Object.freeze({ usual: 50, most: 500 });
 const MAX_BYTES_IN_FLIGHT = 8 * 1024 * 1024;
 
 /** The event bus on the wire. */
@@ -59,29 +62,20 @@ export function createEventService(deps: EventServiceDeps): MountedService {
 			return new Encoded([emitAnswer(record.eventId, bus.events.epoch, outcome)]);
 		}),
 
-		emitStream: new Raw(async function* (requests: AsyncIterable<Uint8Array>, call: Call) {
-			const stream = new EmitStream({
+		emitStream: new Raw((requests: AsyncIterable<Uint8Array>, call: Call) => {
+			const { caller } = call;
+			const options = {
 				id: ids.next(),
-				requestId: () => call.requestId,
-				principal: principalOf(call.caller),
-				intake: intakeOf(call.caller),
+				call,
+				streams,
+				principal: principalOf(caller),
+				intake: intakeOf(caller),
 				policy: policyOf(deps, call),
 				events: bus.events,
 				budget,
 				clock,
-			});
-			// Each event is checked when it comes; what is registered here ends with the credential or the plugin.
-			const registered = endWith(
-				call,
-				streams,
-				() => {},
-				(error, ending) => stream.end(error, ending),
-			);
-			try {
-				yield* stream.run(requests);
-			} finally {
-				registered[Symbol.dispose]();
-			}
+			};
+			return new EmitStream(options, requests).responses;
 		}),
 
 		async *subscribe(request, call) {
@@ -107,16 +101,23 @@ export function createEventService(deps: EventServiceDeps): MountedService {
 		},
 
 		async listEvents(request, call) {
-			const query = parseListEvents(request);
+			const { epoch } = bus.log;
+			const { query, bound } = parseListEvents(request, epoch);
 			guard.check(call.caller, { kind: "replay", patterns: query.patterns }, undefined, call.requestId);
-			return new Encoded(await listEvents(bus.log, subscriberOf(call.caller), query));
+			const { entries, next } = await listEvents(bus.log, subscriberOf(call.caller), query);
+			const rest = new WireWriter();
+			if (next !== undefined) rest.string(2, encodePageToken(bound, String(next)));
+			rest.string(3, epoch);
+			return new Encoded([...entries, rest.finish()]);
 		},
 
 		async listSubscriptions(request, call) {
 			const pluginId = scopeOf(call.caller, request.pluginId);
-			const { pageSize, pageToken } = request;
-			const page = bus.subscriptions.list({ pluginId, pageSize, pageToken });
-			return { subscriptions: page.subscriptions.map(describe), nextPageToken: page.nextPageToken };
+			const bound = ["subscriptions", pluginId];
+			const after = decodePageToken(bound, request.pageToken) ?? "";
+			const limit = pageSizeOf(request.pageSize, SUBSCRIPTIONS_PAGE);
+			const { subscriptions, next } = bus.subscriptions.list({ pluginId, after, limit });
+			return { subscriptions: subscriptions.map(describe), nextPageToken: encodePageToken(bound, next) };
 		},
 	});
 }

@@ -39,7 +39,12 @@ export class MessageIntake {
 		const draft = parseMessage(view.message, source, `${prefix}message`);
 		const recipient = this.#router.resolve(to, source);
 		const recipientExists = this.#router.knows(recipient);
-		this.#guard.check(call.caller, { kind: "send", recipient, recipientExists }, draft.content, call.requestId);
+		try {
+			this.#guard.check(call.caller, { kind: "send", recipient, recipientExists }, draft.content, call.requestId);
+		} catch (error) {
+			// The guard knows a message's content, not where in a request it stands.
+			throw error instanceof HubError ? error.placed((field) => `${prefix}message.${field}`) : error;
+		}
 		return { draft, source, recipient };
 	}
 }

@@ -3,19 +3,21 @@ import type { Clock } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import type { PendingReply, ReplyOutcome } from "../messaging/pending-replies.ts";
 import type { Router } from "../messaging/router.ts";
-import type { OpenStreams } from "../security/open-streams.ts";
 import type { Call, Encoded } from "./call.ts";
+import { encodeEntryError } from "./entry-error.ts";
 import { checkDurability, type MessageIntake, pluginOf, replyDeadline, requireTransient } from "./message-intake.ts";
-import { encodeFrame, readyFrame, SEND_FRAMES } from "./messaging-frames.ts";
+import { encodeFrame, SEND_FRAMES } from "./messaging-frames.ts";
 import { PulledStream } from "./pulled-stream.ts";
 import { breaksFrame, readSendFrame, type SendView } from "./send-frames.ts";
-import { encodeAccepted, encodeEntryError, encodeReply, SendResults } from "./send-results.ts";
+import { encodeAccepted, encodeReply, SendResults } from "./send-results.ts";
+import type { StreamRegistry } from "./stream-ending.ts";
+import { readyFrame } from "./stream-frames.ts";
 
 export interface SendStreamDeps {
 	readonly clock: Clock;
 	readonly router: Router;
 	readonly intake: MessageIntake;
-	readonly streams: Pick<OpenStreams, "open">;
+	readonly streams: StreamRegistry;
 }
 
 /** Entries without a result that was taken, above which the stream is not read on; one batch may come on top. */
@@ -27,13 +29,12 @@ const MAX_RESULT_BYTES = 16 * 1024 * 1024;
 /** One `SendStream` call. Each entry passes the same intake as a unary call, and fails alone. */
 export class SendStream {
 	/** What goes down. */
-	readonly responses: PulledStream;
+	readonly responses: PulledStream<Encoded>;
 	readonly #deps: SendStreamDeps;
 	readonly #call: Call;
 	readonly #results = new SendResults();
 	/** Requests that wait for their reply. */
 	readonly #pending = new Map<number | bigint, PendingReply>();
-	readonly #registration: Disposable;
 	#ready = false;
 	#inputEnded = false;
 
@@ -42,14 +43,11 @@ export class SendStream {
 		this.#deps = deps;
 		this.#call = call;
 		pluginOf(call.caller);
-		this.#registration = deps.streams.open(call.caller, {
-			// Each entry is judged when it comes; nothing but the credential stands for the stream as a whole.
-			recheck: () => {},
-			revoke: (error) => this.responses.fail(error),
-		});
 		this.responses = new PulledStream({
 			clock: deps.clock,
-			signal: call.signal,
+			call,
+			// Each entry is judged when it comes.
+			streams: deps.streams,
 			frames: SEND_FRAMES,
 			produce: () => this.#produce(),
 			onEnd: () => this.#release(),
@@ -92,7 +90,7 @@ export class SendStream {
 			else this.#request(entry, `batch.entries[${index}].`);
 		} catch (error) {
 			if (breaksFrame(error)) throw error;
-			this.#results.add(entryId, "error", encodeEntryError(error as HubError));
+			this.#results.add(entryId, "error", this.#encode(error));
 		}
 	}
 
@@ -122,7 +120,7 @@ export class SendStream {
 		if (outcome.kind === "reply") {
 			this.#results.add(entryId, "reply", encodeReply(id, outcome.content, outcome.source));
 		} else {
-			this.#results.add(entryId, "error", encodeEntryError(outcome.error));
+			this.#results.add(entryId, "error", this.#encode(outcome.error));
 		}
 		if (this.#results.bytes > MAX_RESULT_BYTES) this.responses.fail(tooSlow());
 		else this.responses.wake();
@@ -136,9 +134,13 @@ export class SendStream {
 		this.#pending.delete(entryId);
 		pending.cancel();
 		const error = new HubError("CANCELLED", "the caller gave the request up");
-		this.#results.add(entryId, "error", encodeEntryError(error));
+		this.#results.add(entryId, "error", this.#encode(error));
 		this.responses.wake();
 		this.#finishWhenDone();
+	}
+
+	#encode(error: unknown): Uint8Array {
+		return encodeEntryError(error, this.#call.requestId);
 	}
 
 	#produce(): Encoded | undefined {
@@ -153,7 +155,6 @@ export class SendStream {
 
 	/** Nobody waits for the replies any more. */
 	#release(): void {
-		this.#registration[Symbol.dispose]();
 		for (const pending of this.#pending.values()) pending.cancel();
 		this.#pending.clear();
 	}

@@ -102,7 +102,7 @@ export class DeadLetters {
 
 	/** Reads what is stored. Once, before anything else. */
 	load(): void {
-		for (let start = prefixes.deadLetters; ; ) {
+		for (let start: string = prefixes.deadLetters; ; ) {
 			const page = this.#kv.range({ start, end: prefixEnd(prefixes.deadLetters), limit: PAGE });
 			for (const { key, value } of page.entries) {
 				const { pluginId, id } = parseKey(key);

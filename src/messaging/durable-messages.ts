@@ -87,7 +87,8 @@ export class DurableMessages {
 	 */
 	redrive(letter: DeadLetter, recipient: Recipient): Promise<void> {
 		const original = fromBinary(MessageSchema, letter.item);
-		const ttlMs = original.ttl === undefined ? 0 : Math.ceil(Number(original.ttl.seconds) * 1000 + original.ttl.nanos / 1e6);
+		const ttlMs =
+			original.ttl === undefined ? 0 : Math.ceil(Number(original.ttl.seconds) * 1000 + original.ttl.nanos / 1e6);
 		const { id, source, orderingKey } = original;
 		const message = this.#message(
 			{ id, source, orderingKey, priority: classOf(original.priority), bytes: letter.item },

@@ -1,8 +1,8 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { DeliveryRecordSchema, type MailboxRecord, MailboxRecordSchema } from "#gen/qirvo/hub/storage/v1/records_pb.js";
+import { WireWriter } from "../wire/wire-writer.ts";
 import type { PriorityClass } from "./message-draft.ts";
 import { QueuedMessage, type StoredPlace } from "./queued-message.ts";
-import { WireWriter } from "../wire/wire-writer.ts";
 
 /** Bytes around the strings of a record: tags, lengths, times. */
 const RECORD_OVERHEAD = 96;

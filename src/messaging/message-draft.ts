@@ -24,7 +24,8 @@ export interface MessageDraft {
 	readonly content: MessageContent;
 }
 
-const MAX_TTL_MS = 366 * 24 * 60 * 60 * 1000;
+/** The longest time that a message may name. */
+export const MAX_AHEAD_MS = 366 * 24 * 60 * 60 * 1000;
 
 /** `Priority` to class: LOW, NORMAL, HIGH. */
 const CLASS_OF: readonly (PriorityClass | undefined)[] = [undefined, 2, 1, 0];
@@ -110,7 +111,7 @@ function priorityClass(value: number, field: string): PriorityClass {
 
 function timeToLive(reader: WireReader, field: string): number {
 	const ms = readDuration(reader);
-	if (!(ms > 0 && ms <= MAX_TTL_MS)) {
+	if (!(ms > 0 && ms <= MAX_AHEAD_MS)) {
 		throw HubError.field(`${field}.ttl`, "must be more than 0 and at most 366 days");
 	}
 	return ms;

@@ -156,7 +156,7 @@ export class MessageStore implements Disposable {
 
 	*#entries(): Generator<KvEntry, void, undefined> {
 		const end = prefixEnd(prefixes.mailboxes);
-		for (let start = prefixes.mailboxes; ; ) {
+		for (let start: string = prefixes.mailboxes; ; ) {
 			const page = this.#storage.kv.range({ start, end, limit: PAGE });
 			yield* page.entries;
 			if (!page.more) return;

@@ -124,7 +124,10 @@ export class StoredMailbox {
 
 	/** Stores how often a message was delivered, and when it may be again (milliseconds since the Unix epoch; 0: at once). */
 	note(message: StoredMessage, notBefore: number, settled: Settled): void {
-		if (this.#gone) return settled();
+		if (this.#gone) {
+			settled();
+			return;
+		}
 		message.stored.noted = true;
 		const value = encodeAttempts(message.attempt, notBefore);
 		this.#storage.queue.add([{ key: `${this.#key(message.stored)}.d`, value }], settled);
@@ -132,7 +135,10 @@ export class StoredMailbox {
 
 	/** SM-2. Settles a message, together with `also`. */
 	finish(message: StoredMessage, also: readonly KvWrite[], settled: Settled): void {
-		if (this.#gone) return settled();
+		if (this.#gone) {
+			settled();
+			return;
+		}
 		const { clock, idWindowMs, marks, queue } = this.#storage;
 		const { stored } = message;
 		const key = this.#key(stored);

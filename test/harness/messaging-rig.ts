@@ -44,6 +44,9 @@ import { FakeClock, SequentialIds } from "./fake-clock.ts";
 
 type Init<D extends DescMessage> = MessageInitShape<D>;
 
+/** Rigs so far: those that share a store must not share the ids of their commits. */
+let rigs = 0;
+
 /** A call whose caller can go away. */
 export interface HeldCall {
 	readonly call: Call;
@@ -79,7 +82,7 @@ export class MessagingRig implements Disposable {
 		const { clock } = this;
 		for (const id of ["alice", "bob", "carol"]) this.plugins.set(id, "present");
 		this.kv = options.kv ?? new VolatileKvStore(clock);
-		const queue = new CommitQueue({ kv: this.kv, clock, ids: new SequentialIds("commit-") });
+		const queue = new CommitQueue({ kv: this.kv, clock, ids: new SequentialIds(`commit-${++rigs}-`) });
 		this.letters = new DeadLetters({ kv: this.kv, queue, clock, ids: new SequentialIds("letter-") });
 		this.letters.load();
 		this.router = new Router({
@@ -183,6 +186,20 @@ export class MessagingRig implements Disposable {
 	reply(from: string, request: Init<typeof ReplyRequestSchema>) {
 		const { output } = MessagingService.method.reply;
 		return this.#unary("reply", [ReplyRequestSchema, output], request, this.call(from).call);
+	}
+
+	/** A handler that takes messages, as the plugin or (with an empty id) as an operator calls it. */
+	async deadLetters<M extends "listDeadLetters" | "getDeadLetter" | "redriveDeadLetters" | "deleteDeadLetters">(
+		method: M,
+		from: string,
+		request: Init<(typeof MessagingService.method)[M]["input"]>,
+	): Promise<MessageShape<(typeof MessagingService.method)[M]["output"]>> {
+		const { input, output } = MessagingService.method[method] as { input: DescMessage; output: DescMessage };
+		const handler = this.#handlers[method] as (request: unknown, call: Call) => Promise<never>;
+		const { call } = this.call(from);
+		const caller: Caller =
+			from === "" ? { kind: "operator", id: "root", credentialId: "c", expiresAt: undefined } : call.caller;
+		return create(output, await handler(create(input, request as never), { ...call, caller })) as never;
 	}
 
 	/** An open `Attach` stream past its `ready`. */

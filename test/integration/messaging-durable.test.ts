@@ -2,8 +2,8 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import {
-	type Delivery,
 	type AddressSchema,
+	type Delivery,
 	Disposition,
 	Durability,
 	type MessageSchema,

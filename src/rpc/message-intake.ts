@@ -8,6 +8,9 @@ import type { Guard } from "../security/guard.ts";
 import type { Call } from "./call.ts";
 import { readAddress, type SendView } from "./send-frames.ts";
 
+/** The part of the guard that messages need. */
+export type MessageGuard = Pick<Guard, "check" | "spoofed">;
+
 /** What the hub promises of a message. */
 export type MessageDurability = "durable" | "transient";
 
@@ -28,10 +31,10 @@ const MAX_TIMEOUT_MS = 60 * 60 * 1000;
  */
 export class MessageIntake {
 	readonly #router: Router;
-	readonly #guard: Pick<Guard, "check">;
+	readonly #guard: MessageGuard;
 	readonly #clock: Clock;
 
-	constructor(router: Router, guard: Pick<Guard, "check">, clock: Clock) {
+	constructor(router: Router, guard: MessageGuard, clock: Clock) {
 		this.#router = router;
 		this.#clock = clock;
 		this.#guard = guard;
@@ -42,10 +45,7 @@ export class MessageIntake {
 		const source = pluginOf(call.caller);
 		const to = readAddress(view.to, `${prefix}to`);
 		if (view.message === undefined) throw HubError.field(`${prefix}message`, "is required");
-		const draft = parseMessage(view.message, source, `${prefix}message`, durability);
-		if (draft.deliverAt !== undefined && draft.deliverAt - this.#clock.now() > MAX_AHEAD_MS) {
-			throw HubError.field(`${prefix}message.deliver_at`, "must be at most 366 days ahead");
-		}
+		const draft = this.#read(view.message, call, source, `${prefix}message`, durability);
 		const recipient = this.#router.resolve(to, source);
 		const recipientExists = this.#router.knows(recipient);
 		try {
@@ -55,6 +55,21 @@ export class MessageIntake {
 			throw error instanceof HubError ? error.placed((field) => `${prefix}message.${field}`) : error;
 		}
 		return { draft, source, recipient };
+	}
+
+	#read(message: Uint8Array, call: Call, source: string, field: string, durability: MessageDurability): MessageDraft {
+		try {
+			const draft = parseMessage(message, source, field, durability);
+			if (draft.deliverAt !== undefined && draft.deliverAt - this.#clock.now() > MAX_AHEAD_MS) {
+				throw HubError.field(`${field}.deliver_at`, "must be at most 366 days ahead");
+			}
+			return draft;
+		} catch (error) {
+			if (error instanceof HubError && error.reason === "SPOOFED_SOURCE") {
+				this.#guard.spoofed(call.caller, error, call.requestId);
+			}
+			throw error;
+		}
 	}
 }
 

@@ -68,7 +68,7 @@ describeHubs("durable messages of the client", (start) => {
 	});
 
 	it("are not given to another instance while their handler is at work, by calls too", async () => {
-		await using hub = await start();
+		await using hub = await start({ options: { drainMs: 50 } });
 		await using ada = await plugin(hub, "ada");
 		const token = await tokenOf(hub, "bob");
 		for (const open of [connect, connectWeb]) {
@@ -85,6 +85,10 @@ describeHubs("durable messages of the client", (start) => {
 			await until(() => done);
 			expect(attempts).toEqual([1]);
 		}
+		await ada.close();
+		await until(() => hub.running.open().calls === 0);
+		// `fetch` keeps connections for later, which the hub's own check would take for leaks.
+		await hub.running.stop();
 	});
 
 	it("are repeated after a loss without being doubled, and may wait for their time", async () => {

@@ -80,7 +80,7 @@ export class MessageStore implements Disposable {
 		return mailbox;
 	}
 
-	/** Reads what is stored: what waits for each plugin, in the order in which it is to be delivered. Once. */
+	/** Reads what is stored: what waits for each plugin, in the order of its acceptance. Once. */
 	load(): ReadonlyMap<string, readonly RestoredMessage[]> {
 		const waiting = new Map<string, RestoredMessage[]>();
 		const settled: { readonly mailbox: StoredMailbox; readonly message: StoredMessage; readonly until: number }[] = [];

@@ -66,7 +66,7 @@ export class QueuedMessage implements Linked, Deadline {
 	/** While it is delivered: to whom, and the delivery's id there. */
 	holder: MessageHolder | undefined = undefined;
 	deliveryId = "";
-	/** While it is held back: for its time, or after a failed delivery. */
+	/** While it is held back after a failed delivery. */
 	delay: Deadline | undefined = undefined;
 	/** While a delivery of a durable message waits for its answer. */
 	answerDue: Deadline | undefined = undefined;

@@ -9,6 +9,7 @@ import type { WithdrawalReason } from "./pending-replies.ts";
 import type { QueuedMessage } from "./queued-message.ts";
 import { type ReceivingSession, recipientGone, type SessionOwner } from "./receiving-session.ts";
 import { type MailboxBounds, messageCost, RecipientMailbox } from "./recipient-mailbox.ts";
+import { inOrderOfArrival, Schedule } from "./schedule.ts";
 import { StoredDeliveries } from "./stored-deliveries.ts";
 import { isStored, type StoredMailbox, type StoredMessage } from "./stored-mailbox.ts";
 
@@ -39,6 +40,7 @@ export class Recipient implements SessionOwner {
 	/** Its durable messages, as they are stored. */
 	readonly stored: StoredMailbox;
 	readonly deliveries: StoredDeliveries;
+	readonly #schedule: Schedule;
 	readonly #sessions = new Set<ReceivingSession>();
 	readonly #maxUnsettledBytes: number;
 	readonly #onDeserted: () => void;
@@ -57,6 +59,14 @@ export class Recipient implements SessionOwner {
 		this.#onDeserted = options.onDeserted;
 		this.#store = options.store;
 		this.stored = options.store.mailbox(options.pluginId);
+		this.#schedule = new Schedule({
+			clock: options.clock,
+			deadlines: options.deadlines,
+			onDue: (message) => {
+				this.#mailbox.arrive(message);
+				this.#dispatch();
+			},
+		});
 		this.deliveries = new StoredDeliveries({
 			mailbox: this.stored,
 			letters: options.letters,
@@ -118,10 +128,10 @@ export class Recipient implements SessionOwner {
 		return disposition;
 	}
 
-	/** Takes back what was stored when the hub stopped, in the order in which it is to be delivered. */
+	/** Takes back what was stored when the hub stopped, in the order in which it was accepted. */
 	restore(messages: readonly RestoredMessage[]): void {
 		const now = this.#clock.now();
-		for (const { message, notBefore } of messages) {
+		for (const { message, notBefore } of inOrderOfArrival(messages, now)) {
 			this.#durable++;
 			this.#takeIn(message);
 			if (notBefore > now && this.#mailbox.holdBack(message)) this.#resumeIn(message, notBefore - now);
@@ -131,6 +141,7 @@ export class Recipient implements SessionOwner {
 	/** The plugin is no longer registered: nothing of what it has is delivered any more. `stored` is gone already. */
 	abandon(error: HubError): void {
 		for (const session of [...this.#sessions]) session.end(error);
+		this.#schedule.clear();
 		for (const message of [...this.#mailbox.waiting()]) this.#withdrawn(message);
 		this.checkDeserted();
 	}
@@ -222,10 +233,9 @@ export class Recipient implements SessionOwner {
 	#takeIn(message: QueuedMessage): MessageDisposition {
 		message.onExpiry = this.#onExpiry;
 		if (message.expires) this.#deadlines.add(message);
-		const early = (message.stored?.deliverTime ?? 0) - this.#clock.now();
-		if (early > 0) {
+		if (isStored(message) && message.stored.deliverTime > this.#clock.now()) {
 			this.#mailbox.schedule(message);
-			this.#delay(message, early, () => this.#mailbox.arrive(message));
+			this.#schedule.add(message);
 		} else {
 			this.#mailbox.add(message);
 			this.#dispatch();
@@ -234,13 +244,9 @@ export class Recipient implements SessionOwner {
 	}
 
 	#resumeIn(message: QueuedMessage, delayMs: number): void {
-		this.#delay(message, delayMs, () => this.#mailbox.resume(message));
-	}
-
-	#delay(message: QueuedMessage, delayMs: number, over: () => void): void {
 		const run = () => {
 			message.delay = undefined;
-			over();
+			this.#mailbox.resume(message);
 			this.#dispatch();
 		};
 		message.delay = { at: this.now() + delayMs, slot: -1, run };

@@ -44,7 +44,7 @@ import { FakeClock, SequentialIds } from "./fake-clock.ts";
 
 type Init<D extends DescMessage> = MessageInitShape<D>;
 
-/** Rigs so far: those that share a store must not share the ids of their commits. */
+/** Rigs so far: those that share a store must not share the ids of commits and letters. */
 let rigs = 0;
 
 /** A call whose caller can go away. */
@@ -83,7 +83,7 @@ export class MessagingRig implements Disposable {
 		for (const id of ["alice", "bob", "carol"]) this.plugins.set(id, "present");
 		this.kv = options.kv ?? new VolatileKvStore(clock);
 		const queue = new CommitQueue({ kv: this.kv, clock, ids: new SequentialIds(`commit-${++rigs}-`) });
-		this.letters = new DeadLetters({ kv: this.kv, queue, clock, ids: new SequentialIds("letter-") });
+		this.letters = new DeadLetters({ kv: this.kv, queue, clock, ids: new SequentialIds(`letter-${rigs}-`) });
 		this.letters.load();
 		this.router = new Router({
 			clock,

@@ -270,7 +270,7 @@ class Pair {
 
 test("durable messages do what a flat list does, through failures, waits and restarts", async () => {
 	await fc.assert(
-		fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
+		fc.asyncProperty(fc.array(step, { maxLength: 80, size: "max" }), async (steps) => {
 			const pair = new Pair();
 			try {
 				for (const step of steps) {

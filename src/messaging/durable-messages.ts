@@ -24,6 +24,9 @@ export interface DurableMessagesOptions {
 	readonly counters: MessagingCounters;
 }
 
+/** Bytes of a message with all its fields, known or not: with its dead letter it must fit into one commit. */
+const MAX_BYTES = 2 * 1024 * 1024;
+
 /** How long a sender should wait while more is being stored than should wait for it, in milliseconds. */
 const FULL_PAUSE_MS = 100;
 
@@ -44,7 +47,7 @@ export class DurableMessages {
 	}
 
 	/**
-	 * Its place in the order is taken before this returns. Rejects with MAILBOX_FULL, ID_REUSED, STORAGE_UNAVAILABLE where too
+	 * Its place in the order is taken before this returns. Rejects with MAILBOX_FULL, ID_REUSED, MESSAGE_TOO_LARGE, STORAGE_UNAVAILABLE where too
 	 * much waits to be stored, and with the storage's error.
 	 */
 	send(draft: MessageDraft, source: string, recipient: Recipient): Promise<AcceptedMessage> {
@@ -54,6 +57,7 @@ export class DurableMessages {
 			const first = mailbox.find(source, draft.id, digest);
 			if (first !== undefined) return this.#repeat(first);
 		}
+		if (draft.wire.byteLength > MAX_BYTES) throw tooLarge();
 		if (this.#store.queue.isFull) throw tooMuchWaits();
 		const now = this.#clock.now();
 		const id = draft.id === "" ? this.#ids.next() : draft.id;
@@ -160,6 +164,12 @@ export function isFromMailbox(letter: DeadLetter): boolean {
 function classOf(priority: Priority | undefined): PriorityClass {
 	if (priority === Priority.HIGH) return 0;
 	return priority === Priority.LOW ? 2 : 1;
+}
+
+function tooLarge(): HubError {
+	return new HubError("MESSAGE_TOO_LARGE", `a durable message has at most ${MAX_BYTES} bytes`, {
+		metadata: { limit: String(MAX_BYTES) },
+	});
 }
 
 function tooMuchWaits(): HubError {

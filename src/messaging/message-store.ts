@@ -45,7 +45,7 @@ export class MessageStore implements Disposable {
 		const { kv, queue, clock, idWindowMs, maxMarks, cacheBytes } = { ...DEFAULTS, ...options };
 		this.queue = queue;
 		this.#marks = new IdMarks({ clock, queue, max: maxMarks });
-		this.#storage = { kv, queue, clock, marks: this.#marks, idWindowMs };
+		this.#storage = { kv, queue, clock, marks: this.#marks, idWindowMs, lastSequence: 0 };
 		this.#cacheBytes = cacheBytes;
 	}
 
@@ -122,8 +122,7 @@ export class MessageStore implements Disposable {
 	async purge(pluginId: string): Promise<void> {
 		const mailbox = this.#mailboxes.get(pluginId);
 		if (mailbox === undefined) return;
-		const next = new StoredMailbox(pluginId, this.#storage, mailbox.last);
-		this.#mailboxes.set(pluginId, next);
+		this.#mailboxes.delete(pluginId);
 		await mailbox.purge();
 	}
 

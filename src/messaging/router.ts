@@ -290,10 +290,7 @@ export class Router implements Disposable {
 		const recipient = this.#recipients.get(pluginId);
 		this.#recipients.delete(pluginId);
 		const failed = (error: unknown) => this.#onFault("deleting the messages of a plugin", error);
-		const purged = this.store.purge(pluginId).then(() => {
-			if (!this.#recipients.has(pluginId)) this.store.dropIfEmpty(pluginId);
-		});
-		purged.catch(failed);
+		this.store.purge(pluginId).catch(failed);
 		this.letters.purge(pluginId).catch(failed);
 		recipient?.abandon(noRoute({ kind: "plugin", name: pluginId }, "the plugin is no longer registered"));
 	}

@@ -16,6 +16,8 @@ export interface MailboxStorage {
 	readonly marks: IdMarks;
 	/** How long ids are remembered after a message was accepted, in milliseconds. */
 	readonly idWindowMs: number;
+	/** The last one that was given out. Of all mailboxes, so that none comes again while marks of a forgotten one are left. */
+	lastSequence: number;
 }
 
 /** An id that a sender has used here. */
@@ -51,14 +53,11 @@ export class StoredMailbox {
 	readonly #storage: MailboxStorage;
 	readonly #live = new Map<number, StoredMessage>();
 	readonly #ids = new Map<string, KnownId>();
-	#last: number;
 	#gone = false;
 
-	/** `last`: sequences up to this one are taken. */
-	constructor(pluginId: string, storage: MailboxStorage, last = 0) {
+	constructor(pluginId: string, storage: MailboxStorage) {
 		this.pluginId = pluginId;
 		this.#storage = storage;
-		this.#last = last;
 	}
 
 	/** Messages that are not settled. */
@@ -73,10 +72,6 @@ export class StoredMailbox {
 	/** Its plugin is no longer registered; nothing is stored any more. */
 	get gone(): boolean {
 		return this.#gone;
-	}
-
-	get last(): number {
-		return this.#last;
 	}
 
 	/** When the oldest message was accepted, in milliseconds since the Unix epoch. */
@@ -94,7 +89,7 @@ export class StoredMailbox {
 	}
 
 	nextSequence(): number {
-		return ++this.#last;
+		return ++this.#storage.lastSequence;
 	}
 
 	/** SM-1. Stores a message, together with `also`. Its bytes become a part of the record. */
@@ -167,7 +162,7 @@ export class StoredMailbox {
 	/** Takes over what is stored; `until`: of a settled message, how long its id is to be known. */
 	restore(message: StoredMessage, until?: number): void {
 		const { stored, id } = message;
-		this.#last = Math.max(this.#last, stored.sequence);
+		this.#storage.lastSequence = Math.max(this.#storage.lastSequence, stored.sequence);
 		this.know(message, { id, disposition: "queued", duplicate: false });
 		if (until === undefined) this.#live.set(stored.sequence, message);
 		else this.#storage.marks.add(this.#mark(message, until));

@@ -1,4 +1,4 @@
-import type { MessageInitShape } from "@bufbuild/protobuf";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import {
@@ -6,8 +6,9 @@ import {
 	type Delivery,
 	Disposition,
 	Durability,
-	type MessageSchema,
+	MessageSchema,
 	Priority,
+	SendRequestSchema,
 } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { StorageError } from "../../src/state/kv-store.ts";
 import { VolatileKvStore } from "../../src/state/volatile-kv-store.ts";
@@ -306,7 +307,12 @@ describe("a durable message", () => {
 		expect(await next.idle()).toBe(true);
 		expect((await rig.send("alice", durable("bob", { id: "m" }))).duplicate).toBe(false);
 		expect((await take(next)).message!.attempt).toBe(1);
-		next.vanish();
+		// Marks of the plugin that is gone are deleted in their time, and nothing else is.
+		await clock().advance(240_000);
+		restart();
+		const last = await rig.attach("bob");
+		expect(idsOf(await last.deliveries())).toEqual(["m"]);
+		last.vanish();
 	});
 
 	test("of a plugin that was unregistered while the hub was down is deleted", async () => {
@@ -395,6 +401,23 @@ describe("a durable message", () => {
 		expect(deliveries.map(({ message }) => message!.payload!.body.value)).toEqual(Array(10).fill(json));
 		expect(rig.router.store.held.cachedBytes).toBe(0);
 		bob.vanish();
+	});
+
+	test("is refused where it would not fit into a commit with its dead letter", async () => {
+		const payload = { body: { case: "binary", value: new Uint8Array(1000) } } as const;
+		const request = durable("bob", { payload });
+		const bytes = toBinary(SendRequestSchema, create(SendRequestSchema, request));
+		// Unknown fields are carried along and are not content.
+		const unknown = {
+			no: 1000,
+			wireType: 2,
+			data: new Uint8Array([0x80, 0x80, 0x80, 0x01, ...new Uint8Array(2 << 20)]),
+		};
+		const message = create(MessageSchema, request.message as never);
+		message.$unknown = [unknown];
+		const large = toBinary(SendRequestSchema, create(SendRequestSchema, { ...request, message }));
+		expect(large.byteLength).toBeGreaterThan(bytes.byteLength + (2 << 20));
+		expect((await refusal(rig.raw("send", large, rig.call("alice").call))).reason).toBe("MESSAGE_TOO_LARGE");
 	});
 
 	test("cannot be a request", async () => {

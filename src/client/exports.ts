@@ -1,5 +1,7 @@
 export { type CloudEvent, fromCloudEvent, toCloudEvent } from "./cloud-event.ts";
+export type { DeadLetter, DeadLetterOptions, DeadLetterOutcome, DeadLetterSelection } from "./dead-letters.ts";
 export type { HandlerContext, MessageHandler } from "./deliveries.ts";
+export type { DeliveryPolicy } from "./delivery-policy.ts";
 export {
 	HandlerError,
 	type HandlerErrorOptions,

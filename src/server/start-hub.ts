@@ -122,7 +122,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 			httpRoutes: createHttpRoutes({ health, metrics, protectMetrics: !isLoopback(host), authenticator }),
 		}),
 	);
-	registerHubMetrics(metrics, { registry, bus, router, security, server });
+	registerHubMetrics(metrics, { registry, bus, router, security, server, clock });
 	const address = await listenOrExplain(server, options);
 	const running = owner.move();
 	health.set(true);

@@ -8,6 +8,8 @@
  * | `policy/` | security | permissions, trust, disabled marks, credentials; its last revision is the policy epoch |
  * | `outbox/` | outbox | records on their way to a log |
  * | `idempotency/` | idempotency | first answers to request ids |
+ * | `mailbox/` | messaging | durable messages, by recipient, and marks of ids lately used |
+ * | `dead-letter/` | dead-letters | what could not be delivered, by plugin |
  */
 export const keys = Object.freeze({
 	/** PluginRecord. */
@@ -31,6 +33,11 @@ export const keys = Object.freeze({
 	/** FirstAnswerRecord. */
 	firstAnswer: (principal: string, method: string, requestId: string) =>
 		`idempotency/${principal}/${method}/${requestId}`,
+	/** MailboxRecord. `sequence` orders a mailbox's messages by their acceptance. */
+	mailboxMessage: (pluginId: string, sequence: number) =>
+		`mailbox/${pluginId}/${sequence.toString(16).padStart(14, "0")}`,
+	/** DeadLetterRecord. */
+	deadLetter: (pluginId: string, id: string) => `dead-letter/${pluginId}/${id}`,
 });
 
 export const prefixes = Object.freeze({
@@ -40,4 +47,6 @@ export const prefixes = Object.freeze({
 	outboxEvents: "outbox/event/",
 	outboxAudit: "outbox/audit/",
 	idempotency: "idempotency/",
+	mailboxes: "mailbox/",
+	deadLetters: "dead-letter/",
 });

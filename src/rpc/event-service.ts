@@ -13,7 +13,7 @@ import type { AuditRecorder } from "../security/audit-entry.ts";
 import { type Caller, principalOf } from "../security/caller.ts";
 import type { ResumeTokens, SubscriptionBeginning } from "../security/resume-tokens.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
-import { type Call, Encoded, type MountedService, mount, Raw } from "./call.ts";
+import { type Call, Encoded, type MountedService, mount, Raw, type RawOptions } from "./call.ts";
 import { emitAnswer } from "./emit-answer.ts";
 import { EmitStream } from "./emit-stream.ts";
 import { parseListEvents, parseSubscribe, type SubscribeQuery } from "./event-requests.ts";
@@ -40,6 +40,7 @@ export interface EventServiceDeps {
 
 const SUBSCRIPTIONS_PAGE = Object.freeze({ usual: 50, most: 500 });
 const MAX_BYTES_IN_FLIGHT = 8 * 1024 * 1024;
+const INTAKE_JUDGES: RawOptions = { judgesWire: true };
 
 /** The event bus on the wire. */
 export function createEventService(deps: EventServiceDeps): MountedService {
@@ -62,7 +63,7 @@ export function createEventService(deps: EventServiceDeps): MountedService {
 			const [outcome] = await bus.events.append([record]);
 			if (outcome === undefined || outcome instanceof HubError) throw outcome;
 			return new Encoded([emitAnswer(record.eventId, bus.events.epoch, outcome)]);
-		}),
+		}, INTAKE_JUDGES),
 
 		emitStream: new Raw((requests: AsyncIterable<Uint8Array>, call: Call) => {
 			const { caller } = call;
@@ -78,7 +79,7 @@ export function createEventService(deps: EventServiceDeps): MountedService {
 				clock,
 			};
 			return new EmitStream(options, requests).responses;
-		}),
+		}, INTAKE_JUDGES),
 
 		async *subscribe(request, call) {
 			const query = await parseSubscribe(request);
@@ -121,7 +122,7 @@ export function createEventService(deps: EventServiceDeps): MountedService {
 		},
 
 		async listSubscriptions(request, call) {
-			const pluginId = scopeOf(call.caller, request.pluginId);
+			const pluginId = scopeOf(deps, call, request.pluginId);
 			const bound = ["subscriptions", pluginId];
 			const after = decodePageToken(bound, request.pageToken) ?? "";
 			const limit = pageSizeOf(request.pageSize, SUBSCRIPTIONS_PAGE);
@@ -168,11 +169,21 @@ function actionsOf({ start, options }: SubscribeQuery, resumes: boolean): readon
 }
 
 /** Whose subscriptions the caller sees: its own, and an operator's choice. Empty: everyone's. */
-function scopeOf(caller: Caller, asked: string): string {
+function scopeOf({ audit }: EventServiceDeps, call: Call, asked: string): string {
+	const { caller } = call;
 	if (caller.kind === "operator") return asked;
 	if (caller.kind !== "plugin") throw new HubError("CALLER_NOT_ALLOWED", "subscriptions are listed for plugins");
 	if (asked === "" || asked === caller.id) return caller.id;
-	throw HubError.field("plugin_id", "a plugin sees its own subscriptions only", "CALLER_NOT_ALLOWED");
+	const error = HubError.field("plugin_id", "a plugin sees its own subscriptions only", "CALLER_NOT_ALLOWED");
+	audit.record({
+		event: "data_access_denied",
+		actor: principalOf(caller),
+		target: "subscriptions",
+		reason: error.reason.toLowerCase(),
+		details: { asked, message: error.message },
+		requestId: call.requestId,
+	});
+	throw error;
 }
 
 function describe(subscription: Subscription) {

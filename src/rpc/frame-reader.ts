@@ -1,4 +1,5 @@
 import { HubError } from "../hub-error.ts";
+import { GatheredBytes } from "./gathered-bytes.ts";
 
 /** A flag byte and a 32-bit length. */
 const PREFIX_BYTES = 5;
@@ -9,17 +10,13 @@ const PREFIX_BYTES = 5;
  */
 const RETAIN_RATIO = 4;
 
-/** What waits in a reader that holds nothing; never written to. */
-const NONE: Uint8Array[] = [];
-
 /**
  * Cuts a byte stream into gRPC messages. Nothing is allocated from a declared length: bytes are kept as they arrive, and
  * a length beyond the cap is refused as soon as its five bytes are there.
  */
 export class FrameReader {
 	readonly #maxBytes: number;
-	#pending: Uint8Array[] = NONE;
-	#pendingBytes = 0;
+	readonly #pending = new GatheredBytes();
 	/** Bytes that must be pending before anything can be cut. */
 	#wanted = PREFIX_BYTES;
 
@@ -29,22 +26,21 @@ export class FrameReader {
 
 	/** Whether bytes of an unfinished message wait. True at the end of a stream means that it was cut short. */
 	get partial(): boolean {
-		return this.#pendingBytes > 0;
+		return this.#pending.byteLength > 0;
+	}
+
+	/** Bytes of an unfinished message. */
+	get pendingBytes(): number {
+		return this.#pending.byteLength;
 	}
 
 	/** Hands each message that `chunk` completes to `take`, in order. Throws a `HubError`; then the stream is unusable. */
 	push(chunk: Uint8Array, take: (message: Uint8Array) => void): void {
 		let bytes = chunk;
-		if (this.#pendingBytes > 0) {
+		if (this.#pending.byteLength > 0) {
 			this.#pending.push(chunk);
-			this.#pendingBytes += chunk.byteLength;
-			if (this.#pendingBytes < PREFIX_BYTES) return;
-			if (this.#wanted === PREFIX_BYTES) {
-				bytes = this.#join();
-			} else {
-				if (this.#pendingBytes < this.#wanted) return;
-				bytes = this.#join();
-			}
+			if (this.#pending.byteLength < this.#wanted) return;
+			bytes = this.#pending.take();
 		}
 		let offset = 0;
 		while (bytes.byteLength - offset >= PREFIX_BYTES) {
@@ -58,10 +54,7 @@ export class FrameReader {
 			offset = end;
 			this.#wanted = PREFIX_BYTES;
 		}
-		if (offset < bytes.byteLength) {
-			this.#pending = [offset === 0 ? bytes : bytes.subarray(offset)];
-			this.#pendingBytes = bytes.byteLength - offset;
-		}
+		if (offset < bytes.byteLength) this.#pending.push(offset === 0 ? bytes : bytes.subarray(offset));
 	}
 
 	#length(bytes: Uint8Array, offset: number): number {
@@ -71,13 +64,6 @@ export class FrameReader {
 			bytes[offset + 1]! * 0x1000000 + ((bytes[offset + 2]! << 16) | (bytes[offset + 3]! << 8) | bytes[offset + 4]!);
 		if (length > this.#maxBytes) throw tooLarge(this.#maxBytes);
 		return length;
-	}
-
-	#join(): Uint8Array {
-		const joined = this.#pending.length === 1 ? this.#pending[0]! : Buffer.concat(this.#pending, this.#pendingBytes);
-		this.#pending = NONE;
-		this.#pendingBytes = 0;
-		return joined;
 	}
 }
 

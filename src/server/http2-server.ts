@@ -78,7 +78,7 @@ export class RpcServer implements AsyncDisposable {
 		const limits: ServerLimits = { ...SERVER_LIMITS, ...options.limits };
 		this.#limits = limits;
 		const methods = mountMethods(services, policies, metrics);
-		const pipeline = new Pipeline(options);
+		const pipeline = new Pipeline({ ...options, limits });
 		this.#pipeline = pipeline;
 		this.#fastLane =
 			options.fastLane === false ? undefined : new FastLane({ methods, pipeline, clock, lingerMs: limits.lingerMs });
@@ -124,7 +124,7 @@ export class RpcServer implements AsyncDisposable {
 	}
 
 	/** Takes connections. Port 0 lets the system choose. Rejects where the address cannot be used. */
-	listen(host: string, port: number): Promise<AddressInfo> {
+	async listen(host: string, port: number): Promise<AddressInfo> {
 		this.#tls?.start();
 		this.#http1.start();
 		return new Promise((resolve, reject) => {
@@ -180,6 +180,7 @@ export class RpcServer implements AsyncDisposable {
 		this.#tls?.stop();
 		await closed;
 		await emptied;
+		this.#pipeline.stop();
 	}
 
 	#accept(socket: Socket): void {

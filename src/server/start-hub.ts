@@ -6,6 +6,7 @@ import type { MountedService } from "../rpc/call.ts";
 import { createEventService } from "../rpc/event-service.ts";
 import { createHubService } from "../rpc/hub-service.ts";
 import { createMessagingService } from "../rpc/messaging-service.ts";
+import { CLOSED_POLICIES, METHOD_POLICIES } from "../rpc/method-policy.ts";
 import { createPluginService } from "../rpc/plugin-service.ts";
 import { createSecurityAdminService } from "../rpc/security-admin-service.ts";
 import { bindProblem, isLoopback } from "../security/bind-rules.ts";
@@ -116,6 +117,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 			cors: { origins: options.corsOrigins },
 			...(options.tls ? { tls: options.tls } : {}),
 			fastLane: options.fastLane,
+			policies: options.dev ? METHOD_POLICIES : CLOSED_POLICIES,
 			refusals: security.refusedCalls,
 			httpRoutes: createHttpRoutes({ health, metrics, protectMetrics: !isLoopback(host), authenticator }),
 		}),

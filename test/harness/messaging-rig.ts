@@ -76,12 +76,14 @@ export class MessagingRig implements Disposable {
 		const guard = {
 			check: (caller: Caller, action: Action, content?: ContentFacts) => this.#check(caller, action, content),
 			recheck: () => {},
+			spoofed: () => {},
 		};
 		const streams = {
-			open: (_caller: Caller, stream: OpenStream) => {
+			open: (_caller: Caller, stream: OpenStream): Disposable => {
 				this.openStreams.add(stream);
 				return { [Symbol.dispose]: () => void this.openStreams.delete(stream) };
 			},
+			watch: (_caller: Caller, revoke: OpenStream["revoke"]) => streams.open(_caller, { recheck: () => {}, revoke }),
 		};
 		this.#handlers = createMessagingService({ clock: this.clock, router: this.router, guard, streams }).handlers;
 		for (const id of ["alice", "bob", "carol"]) this.plugins.set(id, "present");

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 
 const root = resolve(import.meta.dirname, "..");
-const PURE = ["subjects", "hub-error", "clock", "expressions", "versions", "telemetry"];
+const PURE = ["subjects", "content", "hub-error", "clock", "expressions", "versions", "telemetry", "wire"];
 const PORTS = [...PURE, "streams", "state"];
 const DOMAIN = [...PORTS, "idempotency", "outbox", "gen"];
 const BACKENDS = ["state/memory", "state/embedded"];
@@ -13,9 +13,11 @@ const BACKENDS = ["state/memory", "state/embedded"];
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 	"hub-error": [],
 	subjects: ["hub-error"],
+	content: ["hub-error"],
 	clock: ["hub-error"],
 	expressions: ["hub-error"],
 	versions: ["hub-error"],
+	wire: ["hub-error"],
 	telemetry: ["hub-error"],
 	streams: ["hub-error", "clock"],
 	state: ["streams", "hub-error"],

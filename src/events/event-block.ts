@@ -1,8 +1,9 @@
 import { EventView } from "../expressions/event-view.ts";
 import type { StoredRecord } from "../state/log-store.ts";
+import { varintSize, writeVarint } from "../wire/varint.ts";
+import { timeSize, writeTime } from "../wire/wire-time.ts";
 import { type Audience, audienceOf, mayBeLifecycle } from "./lifecycle-audience.ts";
 import { decodeStored } from "./stored-event.ts";
-import { varintSize, writeVarint } from "./wire.ts";
 
 /** What entry tags, lengths and suffix take beside the stored bytes, at most. */
 const ENTRY_OVERHEAD = 48;
@@ -87,9 +88,7 @@ export class EventBlock {
 }
 
 function writeEntry(target: Buffer, start: number, record: StoredRecord, isReplay: boolean): number {
-	const seconds = Math.floor(record.time / 1000);
-	const nanos = (record.time - seconds * 1000) * 1_000_000;
-	const timeBytes = (seconds === 0 ? 0 : 1 + varintSize(seconds)) + (nanos === 0 ? 0 : 1 + varintSize(nanos));
+	const timeBytes = timeSize(record.time);
 	const suffix = 3 + timeBytes + 2 + varintSize(record.sequence) + (isReplay ? 3 : 0);
 	const { bytes } = record;
 	let at = start;
@@ -100,14 +99,7 @@ function writeEntry(target: Buffer, start: number, record: StoredRecord, isRepla
 	target[at++] = 0x8a;
 	target[at++] = 0x01;
 	target[at++] = timeBytes;
-	if (seconds !== 0) {
-		target[at++] = 0x08;
-		at = writeVarint(target, at, seconds);
-	}
-	if (nanos !== 0) {
-		target[at++] = 0x10;
-		at = writeVarint(target, at, nanos);
-	}
+	at = writeTime(target, at, record.time);
 	target[at++] = 0x90;
 	target[at++] = 0x01;
 	at = writeVarint(target, at, record.sequence);

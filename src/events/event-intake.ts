@@ -2,12 +2,13 @@ import { createHash } from "node:crypto";
 import { type DescMessage, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { EmitRequestSchema, EmitStreamRequestSchema, EventSchema } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import type { IdSource } from "../clock/clock.ts";
+import { CONTENT_LIMITS } from "../content/content-limits.ts";
 import { HubError } from "../hub-error.ts";
 import { LOG_LIMITS, type LogRecord } from "../state/log-store.ts";
 import { isLifecycleType, type Subject } from "../subjects/subject.ts";
-import { EVENT_LIMITS } from "./event-limits.ts";
+import { exactVarint } from "../wire/varint.ts";
+import { lengthDelimited } from "../wire/wire-writer.ts";
 import { EventScanner } from "./event-scanner.ts";
-import { lengthDelimited } from "./wire.ts";
 
 /** What a policy may look at of an event that is about to be published. Valid during the check only. */
 export interface EventContent {
@@ -88,9 +89,7 @@ export class EventIntake {
 		this.#publisherId = publisherId;
 		this.#ids = ids;
 		this.#scanner = new EventScanner(publisherId);
-		const source = lengthDelimited(1, Buffer.from(publisherId));
-		// Field 16, length-delimited, has a two-byte tag.
-		this.#source = Uint8Array.of(0x82, 0x01, ...source.subarray(1));
+		this.#source = lengthDelimited(16, Buffer.from(publisherId));
 	}
 
 	/** An `EmitRequest`. Throws what is wrong with it. */
@@ -111,14 +110,14 @@ export class EventIntake {
 	 */
 	readBatch(request: Uint8Array, policy: EmitPolicy): IntakeBatch {
 		this.#policy = policy;
-		if (request.byteLength > EVENT_LIMITS.batchBytes) {
-			throw HubError.field("events", `hold more than ${EVENT_LIMITS.batchBytes} bytes`);
+		if (request.byteLength > CONTENT_LIMITS.batchBytes) {
+			throw HubError.field("events", `hold more than ${CONTENT_LIMITS.batchBytes} bytes`);
 		}
-		if (this.#starts.length < EVENT_LIMITS.batchEvents) {
-			this.#starts = new Uint32Array(EVENT_LIMITS.batchEvents);
-			this.#ends = new Uint32Array(EVENT_LIMITS.batchEvents);
+		if (this.#starts.length < CONTENT_LIMITS.batchEntries) {
+			this.#starts = new Uint32Array(CONTENT_LIMITS.batchEntries);
+			this.#ends = new Uint32Array(CONTENT_LIMITS.batchEntries);
 		}
-		const bytes = this.#frame(request, BATCH, EVENT_LIMITS.batchEvents);
+		const bytes = this.#frame(request, BATCH, CONTENT_LIMITS.batchEntries);
 		if (this.#count === 0) throw HubError.field("events", "is empty; a batch has 1 to 1000 events");
 		this.#reserve(bytes);
 		const entries = new Array<IntakeEntry>(this.#count);
@@ -164,7 +163,7 @@ export class EventIntake {
 				if (byte < 0x80) break;
 			}
 			if (tag !== framing.eventTag) {
-				this.#batchId = Number.isSafeInteger(value) ? BigInt(value) : wideVarint(bytes, from, at);
+				this.#batchId = Number.isSafeInteger(value) ? BigInt(value) : exactVarint(bytes, from, at);
 				continue;
 			}
 			if (value > end - at) throw new HubError("MALFORMED_REQUEST", "an event ends beyond its request");
@@ -198,7 +197,7 @@ export class EventIntake {
 			}
 			this.#checkPolicy(scanner);
 			if (scanner.subject !== this.#admitted) this.#refuseReserved(scanner.subject);
-			if (scanner.bytes > EVENT_LIMITS.contentBytes) throw this.#tooLarge(scanner.bytes);
+			if (scanner.bytes > CONTENT_LIMITS.contentBytes) throw this.#tooLarge(scanner.bytes);
 			return this.#store(source, from, to, target);
 		} catch (error) {
 			if (error instanceof HubError && error.reason === "SPOOFED_SOURCE") this.#policy.spoofed(error);
@@ -260,7 +259,7 @@ export class EventIntake {
 	}
 
 	#tooLarge(bytes: number): HubError {
-		const most = EVENT_LIMITS.contentBytes;
+		const most = CONTENT_LIMITS.contentBytes;
 		const message = `payload and attributes have ${bytes} bytes; at most ${most} are allowed`;
 		return HubError.field(this.#field("payload"), message, "INVALID_CONTENT");
 	}
@@ -283,10 +282,4 @@ function reencode(schema: DescMessage, bytes: Uint8Array): Uint8Array {
 	} catch (error) {
 		throw new HubError("MALFORMED_REQUEST", "the request is not a valid message", { cause: error });
 	}
-}
-
-function wideVarint(bytes: Uint8Array, from: number, to: number): bigint {
-	let value = 0n;
-	for (let at = to - 1; at >= from; at--) value = (value << 7n) | BigInt(bytes[at]! & 0x7f);
-	return BigInt.asUintN(64, value);
 }

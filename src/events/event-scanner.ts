@@ -1,7 +1,9 @@
+import { attributePath, CONTENT_LIMITS, RESERVED_ATTRIBUTE_PREFIX } from "../content/content-limits.ts";
 import { HubError } from "../hub-error.ts";
 import { parseSubject, type Subject } from "../subjects/subject.ts";
-import { EVENT_LIMITS } from "./event-limits.ts";
-import { isText, rangeEquals } from "./wire.ts";
+import { isText } from "../wire/utf8.ts";
+import { exactVarint } from "../wire/varint.ts";
+import { isTimestamp } from "../wire/wire-time.ts";
 
 /** Names a field of the event being scanned; made only where something is wrong with it. */
 export type FieldName = (name: string) => string;
@@ -21,10 +23,7 @@ const HUB_FIELDS: ReadonlyMap<number, string> = new Map([
 	[19, "is_replay"],
 ]);
 
-const MIN_SECONDS = -62_135_596_800;
-const MAX_SECONDS = 253_402_300_799;
-const MAX_NANOS = 999_999_999;
-
+const RESERVED_PREFIX = new Uint8Array(Buffer.from(RESERVED_ATTRIBUTE_PREFIX));
 const NO_BYTES = new Uint8Array(0);
 /** How many types one scanner remembers, each at most about 1 KiB. A power of two. */
 const TYPE_SLOTS = 64;
@@ -131,7 +130,7 @@ export class EventScanner {
 			switch (bit) {
 				case ID:
 					if (length === 0) return false;
-					this.#text(from, to, EVENT_LIMITS.idBytes, "id");
+					this.#text(from, to, CONTENT_LIMITS.idBytes, "id");
 					this.#idStart = from;
 					this.#idEnd = to;
 					break;
@@ -139,10 +138,10 @@ export class EventScanner {
 					this.#readType(from, to);
 					break;
 				case SUBJECT:
-					this.#text(from, to, EVENT_LIMITS.subjectBytes, "subject");
+					this.#text(from, to, CONTENT_LIMITS.subjectBytes, "subject");
 					break;
 				case ORDERING_KEY:
-					this.#text(from, to, EVENT_LIMITS.orderingKeyBytes, "ordering_key");
+					this.#text(from, to, CONTENT_LIMITS.orderingKeyBytes, "ordering_key");
 					break;
 				case SOURCE:
 					if (length === 0) return false;
@@ -257,19 +256,19 @@ export class EventScanner {
 					this.#jsonEnd = to;
 				}
 			} else if (number === 3) {
-				this.#text(from, to, EVENT_LIMITS.contentTypeBytes, "payload.content_type");
+				this.#text(from, to, CONTENT_LIMITS.contentTypeBytes, "payload.content_type");
 				this.#contentTypeStart = from;
 				this.#contentTypeEnd = to;
 			} else {
-				this.#text(from, to, EVENT_LIMITS.schemaBytes, "payload.schema");
+				this.#text(from, to, CONTENT_LIMITS.schemaBytes, "payload.schema");
 			}
 		}
 		return true;
 	}
 
 	#readAttribute(end: number): boolean {
-		if (++this.#attributes > EVENT_LIMITS.attributes) {
-			throw HubError.field(this.#field("attributes"), `at most ${EVENT_LIMITS.attributes} are allowed`);
+		if (++this.#attributes > CONTENT_LIMITS.attributes) {
+			throw HubError.field(this.#field("attributes"), `at most ${CONTENT_LIMITS.attributes} are allowed`);
 		}
 		let keyStart = -1;
 		let keyEnd = -1;
@@ -286,17 +285,17 @@ export class EventScanner {
 				if (keyStart >= 0) return false;
 				keyStart = from;
 				keyEnd = from + length;
-				this.#text(keyStart, keyEnd, EVENT_LIMITS.attributeKeyBytes, "attributes");
+				this.#text(keyStart, keyEnd, CONTENT_LIMITS.attributeKeyBytes, "attributes");
 			} else {
 				if (valueEnd >= 0) return false;
 				valueEnd = from + length;
-				this.#text(from, valueEnd, EVENT_LIMITS.attributeValueBytes, "attributes");
+				this.#text(from, valueEnd, CONTENT_LIMITS.attributeValueBytes, "attributes");
 			}
 		}
 		if (keyEnd <= keyStart) throw HubError.field(this.#field("attributes"), "a key is empty");
 		if (isReservedKey(this.#bytes, keyStart, keyEnd)) {
 			const key = this.#string(keyStart, keyEnd);
-			throw HubError.field(this.#field(`attributes[${JSON.stringify(key)}]`), 'the prefix "hub-" is reserved');
+			throw HubError.field(this.#field(attributePath(key)), `the prefix "${RESERVED_ATTRIBUTE_PREFIX}" is reserved`);
 		}
 		return true;
 	}
@@ -313,7 +312,7 @@ export class EventScanner {
 			if (tag === 0x08) seconds = value;
 			else nanos = value;
 		}
-		if (!(seconds >= MIN_SECONDS && seconds <= MAX_SECONDS && nanos >= 0 && nanos <= MAX_NANOS)) {
+		if (!isTimestamp(seconds, nanos)) {
 			throw HubError.field(this.#field("time"), "is not a time from year 1 to year 9999");
 		}
 		return true;
@@ -328,20 +327,13 @@ export class EventScanner {
 			// The top bits tell a negative number, which is all that its bound needs.
 			if (index === 9) {
 				if (byte !== 1) throw malformed("a number in an event is damaged");
-				return this.#negative(this.#at - 10);
+				return Number(BigInt.asIntN(64, exactVarint(this.#bytes, this.#at - 10, this.#at)));
 			}
 			value += (byte & 0x7f) * scale;
 			scale *= 0x80;
 			if (byte < 0x80) return value;
 		}
 		return value;
-	}
-
-	/** A ten-byte varint is the two's complement of a negative number. */
-	#negative(at: number): number {
-		let value = 0n;
-		for (let index = 0; index < 10; index++) value |= BigInt(this.#bytes[at + index]! & 0x7f) << BigInt(7 * index);
-		return Number(BigInt.asIntN(64, value));
 	}
 
 	#string(from: number, to: number): string {
@@ -359,14 +351,16 @@ export class EventScanner {
 	}
 }
 
+/** Whether the range holds exactly these bytes. */
+function rangeEquals(bytes: Uint8Array, start: number, end: number, expected: Uint8Array): boolean {
+	if (end - start !== expected.byteLength) return false;
+	for (let at = 0; at < expected.byteLength; at++) if (bytes[start + at] !== expected[at]) return false;
+	return true;
+}
+
 function isReservedKey(bytes: Uint8Array, start: number, end: number): boolean {
-	return (
-		end - start >= 4 &&
-		bytes[start] === 0x68 &&
-		bytes[start + 1] === 0x75 &&
-		bytes[start + 2] === 0x62 &&
-		bytes[start + 3] === 0x2d
-	);
+	const prefixEnd = start + RESERVED_PREFIX.byteLength;
+	return prefixEnd <= end && rangeEquals(bytes, start, prefixEnd, RESERVED_PREFIX);
 }
 
 function malformed(what: string): HubError {

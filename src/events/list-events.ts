@@ -1,15 +1,14 @@
-import { HubError } from "../hub-error.ts";
 import type { LogRead, LogStore, StoredRecord, TopicFilter } from "../state/log-store.ts";
 import { exactTopics, type Pattern } from "../subjects/pattern.ts";
 import { EventBlock } from "./event-block.ts";
 import { audienceOf, mayBeLifecycle } from "./lifecycle-audience.ts";
-import { pageSizeOf, readPageToken, writePageToken } from "./page-token.ts";
 import { isFromSource } from "./stored-event.ts";
 import type { Subscriber } from "./subscriber.ts";
-import { lengthDelimited } from "./wire.ts";
 import { yieldTurn } from "./yield-turn.ts";
 
-const PAGE = Object.freeze({ usual: 50, most: 1000, bytes: 1024 * 1024 });
+const PAGE_BYTES = 1024 * 1024;
+/** Records that one read of the log gives at most. */
+const READ_RECORDS = 1000;
 /** Reads of the log that one page may cost; a page that ends for it is short and not the last. */
 const MAX_READS = 8;
 
@@ -23,33 +22,37 @@ export interface ListEventsQuery {
 	/** Only events stored before this time. */
 	readonly endTime: number | undefined;
 	readonly newestFirst: boolean;
-	readonly pageSize: number;
-	readonly pageToken: string;
+	/** Events of the page, at most. */
+	readonly limit: number;
+	/** `EventPage.next` of the page before; undefined: the first page. */
+	readonly next: number | undefined;
+}
+
+export interface EventPage {
+	/** Runs of encoded entries of a `repeated Event events = 1` field. */
+	readonly entries: readonly Uint8Array[];
+	/** Where the next page begins; undefined: this was the last. */
+	readonly next: number | undefined;
 }
 
 /**
- * A page of the events that the subscriber may see, as the parts of a `ListEventsResponse` in wire form. What retention drops
- * between two pages is missing from the later one. Throws INVALID_PAGE_TOKEN.
+ * A page of the events that the subscriber may see. It also ends at 1 MiB. What retention drops between two pages is
+ * missing from the later one.
  */
-export async function listEvents(
-	log: LogStore,
-	subscriber: Subscriber,
-	query: ListEventsQuery,
-): Promise<readonly Uint8Array[]> {
-	const bound = boundQuery(log, query);
-	const size = pageSizeOf(query.pageSize, PAGE.usual, PAGE.most);
+export async function listEvents(log: LogStore, subscriber: Subscriber, query: ListEventsQuery): Promise<EventPage> {
+	const { limit } = query;
 	const pick = picker(subscriber, query);
 	const direction = query.newestFirst ? "backward" : "forward";
 	const exact = exactTopics(query.patterns);
 	const topics: TopicFilter = { exact, matches: (topic) => query.patterns.some((pattern) => pattern.matches(topic)) };
-	const parts: Uint8Array[] = [];
-	let from = query.pageToken === "" ? startOf(log, query) : { sequence: sequenceOf(bound, query.pageToken) };
+	const entries: Uint8Array[] = [];
+	let from = query.next === undefined ? startOf(log, query) : { sequence: query.next };
 	let found = 0;
 	let bytes = 0;
-	for (let reads = 0; reads < MAX_READS && found < size && bytes < PAGE.bytes; reads++) {
+	for (let reads = 0; reads < MAX_READS && found < limit && bytes < PAGE_BYTES; reads++) {
 		if (reads > 0) await yieldTurn();
-		const maxRecords = query.source === "" ? size - found : PAGE.most;
-		const page = await log.read({ from, direction, topics, maxRecords, maxBytes: PAGE.bytes });
+		const maxRecords = query.source === "" ? limit - found : READ_RECORDS;
+		const page = await log.read({ from, direction, topics, maxRecords, maxBytes: PAGE_BYTES });
 		const picked: StoredRecord[] = [];
 		let next = page.next;
 		let isPast = false;
@@ -59,29 +62,21 @@ export async function listEvents(
 				break;
 			}
 			if (!topics.matches(record.topic) || !pick(record)) continue;
-			if (found === size || (found > 0 && bytes + record.bytes.byteLength > PAGE.bytes)) {
+			if (found === limit || (found > 0 && bytes + record.bytes.byteLength > PAGE_BYTES)) {
 				next = record.sequence;
-				bytes = PAGE.bytes;
+				bytes = PAGE_BYTES;
 				break;
 			}
 			picked.push(record);
 			found++;
 			bytes += record.bytes.byteLength;
 		}
-		if (picked.length > 0) parts.push(new EventBlock(picked).entries(0, picked.length));
+		if (picked.length > 0) entries.push(new EventBlock(picked).entries(0, picked.length));
 		const isLast = query.newestFirst ? next < page.bounds.first : next >= page.bounds.next;
-		if (isPast || isLast) return [...parts, lengthDelimited(3, Buffer.from(log.epoch))];
+		if (isPast || isLast) return { entries, next: undefined };
 		from = { sequence: next };
 	}
-	const token = writePageToken(bound, String("sequence" in from ? from.sequence : 0));
-	return [...parts, lengthDelimited(2, Buffer.from(token)), lengthDelimited(3, Buffer.from(log.epoch))];
-}
-
-/** Everything that must stay the same from page to page. */
-function boundQuery(log: LogStore, query: ListEventsQuery): string {
-	const { patterns, source, startTime, endTime, newestFirst } = query;
-	const spellings = patterns.map((pattern) => pattern.canonical);
-	return JSON.stringify(["events", log.epoch, spellings, source, startTime ?? "", endTime ?? "", newestFirst]);
+	return { entries, next: "sequence" in from ? from.sequence : 0 };
 }
 
 function startOf(log: LogStore, query: ListEventsQuery): LogRead["from"] {
@@ -89,12 +84,6 @@ function startOf(log: LogStore, query: ListEventsQuery): LogRead["from"] {
 		return query.endTime === undefined ? { sequence: Math.max(log.bounds().next - 1, 0) } : { time: query.endTime };
 	}
 	return query.startTime === undefined ? { sequence: log.bounds().first } : { time: query.startTime };
-}
-
-function sequenceOf(bound: string, token: string): number {
-	const sequence = Number(readPageToken(bound, token));
-	if (Number.isSafeInteger(sequence) && sequence >= 0) return sequence;
-	throw HubError.field("page_token", "is not of an answer to this request", "INVALID_PAGE_TOKEN");
 }
 
 /** Whether the record and all that would be read after it are outside the time asked for. */

@@ -1,6 +1,6 @@
-import { fromBinary } from "@bufbuild/protobuf";
-import { type OutboxRecord, OutboxRecordSchema } from "#gen/qirvo/hub/storage/v1/records_pb.js";
+import type { OutboxRecord } from "#gen/qirvo/hub/storage/v1/records_pb.js";
 import type { Clock, IdSource, Timer } from "../clock/clock.ts";
+import { decodeOutbox } from "../outbox/outbox.ts";
 import { prefixes } from "../state/key-layout.ts";
 import type { KvEntry, KvStore } from "../state/kv-store.ts";
 import type { LogRecord, LogStore } from "../state/log-store.ts";
@@ -102,7 +102,7 @@ export class OutboxPump implements AsyncDisposable {
 	/** An entry that cannot be read is reported and dropped, so that it does not hold up the others. */
 	#decode(entry: KvEntry): OutboxRecord | undefined {
 		try {
-			return fromBinary(OutboxRecordSchema, entry.value);
+			return decodeOutbox(entry.value);
 		} catch (error) {
 			this.#options.onFault(new Error(`the outbox entry ${entry.key} is damaged`, { cause: error }));
 			return undefined;

@@ -1,7 +1,8 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { type SubscribeResponse, SubscribeResponseSchema } from "#gen/qirvo/hub/v1/event_service_pb.js";
-import { lengthDelimited, varintSize, writeVarint } from "./wire.ts";
+import { varintSize, writeVarint } from "../wire/varint.ts";
+import { lengthDelimited } from "../wire/wire-writer.ts";
 
 /** One frame in protobuf wire form; its parts follow each other. */
 export type FrameParts = readonly Uint8Array[];

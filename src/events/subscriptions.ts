@@ -1,7 +1,6 @@
 import type { Clock, IdSource, Timer } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import type { LogStore } from "../state/log-store.ts";
-import { pageSizeOf, readPageToken, writePageToken } from "./page-token.ts";
 import { type Start, startPosition } from "./start-position.ts";
 import type { Subscriber } from "./subscriber.ts";
 import { Subscription } from "./subscription.ts";
@@ -33,7 +32,6 @@ export const SUBSCRIPTION_BOUNDS: SubscriptionBounds = Object.freeze({
 });
 
 const SWEEP_MS = 1000;
-const PAGE = Object.freeze({ usual: 50, most: 500 });
 
 export interface SubscriptionsOptions {
 	readonly log: LogStore;
@@ -43,9 +41,18 @@ export interface SubscriptionsOptions {
 	readonly bounds?: Partial<SubscriptionBounds>;
 }
 
+export interface SubscriptionsQuery {
+	/** Empty: any. */
+	readonly pluginId: string;
+	/** The last id of the page before; empty: the first page. */
+	readonly after: string;
+	readonly limit: number;
+}
+
 export interface SubscriptionsPage {
 	readonly subscriptions: readonly Subscription[];
-	readonly nextPageToken: string;
+	/** What the next page comes after; undefined: this was the last. */
+	readonly next: string | undefined;
 }
 
 /** The open subscriptions, and the end of those whose peers take nothing. */
@@ -103,18 +110,14 @@ export class Subscriptions implements Disposable {
 		}
 	}
 
-	/** Open subscriptions in order of id: those of one plugin, or all. */
-	list(query: { readonly pluginId: string; readonly pageSize: number; readonly pageToken: string }): SubscriptionsPage {
-		const bound = JSON.stringify(["subscriptions", query.pluginId]);
-		const size = pageSizeOf(query.pageSize, PAGE.usual, PAGE.most);
-		const after = query.pageToken === "" ? "" : readPageToken(bound, query.pageToken);
+	/** Open subscriptions in order of id, after the one given: those of one plugin, or all where that is empty. */
+	list({ pluginId, after, limit }: SubscriptionsQuery): SubscriptionsPage {
 		const matching = [...this.#open.values()].filter(
-			({ id, subscriber }) => id > after && (query.pluginId === "" || subscriber.pluginId === query.pluginId),
+			({ id, subscriber }) => id > after && (pluginId === "" || subscriber.pluginId === pluginId),
 		);
 		matching.sort((a, b) => (a.id < b.id ? -1 : 1));
-		const subscriptions = matching.slice(0, size);
-		const nextPageToken = matching.length > size ? writePageToken(bound, subscriptions.at(-1)!.id) : "";
-		return { subscriptions, nextPageToken };
+		const subscriptions = matching.slice(0, limit);
+		return { subscriptions, next: matching.length > limit ? subscriptions.at(-1)!.id : undefined };
 	}
 
 	/** Ends every subscription as the hub stops. */

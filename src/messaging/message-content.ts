@@ -1,5 +1,5 @@
 import { HubError } from "../hub-error.ts";
-import type { WireReader } from "./wire-reader.ts";
+import type { WireReader } from "../wire/wire-reader.ts";
 
 /** What a message or reply carries, as those need it who judge it. Nothing in it is judged yet but its UTF-8. */
 export interface MessageContent {

@@ -1,8 +1,9 @@
+import { CONTENT_LIMITS } from "../content/content-limits.ts";
 import { HubError } from "../hub-error.ts";
 import { parseSubject } from "../subjects/subject.ts";
+import { WireReader } from "../wire/wire-reader.ts";
+import { readDuration, readTimestamp } from "../wire/wire-time.ts";
 import { bounded, ContentReader, type MessageContent } from "./message-content.ts";
-import { WireReader } from "./wire-reader.ts";
-import { MAX_DURATION_MS, readDuration, readTimestamp } from "./wire-time.ts";
 
 /** Which message goes first, as an index: 0 is served first. */
 export type PriorityClass = 0 | 1 | 2;
@@ -21,8 +22,7 @@ export interface MessageDraft {
 	readonly content: MessageContent;
 }
 
-const MAX_ID_BYTES = 128;
-const MAX_ORDERING_KEY_BYTES = 256;
+const MAX_TTL_MS = 366 * 24 * 60 * 60 * 1000;
 
 /** `Priority` to class: LOW, NORMAL, HIGH. */
 const CLASS_OF: readonly (PriorityClass | undefined)[] = [undefined, 2, 1, 0];
@@ -42,7 +42,7 @@ export function parseMessage(wire: Uint8Array, sender: string, field: string): M
 	for (let number = reader.next(); number !== 0; number = reader.next()) {
 		switch (number) {
 			case 1:
-				id = bounded(reader, MAX_ID_BYTES, `${field}.id`);
+				id = bounded(reader, CONTENT_LIMITS.idBytes, `${field}.id`);
 				break;
 			case 2:
 				type = reader.string();
@@ -57,7 +57,7 @@ export function parseMessage(wire: Uint8Array, sender: string, field: string): M
 				reader.number();
 				break;
 			case 6:
-				orderingKey = bounded(reader, MAX_ORDERING_KEY_BYTES, `${field}.ordering_key`);
+				orderingKey = bounded(reader, CONTENT_LIMITS.orderingKeyBytes, `${field}.ordering_key`);
 				break;
 			case 7:
 				ttlMs = timeToLive(reader.nested(), field);
@@ -100,7 +100,7 @@ function priorityClass(value: number, field: string): PriorityClass {
 
 function timeToLive(reader: WireReader, field: string): number {
 	const ms = readDuration(reader);
-	if (!(ms > 0 && ms <= MAX_DURATION_MS)) {
+	if (!(ms > 0 && ms <= MAX_TTL_MS)) {
 		throw HubError.field(`${field}.ttl`, "must be more than 0 and at most 366 days");
 	}
 	return ms;

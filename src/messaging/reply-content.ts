@@ -1,8 +1,8 @@
 import { HubError } from "../hub-error.ts";
+import { WireReader } from "../wire/wire-reader.ts";
+import { readDuration } from "../wire/wire-time.ts";
+import { WireWriter } from "../wire/wire-writer.ts";
 import { bounded, ContentReader, type MessageContent } from "./message-content.ts";
-import { WireReader } from "./wire-reader.ts";
-import { readDuration } from "./wire-time.ts";
-import { WireWriter } from "./wire-writer.ts";
 
 const MAX_TYPE_BYTES = 128;
 const MAX_MESSAGE_BYTES = 4096;

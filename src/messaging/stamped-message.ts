@@ -1,6 +1,7 @@
+import { varintSize } from "../wire/varint.ts";
+import { timeSize } from "../wire/wire-time.ts";
+import { WireWriter } from "../wire/wire-writer.ts";
 import type { MessageDraft } from "./message-draft.ts";
-import { timeSize, writeTime } from "./wire-time.ts";
-import { varintSize, WireWriter } from "./wire-writer.ts";
 
 /** What the hub says about a message. */
 export interface MessageStamp {
@@ -29,7 +30,7 @@ export function stampMessage(draft: MessageDraft, stamp: MessageStamp): Uint8Arr
 	if (draft.id === "") writer.string(1, stamp.id);
 	writer.string(16, stamp.source);
 	writer.string(17, stamp.recipient);
-	writeTime(writer, 18, stamp.hubTime);
+	writer.time(18, stamp.hubTime);
 	if (stamp.requiresResponse) writer.varint(19, true);
 	return writer.finish();
 }
@@ -60,7 +61,7 @@ export function encodeDeliveries(field: number, deliveries: readonly DeliveryFie
 		writer.header(2, message.byteLength + attemptSize(attempt));
 		writer.append(message);
 		writer.varint(20, attempt);
-		if (timeLeftMs !== undefined) writeTime(writer, 3, timeLeftMs);
+		if (timeLeftMs !== undefined) writer.time(3, timeLeftMs);
 	}
 	return writer.finish();
 }

@@ -1,4 +1,4 @@
-import { checkJson } from "../expressions/json-structure.ts";
+import { checkJson } from "../content/json-structure.ts";
 import { HubError } from "../hub-error.ts";
 import { MAX_PLUGIN_ID_LENGTH, type PluginId, parsePluginId } from "../subjects/plugin-id.ts";
 import { parseVersion } from "../versions/semver-range.ts";

@@ -2,9 +2,9 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type Capabilities, type Plugin, PluginState } from "#gen/qirvo/hub/v1/plugin_service_pb.js";
 import { HubError } from "../hub-error.ts";
 import type { CommitPlan } from "../idempotency/first-answers.ts";
+import { type ExpectedRevision, requireRevision } from "../state/expected-revision.ts";
 import { keys } from "../state/key-layout.ts";
 import type { KvWrite } from "../state/kv-store.ts";
-import { type Expected, requireExpected } from "./expected-state.ts";
 import { type Manifest, parseManifest } from "./manifest.ts";
 import { describePlugin, laterOf, saysTheSame } from "./plugin-description.ts";
 import { type DraftContext, type PluginAnswer, PluginDraft } from "./plugin-draft.ts";
@@ -14,7 +14,7 @@ import { MAX_INSTANCES, type StoredPlugin } from "./plugin-keys.ts";
 export interface Change {
 	readonly pluginId: string;
 	/** Default: anything. */
-	readonly expected?: Expected;
+	readonly expected?: ExpectedRevision;
 	/** Whether a disabled plugin may be changed: an operator asks. */
 	readonly byOperator: boolean;
 	/** Further writes for the same commit, made only where the change is. */
@@ -159,5 +159,6 @@ function requireRegistered({ pluginId }: Change, stored: StoredPlugin): Plugin {
 function admitChange({ pluginId, expected, byOperator }: Change, stored: StoredPlugin): void {
 	const current = stored.registration?.plugin;
 	if (current?.state === PluginState.DISABLED && !byOperator) throw pluginDisabled(pluginId);
-	requireExpected(expected ?? { kind: "any" }, stored.registration?.revision ?? 0, pluginId);
+	const revision = stored.registration?.revision ?? 0;
+	requireRevision(expected ?? { kind: "any" }, revision, { type: "plugin", name: pluginId });
 }

@@ -1,8 +1,9 @@
+import { CONTENT_LIMITS } from "../content/content-limits.ts";
 import { HubError } from "../hub-error.ts";
 import { bounded } from "../messaging/message-content.ts";
 import { type DeliveryOutcome, MAX_IN_FLIGHT } from "../messaging/receiving-session.ts";
-import { WireReader } from "../messaging/wire-reader.ts";
-import { readDuration } from "../messaging/wire-time.ts";
+import { WireReader } from "../wire/wire-reader.ts";
+import { readDuration } from "../wire/wire-time.ts";
 import { merged } from "./send-frames.ts";
 
 /** What a recipient says about one delivery. */
@@ -25,7 +26,6 @@ export type AttachFrame =
 	| { readonly kind: "reply"; readonly reply: ReplyView }
 	| { readonly kind: "credit"; readonly maxInFlight: number };
 
-const MAX_SETTLEMENTS = 1000;
 const MAX_REASON_BYTES = 512;
 const MAX_DELAY_MS = 60 * 60 * 1000;
 const DEFAULT_IN_FLIGHT = 64;
@@ -85,7 +85,8 @@ function readSettlement(reader: WireReader): SettlementView[] {
 }
 
 function addSettlement(settlements: SettlementView[], reader: WireReader, field: string): void {
-	if (settlements.length === MAX_SETTLEMENTS) throw HubError.field(field, `has more than ${MAX_SETTLEMENTS} entries`);
+	if (settlements.length === CONTENT_LIMITS.batchEntries)
+		throw HubError.field(field, `has more than ${CONTENT_LIMITS.batchEntries} entries`);
 	let deliveryId = "";
 	let outcome: DeliveryOutcome | undefined;
 	const path = `${field}[${settlements.length}]`;

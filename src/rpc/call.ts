@@ -16,7 +16,7 @@ export interface Call {
 	readonly method: string;
 	readonly caller: Caller;
 	readonly peer: PeerInfo;
-	/** Given back in every error and log line of this call. Taken from `x-request-id` where that is 1-128 of `[A-Za-z0-9._-]`. */
+	/** In the `RequestInfo` of every error and in every log line of this call. Taken from `x-request-id` where that is 1-128 of `[A-Za-z0-9._-]`. */
 	readonly requestId: string;
 	/** The W3C trace context of the caller, where it sent one. */
 	readonly traceparent: string | undefined;

@@ -1,6 +1,6 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { type Capabilities, CapabilitiesSchema, type CapabilityMetadata } from "#gen/qirvo/hub/v1/plugin_service_pb.js";
-import { checkJson } from "../expressions/json-structure.ts";
+import { checkJson } from "../content/json-structure.ts";
 import { HubError } from "../hub-error.ts";
 import { parsePluginId } from "../subjects/plugin-id.ts";
 import { parseSubject, type Subject } from "../subjects/subject.ts";

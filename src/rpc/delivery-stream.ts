@@ -3,15 +3,15 @@ import type { Clock } from "../clock/clock.ts";
 import type { ReceivingSession } from "../messaging/receiving-session.ts";
 import type { Router } from "../messaging/router.ts";
 import { encodeDeliveries } from "../messaging/stamped-message.ts";
-import { WireWriter } from "../messaging/wire-writer.ts";
 import type { Guard } from "../security/guard.ts";
 import type { OpenStreams } from "../security/open-streams.ts";
+import { WireWriter } from "../wire/wire-writer.ts";
 import { type Call, Encoded } from "./call.ts";
 import type { AnswerFailure } from "./delivery-answers.ts";
+import { encodeEntryError } from "./entry-error.ts";
 import { pluginOf } from "./message-intake.ts";
 import { DELIVERY_FRAMES, encodeFrame, readyFrame } from "./messaging-frames.ts";
 import { PulledStream } from "./pulled-stream.ts";
-import { encodeEntryError } from "./send-results.ts";
 
 export interface DeliveryStreamDeps {
 	readonly clock: Clock;
@@ -31,6 +31,7 @@ export class DeliveryStream {
 	/** What goes down. Nothing does before `open`. */
 	readonly responses: PulledStream;
 	readonly #deps: DeliveryStreamDeps;
+	readonly #call: Call;
 	readonly #pluginId: string;
 	readonly #registration: Disposable;
 	#failures: AnswerFailure[] = [];
@@ -40,6 +41,7 @@ export class DeliveryStream {
 	/** Refuses callers that may not receive. */
 	constructor(deps: DeliveryStreamDeps, call: Call) {
 		this.#deps = deps;
+		this.#call = call;
 		this.#pluginId = pluginOf(call.caller);
 		deps.guard.check(call.caller, RECEIVE, undefined, call.requestId);
 		this.#registration = deps.streams.open(call.caller, {
@@ -91,7 +93,7 @@ export class DeliveryStream {
 			return encodeFrame(AttachResponseSchema, { frame: readyFrame(this.#session.id) });
 		}
 		if (this.#failures.length > 0) {
-			const failures = encodeFailures(this.#failures);
+			const failures = encodeFailures(this.#failures, this.#call.requestId);
 			this.#failures = [];
 			return new Encoded([failures]);
 		}
@@ -108,9 +110,11 @@ export class DeliveryStream {
 	}
 }
 
-function encodeFailures(failures: readonly AnswerFailure[]): Uint8Array {
+function encodeFailures(failures: readonly AnswerFailure[], requestId: string): Uint8Array {
 	const batch = new WireWriter();
-	for (const { deliveryId, error } of failures) batch.bytes(1, encodeFailure(deliveryId, encodeEntryError(error)));
+	for (const { deliveryId, error } of failures) {
+		batch.bytes(1, encodeFailure(deliveryId, encodeEntryError(error, requestId)));
+	}
 	const frame = new WireWriter(batch.length + 16);
 	frame.bytes(FAILURES_FIELD, batch.finish());
 	return frame.finish();

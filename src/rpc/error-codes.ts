@@ -83,26 +83,21 @@ export interface Status {
 	readonly code: Code;
 	readonly message: string;
 	readonly reason: Reason;
-	/** Exactly one `ErrorInfo`, then whatever the error carries. */
+	/** Exactly one `ErrorInfo`, then whatever the error carries, then `RequestInfo` where the call has an id. */
 	readonly details: readonly StatusDetail[];
 }
 
 /**
  * The one translation from a thrown value to what the peer sees. A failure that is not meant for the caller becomes
- * INTERNAL with no more than the request id; the second value of `unexpected` is for the log.
+ * INTERNAL with no more than the request id, which every error carries; the second value of `unexpected` is for the log.
  */
 export function toStatus(error: unknown, requestId: string): Status {
-	const known = asHubError(error);
-	if (known) return describe(known);
-	return {
-		code: Code.Internal,
-		message: "internal error",
-		reason: "INTERNAL",
-		details: [
-			errorInfo("INTERNAL", { request_id: requestId }),
-			{ desc: RequestInfoSchema, value: { requestId } satisfies MessageInitShape<typeof RequestInfoSchema> },
-		],
-	};
+	return describe(visibleError(error, requestId), requestId);
+}
+
+/** What of a thrown value the caller may see. */
+export function visibleError(error: unknown, requestId: string): HubError {
+	return asHubError(error) ?? new HubError("INTERNAL", "internal error", { metadata: { request_id: requestId } });
 }
 
 /** Whether `toStatus` hides this error from the caller, so that it has to be logged. */
@@ -135,7 +130,7 @@ function outcome(error: StorageError): Record<string, string> {
 	return { outcome: error.outcome };
 }
 
-function describe(error: HubError): Status {
+function describe(error: HubError, requestId: string): Status {
 	const { violations, retryAfterMs, quota, precondition, resource } = error.options;
 	const details: StatusDetail[] = [errorInfo(error.reason, error.metadata)];
 	if (violations) {
@@ -165,6 +160,12 @@ function describe(error: HubError): Status {
 			resourceName: resource.name,
 		} satisfies MessageInitShape<typeof ResourceInfoSchema>;
 		details.push({ desc: ResourceInfoSchema, value });
+	}
+	if (requestId !== "") {
+		details.push({
+			desc: RequestInfoSchema,
+			value: { requestId } satisfies MessageInitShape<typeof RequestInfoSchema>,
+		});
 	}
 	return { code: CODE_OF[error.reason], message: error.message, reason: error.reason, details };
 }

@@ -12,6 +12,8 @@ import { compileEventFilter } from "../expressions/event-filter.ts";
 import { HubError } from "../hub-error.ts";
 import { type Pattern, parsePattern } from "../subjects/pattern.ts";
 import { parsePluginId } from "../subjects/plugin-id.ts";
+import { isTimestamp } from "../wire/wire-time.ts";
+import { decodePageNumber, pageSizeOf } from "./page-token.ts";
 
 /** Patterns of one subscription or listing. */
 export const MAX_PATTERNS = 64;
@@ -39,22 +41,32 @@ export async function parseSubscribe(request: SubscribeRequest): Promise<Subscri
 	return { start, options: { patterns, priority, filter, limit, idleTimeoutMs, live: request.live ?? true } };
 }
 
-/** Throws INVALID_FIELD, INVALID_PATTERN or INVALID_PLUGIN_ID, naming the field. */
-export function parseListEvents(request: ListEventsRequest): ListEventsQuery {
-	const { pageSize, pageToken } = request;
+const EVENTS_PAGE = Object.freeze({ usual: 50, most: 1000 });
+
+/** A question about history, and what its page tokens belong to. */
+export interface ListEventsPage {
+	readonly query: ListEventsQuery;
+	readonly bound: readonly unknown[];
+}
+
+/** `epoch` is the log's. Throws INVALID_FIELD, INVALID_PATTERN, INVALID_PLUGIN_ID or INVALID_PAGE_TOKEN, naming the field. */
+export function parseListEvents(request: ListEventsRequest, epoch: string): ListEventsPage {
 	// Only the hub has no plugin id.
 	const source =
 		request.source === "" || request.source === "hub" ? request.source : parsePluginId(request.source, "source");
 	if (!(request.order in ListOrder)) throw HubError.field("order", `${request.order} is not a known order`);
-	return {
+	const chosen = {
 		patterns: parsePatterns(request.patterns),
 		source,
 		startTime: request.startTime && parseTime(request.startTime, "start_time"),
 		endTime: request.endTime && parseTime(request.endTime, "end_time"),
 		newestFirst: request.order === ListOrder.NEWEST_FIRST,
-		pageSize,
-		pageToken,
 	};
+	const { patterns, startTime = "", endTime = "", newestFirst } = chosen;
+	const spellings = patterns.map((pattern) => pattern.canonical);
+	const bound = ["events", epoch, spellings, source, startTime, endTime, newestFirst];
+	const limit = pageSizeOf(request.pageSize, EVENTS_PAGE);
+	return { query: { ...chosen, limit, next: decodePageNumber(bound, request.pageToken) }, bound };
 }
 
 function parsePatterns(patterns: readonly string[]): readonly Pattern[] {
@@ -87,8 +99,6 @@ function parseStart(start: SubscribeStart | undefined): Start {
 /** The first whole millisecond that is not before the time. */
 function parseTime(time: Timestamp, field: string): number {
 	const { seconds, nanos } = time;
-	if (seconds < -62_135_596_800n || seconds > 253_402_300_799n || nanos < 0 || nanos > 999_999_999) {
-		throw HubError.field(field, "is not a time from year 1 to year 9999");
-	}
+	if (!isTimestamp(Number(seconds), nanos)) throw HubError.field(field, "is not a time from year 1 to year 9999");
 	return Number(seconds) * 1000 + Math.ceil(nanos / 1_000_000);
 }

@@ -11,10 +11,12 @@ import { HubError } from "../hub-error.ts";
 import type { EventAction } from "../security/actions.ts";
 import type { AuditRecorder } from "../security/audit-entry.ts";
 import { type Caller, principalOf } from "../security/caller.ts";
+import { WireWriter } from "../wire/wire-writer.ts";
 import { type Call, Encoded, type MountedService, mount, Raw } from "./call.ts";
 import { emitAnswer } from "./emit-answer.ts";
 import { EmitStream } from "./emit-stream.ts";
 import { parseListEvents, parseSubscribe, type SubscribeQuery } from "./event-requests.ts";
+import { decodePageToken, encodePageToken, pageSizeOf } from "./page-token.ts";
 import { endWith, type StreamRegistry } from "./stream-ending.ts";
 
 /** The part of the guard that events need. */
@@ -34,6 +36,7 @@ export interface EventServiceDeps {
 	readonly maxBytesInFlight?: number;
 }
 
+const SUBSCRIPTIONS_PAGE = Object.freeze({ usual: 50, most: 500 });
 const MAX_BYTES_IN_FLIGHT = 8 * 1024 * 1024;
 
 /** The event bus on the wire. */
@@ -107,16 +110,23 @@ export function createEventService(deps: EventServiceDeps): MountedService {
 		},
 
 		async listEvents(request, call) {
-			const query = parseListEvents(request);
+			const { epoch } = bus.log;
+			const { query, bound } = parseListEvents(request, epoch);
 			guard.check(call.caller, { kind: "replay", patterns: query.patterns }, undefined, call.requestId);
-			return new Encoded(await listEvents(bus.log, subscriberOf(call.caller), query));
+			const { entries, next } = await listEvents(bus.log, subscriberOf(call.caller), query);
+			const rest = new WireWriter();
+			if (next !== undefined) rest.string(2, encodePageToken(bound, String(next)));
+			rest.string(3, epoch);
+			return new Encoded([...entries, rest.finish()]);
 		},
 
 		async listSubscriptions(request, call) {
 			const pluginId = scopeOf(call.caller, request.pluginId);
-			const { pageSize, pageToken } = request;
-			const page = bus.subscriptions.list({ pluginId, pageSize, pageToken });
-			return { subscriptions: page.subscriptions.map(describe), nextPageToken: page.nextPageToken };
+			const bound = ["subscriptions", pluginId];
+			const after = decodePageToken(bound, request.pageToken) ?? "";
+			const limit = pageSizeOf(request.pageSize, SUBSCRIPTIONS_PAGE);
+			const { subscriptions, next } = bus.subscriptions.list({ pluginId, after, limit });
+			return { subscriptions: subscriptions.map(describe), nextPageToken: encodePageToken(bound, next) };
 		},
 	});
 }

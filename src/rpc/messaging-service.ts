@@ -1,6 +1,6 @@
 import { MessagingService, type ReceiveRequest } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { HubError } from "../hub-error.ts";
-import { WireReader } from "../messaging/wire-reader.ts";
+import { WireReader } from "../wire/wire-reader.ts";
 import { openingCredit, readAcknowledge, readReplyRequest } from "./attach-frames.ts";
 import { AttachStream } from "./attach-stream.ts";
 import { type Call, Encoded, type MountedService, mount, Raw } from "./call.ts";

@@ -24,7 +24,7 @@ import { type Call, type MountedService, mount } from "./call.ts";
 import { parseUpdateMask } from "./capabilities-mask.ts";
 import { parseCapabilities, parseCapabilityName } from "./capabilities-request.ts";
 import { parseExpectedState } from "./expected-state.ts";
-import { decodePageToken, encodePageToken } from "./page-token.ts";
+import { decodePageToken, encodePageToken, pageSizeOf } from "./page-token.ts";
 import { type PluginWatchDeps, watchPlugins } from "./plugin-watch.ts";
 
 /** A control decision, for the audit. */
@@ -55,8 +55,7 @@ export interface PluginServiceDeps extends PluginWatchDeps {
 	readonly devCredentials?: DevCredentials;
 }
 
-const DEFAULT_PAGE = 50;
-const MAX_PAGE = 500;
+const PLUGINS_PAGE = Object.freeze({ usual: 50, most: 500 });
 const MAX_REQUEST_ID = 128;
 const MAX_REASON = 512;
 const MAX_CATEGORY = 64;
@@ -126,13 +125,13 @@ export function createPluginService(deps: PluginServiceDeps): MountedService {
 			const capability =
 				request.capability === "" ? "" : parseCapabilityName(request.capability, "capability").canonical;
 			const chosen = [principalOf(call.caller), states, category, capability];
-			const after = decodePageToken(chosen, request.pageToken);
-			const limit = request.pageSize <= 0 ? DEFAULT_PAGE : Math.min(request.pageSize, MAX_PAGE);
+			const after = decodePageToken(chosen, request.pageToken) ?? "";
+			const limit = pageSizeOf(request.pageSize, PLUGINS_PAGE);
 			const viewer = viewerOf(call.caller);
 			const page = listPlugins(registry.index, { viewer, states, category, capability, after, limit });
 			return {
 				plugins: page.plugins.map((known) => registry.show(known)),
-				nextPageToken: page.next === undefined ? "" : encodePageToken(chosen, page.next),
+				nextPageToken: encodePageToken(chosen, page.next),
 			};
 		},
 

@@ -10,12 +10,12 @@ import { HubError } from "../hub-error.ts";
 import { requestDigest } from "../idempotency/request-digest.ts";
 import { principalOf } from "../security/caller.ts";
 import type { ChangedBy, Credentials } from "../security/credentials.ts";
-import { parseExpectedState } from "../security/expected-state.ts";
 import { parsePermissions } from "../security/permissions.ts";
 import type { PolicyAdmin } from "../security/policy-admin.ts";
 import type { Principal } from "../security/token.ts";
 import { parsePluginId } from "../subjects/plugin-id.ts";
 import { type Call, type MountedService, mount } from "./call.ts";
+import { parseExpectedState } from "./expected-state.ts";
 
 const DAY_MS = 86_400_000;
 const DEFAULT_LIFETIME_MS = 30 * DAY_MS;

@@ -1,8 +1,9 @@
+import { CONTENT_LIMITS } from "../content/content-limits.ts";
 import { HubError } from "../hub-error.ts";
 import type { RecipientAddress } from "../messaging/address.ts";
-import { WireReader } from "../messaging/wire-reader.ts";
-import { readDuration } from "../messaging/wire-time.ts";
 import { parsePluginId } from "../subjects/plugin-id.ts";
+import { WireReader } from "../wire/wire-reader.ts";
+import { readDuration } from "../wire/wire-time.ts";
 
 /** What somebody wants sent, in wire form and not yet checked beyond that. */
 export interface SendView {
@@ -53,8 +54,6 @@ export type SendFrame =
 	| { readonly kind: "batch"; readonly entries: readonly SendView[] }
 	| { readonly kind: "cancel"; readonly entryId: number | bigint };
 
-const MAX_ENTRIES = 1000;
-
 /** Refuses what is no frame, and a batch of none or too many entries. */
 export function readSendFrame(bytes: Uint8Array): SendFrame {
 	const reader = new WireReader(bytes);
@@ -83,8 +82,8 @@ function readBatch(reader: WireReader, entries: SendView[]): SendView[] {
 			reader.skip();
 			continue;
 		}
-		if (entries.length === MAX_ENTRIES) {
-			throw HubError.field("batch.entries", `has more than ${MAX_ENTRIES} entries`);
+		if (entries.length === CONTENT_LIMITS.batchEntries) {
+			throw HubError.field("batch.entries", `has more than ${CONTENT_LIMITS.batchEntries} entries`);
 		}
 		entries.push(readSend(reader.nested(), SEND_ENTRY));
 	}

@@ -1,9 +1,7 @@
 import { Disposition } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
-import type { HubError } from "../hub-error.ts";
 import type { AcceptedMessage } from "../messaging/router.ts";
-import { WireWriter } from "../messaging/wire-writer.ts";
+import { WireWriter } from "../wire/wire-writer.ts";
 import { Encoded } from "./call.ts";
-import { CODE_OF } from "./error-codes.ts";
 
 /** `SendResponse` in wire form. */
 export function encodeAccepted({ id, disposition, duplicate }: AcceptedMessage): Uint8Array {
@@ -21,21 +19,6 @@ export function encodeReply(id: string, content: Uint8Array, source: string): Ui
 	writer.bytes(2, content);
 	writer.string(3, source);
 	return writer.finish();
-}
-
-/** `EntryError` in wire form. Written by hand: a batch may fail a thousand times. */
-export function encodeEntryError({ reason, message, metadata }: HubError): Uint8Array {
-	const error = new WireWriter();
-	error.varint(1, CODE_OF[reason]);
-	error.string(2, reason);
-	error.string(3, message);
-	for (const [key, value] of Object.entries(metadata)) {
-		const entry = new WireWriter();
-		entry.string(1, key);
-		entry.string(2, value);
-		error.bytes(4, entry.finish());
-	}
-	return error.finish();
 }
 
 /** Fields of `SendResult.outcome`. */

@@ -5,11 +5,12 @@ import type { PendingReply, ReplyOutcome } from "../messaging/pending-replies.ts
 import type { Router } from "../messaging/router.ts";
 import type { OpenStreams } from "../security/open-streams.ts";
 import type { Call, Encoded } from "./call.ts";
+import { encodeEntryError } from "./entry-error.ts";
 import { checkDurability, type MessageIntake, pluginOf, replyDeadline, requireTransient } from "./message-intake.ts";
 import { encodeFrame, readyFrame, SEND_FRAMES } from "./messaging-frames.ts";
 import { PulledStream } from "./pulled-stream.ts";
 import { breaksFrame, readSendFrame, type SendView } from "./send-frames.ts";
-import { encodeAccepted, encodeEntryError, encodeReply, SendResults } from "./send-results.ts";
+import { encodeAccepted, encodeReply, SendResults } from "./send-results.ts";
 
 export interface SendStreamDeps {
 	readonly clock: Clock;
@@ -92,7 +93,7 @@ export class SendStream {
 			else this.#request(entry, `batch.entries[${index}].`);
 		} catch (error) {
 			if (breaksFrame(error)) throw error;
-			this.#results.add(entryId, "error", encodeEntryError(error as HubError));
+			this.#results.add(entryId, "error", this.#encode(error));
 		}
 	}
 
@@ -122,7 +123,7 @@ export class SendStream {
 		if (outcome.kind === "reply") {
 			this.#results.add(entryId, "reply", encodeReply(id, outcome.content, outcome.source));
 		} else {
-			this.#results.add(entryId, "error", encodeEntryError(outcome.error));
+			this.#results.add(entryId, "error", this.#encode(outcome.error));
 		}
 		if (this.#results.bytes > MAX_RESULT_BYTES) this.responses.fail(tooSlow());
 		else this.responses.wake();
@@ -136,9 +137,13 @@ export class SendStream {
 		this.#pending.delete(entryId);
 		pending.cancel();
 		const error = new HubError("CANCELLED", "the caller gave the request up");
-		this.#results.add(entryId, "error", encodeEntryError(error));
+		this.#results.add(entryId, "error", this.#encode(error));
 		this.responses.wake();
 		this.#finishWhenDone();
+	}
+
+	#encode(error: unknown): Uint8Array {
+		return encodeEntryError(error, this.#call.requestId);
 	}
 
 	#produce(): Encoded | undefined {

@@ -1,20 +1,6 @@
-import { checkJson } from "../expressions/json-structure.ts";
+import { attributePath, CONTENT_LIMITS, RESERVED_ATTRIBUTE_PREFIX } from "../content/content-limits.ts";
+import { checkJson } from "../content/json-structure.ts";
 import { HubError } from "../hub-error.ts";
-
-/** Limits of what a message or an event may carry. */
-export const CONTENT_LIMITS = Object.freeze({
-	/** Payload and attributes together, in bytes. */
-	contentBytes: 1024 * 1024,
-	jsonDepth: 64,
-	attributes: 64,
-	attributeKeyBytes: 128,
-	attributeValueBytes: 4096,
-	contentTypeBytes: 128,
-	schemaBytes: 512,
-});
-
-/** Attribute keys that only the hub may set start so. */
-const RESERVED_ATTRIBUTE_PREFIX = "hub-";
 
 /** What the content check needs to know. Whoever holds wire bytes fills it without decoding the rest. */
 export interface ContentFacts {
@@ -43,7 +29,7 @@ export const checkContent: ContentRule = (content) => {
 	}
 	const attributes = content.attributes === undefined ? undefined : checkAttributes(content.attributes);
 	if (attributes !== undefined || content.json === undefined) return attributes;
-	const structure = checkJson(content.json, CONTENT_LIMITS.jsonDepth);
+	const structure = checkJson(content.json);
 	return structure && refuse("payload.json", `${structure.problem} (at byte ${structure.offset})`);
 };
 
@@ -57,10 +43,10 @@ function checkAttributes(attributes: Readonly<Record<string, string>>): HubError
 			return refuse("attributes", "a key is too long", CONTENT_LIMITS.attributeKeyBytes);
 		}
 		if (key.startsWith(RESERVED_ATTRIBUTE_PREFIX)) {
-			return refuse(`attributes[${key}]`, `the prefix "${RESERVED_ATTRIBUTE_PREFIX}" is reserved for the hub`);
+			return refuse(attributePath(key), `the prefix "${RESERVED_ATTRIBUTE_PREFIX}" is reserved for the hub`);
 		}
 		if (exceeds(attributes[key], CONTENT_LIMITS.attributeValueBytes)) {
-			return refuse(`attributes[${key}]`, "the value is too long", CONTENT_LIMITS.attributeValueBytes);
+			return refuse(attributePath(key), "the value is too long", CONTENT_LIMITS.attributeValueBytes);
 		}
 	}
 	return undefined;

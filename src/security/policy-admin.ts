@@ -2,12 +2,12 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { PermissionsRecordSchema, TrustRecordSchema } from "#gen/qirvo/hub/storage/v1/records_pb.js";
 import type { Permissions, TrustLevel } from "#gen/qirvo/hub/v1/security_admin_service_pb.js";
 import type { CommitPlan, FirstAnswers } from "../idempotency/first-answers.ts";
+import { type ExpectedRevision, requireRevision } from "../state/expected-revision.ts";
 import { keys } from "../state/key-layout.ts";
 import type { KvCheck, KvWrite } from "../state/kv-store.ts";
 import type { AuditEntry } from "./audit-entry.ts";
 import type { AuditedChange, AuditLog } from "./audit-log.ts";
 import type { ChangedBy } from "./credentials.ts";
-import type { Expectation } from "./expected-state.ts";
 import type { PolicyView, Revised } from "./policy-view.ts";
 import { excessGrants, requireTrustFor, trustName } from "./trust.ts";
 
@@ -19,7 +19,7 @@ export interface PolicyAdminOptions {
 
 export interface SetOptions {
 	readonly pluginId: string;
-	readonly expected: Expectation;
+	readonly expected: ExpectedRevision;
 	/** Checks everything and changes nothing. */
 	readonly validateOnly: boolean;
 }
@@ -54,7 +54,7 @@ export class PolicyAdmin {
 		const value = toBinary(PermissionsRecordSchema, create(PermissionsRecordSchema, { permissions }));
 		return this.#commit(options, () => {
 			const { revision } = this.#options.policy.permissions(pluginId);
-			expected(revision);
+			requireRevision(expected, revision, { type: "permissions", name: pluginId });
 			const trust = this.#options.policy.trust(pluginId);
 			requireTrustFor(permissions, trust.value, pluginId);
 			return {
@@ -79,7 +79,7 @@ export class PolicyAdmin {
 		const value = toBinary(TrustRecordSchema, create(TrustRecordSchema, { trustLevel: level }));
 		return this.#commit(options, () => {
 			const before = this.#options.policy.trust(pluginId);
-			expected(before.revision);
+			requireRevision(expected, before.revision, { type: "trust_level", name: pluginId });
 			return {
 				revision: before.revision,
 				write: { key: keys.trust(pluginId), value },

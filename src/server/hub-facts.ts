@@ -1,11 +1,10 @@
+import { CONTENT_LIMITS } from "../content/content-limits.ts";
 import type { EventBus } from "../events/event-bus.ts";
-import { EVENT_LIMITS } from "../events/event-limits.ts";
 import { SUBSCRIPTION_BOUNDS } from "../events/subscriptions.ts";
 import { DEFAULT_MAILBOX_BOUNDS } from "../messaging/recipient-mailbox.ts";
 import { MAX_MANIFEST_BYTES } from "../plugins/manifest.ts";
 import { MAX_PATTERNS } from "../rpc/event-requests.ts";
 import type { HubFacts } from "../rpc/hub-service.ts";
-import { CONTENT_LIMITS } from "../security/content-rule.ts";
 import type { StateBackend } from "../state/state-backend.ts";
 import type { HubOptions } from "./hub-options.ts";
 
@@ -28,8 +27,8 @@ export function hubFacts(hub: {
 		limits: {
 			maxContentBytes: CONTENT_LIMITS.contentBytes,
 			maxJsonDepth: CONTENT_LIMITS.jsonDepth,
-			maxBatchEntries: EVENT_LIMITS.batchEvents,
-			maxBatchBytes: EVENT_LIMITS.batchBytes,
+			maxBatchEntries: CONTENT_LIMITS.batchEntries,
+			maxBatchBytes: CONTENT_LIMITS.batchBytes,
 			maxPatterns: MAX_PATTERNS,
 			maxSubscriptions: SUBSCRIPTION_BOUNDS.perPrincipal,
 			maxMailboxMessages: DEFAULT_MAILBOX_BOUNDS.maxMessages,

@@ -1,6 +1,6 @@
 import http2, { type ClientHttp2Session, type IncomingHttpHeaders, type OutgoingHttpHeaders } from "node:http2";
 import { fromBinary } from "@bufbuild/protobuf";
-import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.js";
+import { ErrorInfoSchema, RequestInfoSchema } from "#gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "#gen/google/rpc/status_pb.js";
 
 /** A gRPC frame; `flags` and `declared` may lie. */
@@ -20,6 +20,8 @@ export interface RawOutcome {
 	/** From the trailers, or from the headers of an answer that has nothing else. */
 	readonly grpcStatus: string | undefined;
 	readonly grpcMessage: string | undefined;
+	/** Of `RequestInfo`. */
+	readonly requestId: string | undefined;
 	/** Type names of the details, and the `ErrorInfo` among them. */
 	readonly details: readonly string[];
 	readonly reason: string | undefined;
@@ -76,6 +78,9 @@ export function rawCallOn(session: ClientHttp2Session, request: RawRequest): Pro
 			const details = (status?.details ?? []).map((each) => each.typeUrl.replace("type.googleapis.com/", ""));
 			const at = details.indexOf("google.rpc.ErrorInfo");
 			const info = at < 0 ? undefined : fromBinary(ErrorInfoSchema, status!.details[at]!.value);
+			const requestAt = details.indexOf("google.rpc.RequestInfo");
+			const requestId =
+				requestAt < 0 ? undefined : fromBinary(RequestInfoSchema, status!.details[requestAt]!.value).requestId;
 			resolve({
 				httpStatus: headers[":status"] === undefined ? undefined : Number(headers[":status"]),
 				contentType: headers["content-type"],
@@ -85,6 +90,7 @@ export function rawCallOn(session: ClientHttp2Session, request: RawRequest): Pro
 				details,
 				reason: info?.reason,
 				metadata: info?.metadata ?? {},
+				requestId,
 				rstCode: stream.rstCode ?? 0,
 			});
 		});

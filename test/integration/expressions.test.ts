@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from "vitest";
+import { checkJson } from "../../src/content/json-structure.ts";
 import { compileEventFilter } from "../../src/expressions/event-filter.ts";
 import { EventView, type FilteredEvent } from "../../src/expressions/event-view.ts";
-import { checkJson } from "../../src/expressions/json-structure.ts";
 import { HubError } from "../../src/hub-error.ts";
 
 const weather: FilteredEvent = {

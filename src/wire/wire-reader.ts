@@ -1,12 +1,13 @@
-import { isUtf8 } from "node:buffer";
 import { HubError } from "../hub-error.ts";
+import { isAscii, isText } from "./utf8.ts";
+import { exactVarint } from "./varint.ts";
 
 const VARINT = 0;
 const FIXED64 = 1;
 const DELIMITED = 2;
 const FIXED32 = 5;
 
-/** Strings up to this many bytes are first tried as ASCII, byte by byte: cheaper than a call into the runtime. */
+/** Strings up to this many bytes are first tried as ASCII, which decodes faster. */
 const SHORT_STRING = 48;
 
 /**
@@ -62,7 +63,7 @@ export class WireReader {
 		this.#expect(VARINT);
 		const start = this.pos;
 		const value = this.varint();
-		return value <= Number.MAX_SAFE_INTEGER ? value : this.#exact(start);
+		return value <= Number.MAX_SAFE_INTEGER ? value : exactVarint(this.bytes, start, this.pos);
 	}
 
 	/** An int64 or int32; beyond 2^53 not exact. */
@@ -70,17 +71,9 @@ export class WireReader {
 		this.#expect(VARINT);
 		const start = this.pos;
 		const value = this.varint();
-		return value <= Number.MAX_SAFE_INTEGER ? value : Number(BigInt.asIntN(64, this.#exact(start)));
-	}
-
-	#exact(start: number): bigint {
-		let value = 0n;
-		let shift = 0n;
-		for (let at = start; at < this.pos; at++) {
-			value |= BigInt(this.bytes[at]! & 0x7f) << shift;
-			shift += 7n;
-		}
-		return BigInt.asUintN(64, value);
+		return value <= Number.MAX_SAFE_INTEGER
+			? value
+			: Number(BigInt.asIntN(64, exactVarint(this.bytes, start, this.pos)));
 	}
 
 	/** Steps over the length of a delimited field and gives the place where it ends; it begins at `pos`. */
@@ -113,15 +106,16 @@ export class WireReader {
 		const end = this.delimited();
 		const start = this.pos;
 		this.pos = end;
-		if (this.#isAscii(start, end)) return this.bytes.toString("latin1", start, end);
-		if (!isUtf8(this.bytes.subarray(start, end))) throw malformed("a string is not UTF-8");
+		const isShort = end - start <= SHORT_STRING;
+		if (isShort && isAscii(this.bytes, start, end)) return this.bytes.toString("latin1", start, end);
+		if (!isText(this.bytes, start, end)) throw malformed("a string is not UTF-8");
 		return this.bytes.toString("utf8", start, end);
 	}
 
 	/** A string field that is checked and not decoded. */
 	utf8View(): Uint8Array {
 		const view = this.view();
-		if (!isUtf8(view)) throw malformed("a string is not UTF-8");
+		if (!isText(view, 0, view.byteLength)) throw malformed("a string is not UTF-8");
 		return view;
 	}
 
@@ -142,12 +136,6 @@ export class WireReader {
 			default:
 				throw malformed(`wire type ${this.wireType} is not supported`);
 		}
-	}
-
-	#isAscii(start: number, end: number): boolean {
-		if (end - start > SHORT_STRING) return false;
-		for (let at = start; at < end; at++) if (this.bytes[at]! > 0x7f) return false;
-		return true;
 	}
 
 	#expect(wireType: number): void {

@@ -1,24 +1,28 @@
 import { HubError } from "../hub-error.ts";
 
 /** What the stored thing must look like for a write to happen. */
-export type Expected =
+export type ExpectedRevision =
 	| { readonly kind: "any" }
 	| { readonly kind: "absent" }
 	| { readonly kind: "exists" }
 	| { readonly kind: "revision"; readonly revision: bigint };
 
 /** Refuses with REVISION_MISMATCH unless `actual` is what was expected; 0 means that the thing does not exist. */
-export function requireExpected(expected: Expected, actual: number, name: string): void {
+export function requireRevision(
+	expected: ExpectedRevision,
+	actual: number,
+	resource: { readonly type: string; readonly name: string },
+): void {
 	if (meets(expected, actual)) return;
 	const wanted = expected.kind === "revision" ? `revision ${expected.revision}` : expected.kind;
 	const found = actual === 0 ? "it does not exist" : `it has revision ${actual}`;
-	throw new HubError("REVISION_MISMATCH", `${name}: expected ${wanted}, but ${found}`, {
-		metadata: { revision: String(actual) },
-		resource: { type: "plugin", name },
+	throw new HubError("REVISION_MISMATCH", `${resource.name}: expected ${wanted}, but ${found}`, {
+		metadata: { expected: wanted, revision: String(actual) },
+		resource,
 	});
 }
 
-function meets(expected: Expected, actual: number): boolean {
+function meets(expected: ExpectedRevision, actual: number): boolean {
 	switch (expected.kind) {
 		case "any":
 			return true;

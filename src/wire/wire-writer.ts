@@ -1,3 +1,6 @@
+import { varintSize, writeVarint } from "./varint.ts";
+import { timeSize, writeTime } from "./wire-time.ts";
+
 /** Where written bytes gather first; a larger message grows its own. */
 const INITIAL_BYTES = 512;
 
@@ -50,6 +53,14 @@ export class WireWriter {
 		}
 	}
 
+	/** Milliseconds as a duration, or as a timestamp since 1970. What is below 0 counts as 0. */
+	time(field: number, ms: number): void {
+		this.#reserve(32);
+		this.#raw(field * 8 + 2);
+		this.#raw(timeSize(ms));
+		this.#length = writeTime(this.#buffer, this.#length, ms);
+	}
+
 	/** Bytes that are fields already. */
 	append(value: Uint8Array): void {
 		this.#reserve(value.byteLength);
@@ -70,12 +81,7 @@ export class WireWriter {
 	}
 
 	#raw(value: number): void {
-		let rest = value;
-		while (rest > 0x7f) {
-			this.#buffer[this.#length++] = (rest % 128) | 0x80;
-			rest = Math.floor(rest / 128);
-		}
-		this.#buffer[this.#length++] = rest;
+		this.#length = writeVarint(this.#buffer, this.#length, value);
 	}
 
 	#rawBig(value: bigint): void {
@@ -96,9 +102,10 @@ export class WireWriter {
 	}
 }
 
-/** Bytes that a varint takes. */
-export function varintSize(value: number): number {
-	let size = 1;
-	for (let rest = value; rest > 0x7f; rest = Math.floor(rest / 128)) size++;
-	return size;
+/** One length-delimited field as bytes of its own. */
+export function lengthDelimited(field: number, value: Uint8Array): Uint8Array {
+	const tag = field * 8 + 2;
+	const encoded = new Uint8Array(varintSize(tag) + varintSize(value.byteLength) + value.byteLength);
+	encoded.set(value, writeVarint(encoded, writeVarint(encoded, 0, tag), value.byteLength));
+	return encoded;
 }

@@ -1,5 +1,4 @@
-/** The deepest nesting that a payload may have. */
-export const MAX_JSON_DEPTH = 64;
+import { CONTENT_LIMITS } from "./content-limits.ts";
 
 /** What is wrong with a JSON text, and the byte (of its UTF-8 form, from 0) where that shows. */
 export interface JsonProblem {
@@ -14,15 +13,21 @@ const CLOSE_BRACKET = 0x5d;
 const OPEN_BRACE = 0x7b;
 const CLOSE_BRACE = 0x7d;
 
+/** What is to close at each level. Each check writes before it reads and none waits, so all share it. */
+const CLOSERS = new Uint8Array(CONTENT_LIMITS.jsonDepth);
+
 /**
  * Looks at the structure of a JSON text without parsing it: brackets pair up and nest at most `maxDepth` deep, strings
  * end, there is something, and nothing follows a closed root. undefined where all of that holds; what stands between is
  * not looked at, so an accepted text may still be no JSON. One pass, about 1 ns a byte.
  */
-export function checkJson(text: string | Uint8Array, maxDepth: number = MAX_JSON_DEPTH): JsonProblem | undefined {
+export function checkJson(
+	text: string | Uint8Array,
+	maxDepth: number = CONTENT_LIMITS.jsonDepth,
+): JsonProblem | undefined {
 	const bytes = typeof text === "string" ? Buffer.from(text) : text;
 	const end = bytes.length;
-	const closers = new Uint8Array(maxDepth);
+	const closers = maxDepth <= CLOSERS.length ? CLOSERS : new Uint8Array(maxDepth);
 	let depth = 0;
 	let first = -1;
 	let at = 0;

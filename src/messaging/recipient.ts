@@ -1,6 +1,6 @@
 import type { Clock } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
-import type { DeadlineQueue } from "./deadline-queue.ts";
+import type { DeadlineQueue } from "../streams/deadline-queue.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
 import type { WithdrawalReason } from "./pending-replies.ts";
 import type { QueuedMessage } from "./queued-message.ts";

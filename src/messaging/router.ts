@@ -1,5 +1,6 @@
 import type { Clock, IdSource } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
+import { DeadlineQueue } from "../streams/deadline-queue.ts";
 import {
 	type InstanceLeases,
 	pluginIdResolver,
@@ -7,7 +8,6 @@ import {
 	type RecipientDirectory,
 	type RecipientResolver,
 } from "./address.ts";
-import { DeadlineQueue } from "./deadline-queue.ts";
 import type { MessageDraft } from "./message-draft.ts";
 import { MessagingCounters } from "./messaging-counters.ts";
 import { PendingReplies, type PendingReply, type ReplyOutcome } from "./pending-replies.ts";

@@ -66,7 +66,8 @@ function creditWithin(maxInFlight: number, field: string): number {
 	throw HubError.field(field, `is ${maxInFlight}; at most ${MAX_IN_FLIGHT} are allowed`);
 }
 
-function readCredit(reader: WireReader, field: string): number {
+/** A `Credit`. */
+export function readCredit(reader: WireReader, field: string): number {
 	let maxInFlight = 0;
 	for (let number = reader.next(); number !== 0; number = reader.next()) {
 		if (number === 1) maxInFlight = reader.number();
@@ -75,7 +76,8 @@ function readCredit(reader: WireReader, field: string): number {
 	return creditWithin(maxInFlight, `${field}.max_in_flight`);
 }
 
-function readSettlement(reader: WireReader): SettlementView[] {
+/** A `Settlement`. */
+export function readSettlement(reader: WireReader): SettlementView[] {
 	const settlements: SettlementView[] = [];
 	for (let number = reader.next(); number !== 0; number = reader.next()) {
 		if (number === 1) addSettlement(settlements, reader.nested(), "settlement.deliveries");
@@ -150,7 +152,7 @@ function readReply(reader: WireReader): ReplyView {
 	return { deliveryId, reply };
 }
 
-/** An `AcknowledgeRequest`. */
+/** An `AcknowledgeRequest`, or an `AcknowledgeEventsRequest`, which has the same fields. */
 export interface AcknowledgeView {
 	readonly sessionId: string;
 	readonly settlements: readonly SettlementView[];

@@ -1,5 +1,8 @@
 export { type CloudEvent, fromCloudEvent, toCloudEvent } from "./cloud-event.ts";
+export type { ConsumeContext, ConsumeHandler } from "./consuming.ts";
 export type { HandlerContext, MessageHandler } from "./deliveries.ts";
+export type { ConsumeOptions, DurableConsumer } from "./durable-consumer.ts";
+export type { DurableEvents, DurableOptions } from "./durable-events.ts";
 export {
 	HandlerError,
 	type HandlerErrorOptions,

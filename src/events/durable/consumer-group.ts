@@ -140,7 +140,7 @@ export class ConsumerGroup implements SessionGroup {
 	}
 
 	get isCaughtUp(): boolean {
-		return this.#reader?.isCurrent === true && this.waiting === 0;
+		return this.#reader?.isCurrentAt(this.#cursor) === true && this.waiting === 0;
 	}
 
 	/** How far it is now. What was marked and is not stored yet counts as settled here. */

@@ -95,9 +95,11 @@ export class MatchingReader implements Disposable {
 		});
 	}
 
-	/** Whether it has examined everything that was dispatched. */
-	get isCurrent(): boolean {
-		return this.#cursor >= this.#attachPoint && this.#run === undefined && this.#buffer.isEmpty;
+	/** Whether everything that was dispatched is below this sequence, which its reader has reached. */
+	isCurrentAt(sequence: number): boolean {
+		return (
+			sequence >= this.#cursor && this.#cursor >= this.#attachPoint && this.#run === undefined && this.#buffer.isEmpty
+		);
 	}
 
 	/**

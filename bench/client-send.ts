@@ -11,7 +11,7 @@ const ROUNDS = 5;
 const data = { text: "x".repeat(180) };
 
 const directory = mkdtempSync(join(tmpdir(), "hub-bench-"));
-const hub = await startLocalHub({ state: "memory", directory });
+const hub = await startLocalHub({ flags: ["--state", "memory", "--data", directory] });
 try {
 	await using operator = await connect({ url: hub.url, token: hub.operatorToken });
 	await using sender = await enrol(operator, "sender");

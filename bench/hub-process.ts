@@ -1,40 +1,39 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { SecurityAdminService } from "#gen/qirvo/hub/v1/security_admin_service_pb.js";
-import { TemporaryFolder, Worker } from "./bench.ts";
+import { type LocalHub, startLocalHub } from "../examples/local-hub.ts";
+import { TemporaryFolder } from "./bench.ts";
 
 /** A hub in a process of its own, on a folder of its own. */
 export class HubProcess implements AsyncDisposable {
-	readonly port: number;
-	readonly url: string;
-	readonly #worker: Worker;
+	readonly #hub: LocalHub;
 	readonly #folder: TemporaryFolder;
 
-	private constructor(worker: Worker, folder: TemporaryFolder, port: number) {
-		this.#worker = worker;
+	private constructor(hub: LocalHub, folder: TemporaryFolder) {
+		this.#hub = hub;
 		this.#folder = folder;
-		this.port = port;
-		this.url = `http://127.0.0.1:${port}`;
 	}
 
 	static async start(state: "memory" | "embedded"): Promise<HubProcess> {
 		const folder = new TemporaryFolder();
-		const flags = ["--state", state, "--data", folder.path, "--listen", "127.0.0.1:0"];
-		const worker = Worker.node("../src/main.ts", flags, { linesFrom: "stderr" });
-		const ready = JSON.parse(await worker.line((line) => line.includes('"ready"'))) as { address: string };
-		return new HubProcess(worker, folder, Number(ready.address.split(":").at(-1)));
+		return new HubProcess(await startLocalHub({ flags: ["--state", state, "--data", folder.path] }), folder);
+	}
+
+	get url(): string {
+		return this.#hub.url;
+	}
+
+	get port(): number {
+		return Number(new URL(this.url).port);
 	}
 
 	/** A token for a plugin that may do all that a benchmark needs. */
 	async enrol(pluginId: string): Promise<string> {
-		const operator = readFileSync(join(this.#folder.path, "operator.token"), "utf8").trim();
 		const transport = createGrpcTransport({
 			baseUrl: this.url,
 			interceptors: [
 				(next) => (request) => {
-					request.header.set("authorization", `Bearer ${operator}`);
+					request.header.set("authorization", `Bearer ${this.#hub.operatorToken}`);
 					return next(request);
 				},
 			],
@@ -49,7 +48,7 @@ export class HubProcess implements AsyncDisposable {
 	}
 
 	async [Symbol.asyncDispose](): Promise<void> {
-		await this.#worker[Symbol.asyncDispose]();
+		await this.#hub.stop();
 		this.#folder[Symbol.dispose]();
 	}
 }

@@ -21,23 +21,19 @@ const { values: flags } = parseArgs({
 	},
 });
 
-const manifests = readManifests(resolve(flags.manifests));
+const manifests = manifestsOrEnd(resolve(flags.manifests));
 const [writer, reader] = manifests;
-if (!writer || !reader) {
-	process.stderr.write(
-		`demo: --manifests: ${flags.manifests} holds ${manifests.length} manifests, the demo needs two\n`,
-	);
-	process.exit(2);
-}
 
 /** Tells the events of this run from those of earlier ones. */
 const runId = `demo-${process.pid}-${Date.now()}`;
 
 let own: LocalHub | undefined;
+let ownFolder: string | undefined;
 let operator = await runningHub();
 if (operator) say("hub", `using the hub that runs at ${flags.url}`);
 else {
-	own = await startLocalHub({ state: "memory", directory: mkdtempSync(join(tmpdir(), "hub-demo-")) });
+	ownFolder = mkdtempSync(join(tmpdir(), "hub-demo-"));
+	own = await startLocalHub({ flags: ["--state", "memory", "--data", ownFolder] });
 	operator = await connect({ url: own.url, token: own.operatorToken });
 	say("hub", `no hub runs here, so one was started at ${own.url}`);
 }
@@ -74,7 +70,7 @@ try {
 	for (const pluginId of created) await plugins.unregister({ pluginId });
 	await operator[Symbol.asyncDispose]();
 	await own?.stop();
-	if (own) rmSync(own.directory, { recursive: true, force: true });
+	if (ownFolder) rmSync(ownFolder, { recursive: true, force: true });
 }
 
 /** Lets the plugin do what the demo shows; what was granted to it before stays as it is. */
@@ -116,6 +112,20 @@ async function runningHub(): Promise<HubClient | undefined> {
 		await client?.[Symbol.asyncDispose]();
 		return undefined;
 	}
+}
+
+/** At least two manifests; says what is wrong and ends the process where the folder does not hold them. */
+function manifestsOrEnd(folder: string): [DemoManifest, DemoManifest, ...DemoManifest[]] {
+	let problem: string;
+	try {
+		const [first, second, ...others] = readManifests(folder);
+		if (first && second) return [first, second, ...others];
+		problem = `${folder} holds ${first ? "one manifest" : "no manifests"}, the demo needs two`;
+	} catch (error) {
+		problem = error instanceof Error ? error.message : String(error);
+	}
+	process.stderr.write(`demo: --manifests: ${problem}\n`);
+	process.exit(2);
 }
 
 function readManifests(folder: string): DemoManifest[] {

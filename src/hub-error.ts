@@ -116,4 +116,20 @@ export class HubError extends Error {
 			violations: [{ field, description }],
 		});
 	}
+	/**
+	 * The same refusal with its fields named by `path`, for whoever knows where in a request the part stands that was
+	 * refused. This error itself where it names no field.
+	 */
+	placed(path: (field: string) => string): HubError {
+		const { violations } = this.options;
+		if (violations === undefined) return this;
+		const placed = violations.map((violation) => ({ ...violation, field: path(violation.field) }));
+		const metadata = { ...this.metadata, field: placed[0]?.field ?? "" };
+		return new HubError(this.reason, this.message, {
+			...this.options,
+			metadata,
+			violations: placed,
+			cause: this.cause,
+		});
+	}
 }

@@ -1,7 +1,6 @@
 import { readFileSync } from "node:fs";
 import { ConfigError, helpText, parseConfig } from "./config.ts";
-import { type RunningHub, StartError, startHub } from "./server/start-hub.ts";
-import { createLogger } from "./telemetry/logger.ts";
+import type { RunningHub } from "./server/start-hub.ts";
 
 /**
  * The `plugin-hub` command: runs a hub until it is told to stop. Resolves with the exit code: 0 after an orderly stop, 1
@@ -24,6 +23,12 @@ export async function run(argv: readonly string[], env: Readonly<Record<string, 
 		process.stdout.write(`${hubVersion()}\n`);
 		return 0;
 	}
+	const stop = Promise.withResolvers<string>();
+	// Listened for before the hub starts: whoever sees it ready, or is tired of waiting, may tell it to stop.
+	for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.resolve(signal));
+	// Loaded only now: a wrong flag or `--help` need not wait for all of it.
+	const { StartError, startHub } = await import("./server/start-hub.ts");
+	const { createLogger } = await import("./telemetry/logger.ts");
 	const logger = createLogger({ level: parsed.options.logLevel });
 	let hub: RunningHub;
 	try {
@@ -33,8 +38,6 @@ export async function run(argv: readonly string[], env: Readonly<Record<string, 
 		process.stderr.write(`plugin-hub: ${error.message}\n`);
 		return 1;
 	}
-	const stop = Promise.withResolvers<string>();
-	for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.resolve(signal));
 	// The hub's own timers and sockets are not references that keep a process alive on purpose; this one is.
 	const alive = setInterval(() => {}, 1 << 30);
 	const end = await Promise.race([

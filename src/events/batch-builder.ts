@@ -2,13 +2,12 @@ import type { Clock } from "../clock/clock.ts";
 import type { EventFilter } from "../expressions/event-filter.ts";
 import type { EventBlock } from "./event-block.ts";
 import type { Subscriber } from "./subscriber.ts";
+import { filtersAreOver, spendOnFilters } from "./yield-turn.ts";
 
 /** The most events that one frame carries. */
 const MAX_EVENTS = 512;
 /** About how many bytes of events one frame carries; one event may be larger. */
 const MAX_BYTES = 256 * 1024;
-/** How long filters may be evaluated, in milliseconds, before others get their turn. */
-const MAX_FILTER_MS = 5;
 
 /** Consecutive events `[from, to)` of one block. */
 export interface Run {
@@ -44,7 +43,6 @@ export class BatchBuilder {
 		this.#events = 0;
 		this.#bytes = 0;
 		this.#limit = Math.min(limit, MAX_EVENTS);
-		this.#startedAt = this.#options.filter === undefined ? 0 : this.#options.clock.monotonic();
 	}
 
 	get entries(): readonly Uint8Array[] {
@@ -59,7 +57,10 @@ export class BatchBuilder {
 		return this.#bytes;
 	}
 
-	/** Takes of a run what the frame has room for; gives the index after the last event examined. */
+	/**
+	 * Takes of a run what the frame has room for; gives the index after the last event examined, which may be none where
+	 * filters have had their share of this turn.
+	 */
 	add(run: Run): number {
 		const { block } = run;
 		if (this.#options.filter !== undefined || block.hasAudiences) return this.#addPicked(run);
@@ -73,6 +74,10 @@ export class BatchBuilder {
 	}
 
 	#addPicked({ block, from, to }: Run): number {
+		if (this.#options.filter !== undefined) {
+			if (filtersAreOver()) return from;
+			this.#startedAt = this.#options.clock.monotonic();
+		}
 		let picked = from;
 		let index = from;
 		for (; index < to && this.#events + (index - picked) < this.#limit; index++) {
@@ -101,7 +106,11 @@ export class BatchBuilder {
 	}
 
 	#isLate(): boolean {
-		return this.#options.filter !== undefined && this.#options.clock.monotonic() - this.#startedAt > MAX_FILTER_MS;
+		if (this.#options.filter === undefined) return false;
+		const now = this.#options.clock.monotonic();
+		spendOnFilters(now - this.#startedAt);
+		this.#startedAt = now;
+		return filtersAreOver();
 	}
 
 	#push(block: EventBlock, from: number, to: number): void {

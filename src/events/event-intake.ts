@@ -240,13 +240,7 @@ export class EventIntake {
 		try {
 			this.#policy.check(scanner.subject, scanner);
 		} catch (error) {
-			if (!(error instanceof HubError) || error.options.violations === undefined) throw error;
-			const violations = error.options.violations.map((violation) => ({
-				...violation,
-				field: this.#field(violation.field),
-			}));
-			const metadata = { ...error.metadata, field: violations[0]?.field ?? "" };
-			throw new HubError(error.reason, error.message, { ...error.options, metadata, violations, cause: error.cause });
+			throw error instanceof HubError ? error.placed(this.#field) : error;
 		}
 	}
 

@@ -1,4 +1,7 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import { EventSchema } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import { HubError } from "../hub-error.ts";
+import { requestDigest } from "../idempotency/request-digest.ts";
 import type { LogAppended, LogRecord, LogStore, StoredRecord } from "../state/log-store.ts";
 
 /** What became of one event: its place in the log, or ID_REUSED. */
@@ -38,7 +41,7 @@ export class EventLog {
 		return appended.map((entry, index) => {
 			if (!entry.duplicate) return entry;
 			const original = originals.get(entry.sequence);
-			if (original === undefined || Buffer.compare(original.bytes, records[index]!.bytes) === 0) return entry;
+			if (original === undefined || isSameEvent(original.bytes, records[index]!.bytes)) return entry;
 			return new HubError("ID_REUSED", "an event with this id and other content was published before", {
 				metadata: { epoch: this.#log.epoch, sequence: String(entry.sequence) },
 			});
@@ -60,4 +63,13 @@ export class EventLog {
 		}
 		return found;
 	}
+}
+
+/** Whether two stored events say the same, however their fields and attributes were put in order. */
+function isSameEvent(a: Uint8Array, b: Uint8Array): boolean {
+	return Buffer.compare(a, b) === 0 || Buffer.compare(digest(a), digest(b)) === 0;
+}
+
+function digest(bytes: Uint8Array): Uint8Array {
+	return requestDigest(EventSchema, fromBinary(EventSchema, bytes), []);
 }

@@ -12,6 +12,7 @@ const MOVE_ENTRIES = 1000;
 /** Entries looked at to find the oldest. */
 const LOOK_ENTRIES = 10_000;
 const RETRY_MS = 500;
+const READ_BYTES = 1024 * 1024;
 
 export interface OutboxPumpOptions {
 	readonly kv: KvStore;
@@ -24,13 +25,15 @@ export interface OutboxPumpOptions {
 
 /**
  * Moves the hub's own events from the outbox, where they were written in one commit with the change that they tell of,
- * to the event log, in the order of those commits. An entry is deleted after its event is stored; a crash in between
- * moves it again, which the log knows by its id.
+ * to the event log, in the order of those commits. An entry is deleted after its event is stored. Where a crash or a fault
+ * came in between, the log is asked for the event first: it may have been stored longer ago than the log remembers ids.
  */
 export class OutboxPump implements AsyncDisposable {
 	readonly #options: OutboxPumpOptions;
 	readonly #stop = new AbortController();
 	#running: Promise<void> | undefined;
+	/** Whether events may be stored whose entries are still here. */
+	#mayBeStored = true;
 	#wake: (() => void) | undefined;
 
 	constructor(options: OutboxPumpOptions) {
@@ -56,6 +59,8 @@ export class OutboxPump implements AsyncDisposable {
 				for await (const batch of changes) {
 					if (batch.some((change) => change.value !== undefined)) await this.#moveAll();
 				}
+				// A store that ends its watches is closed; to watch it again at once would never let anyone else have a turn.
+				if (!signal.aborted) await this.#pause();
 			} catch (error) {
 				if (signal.aborted) return;
 				this.#options.onFault(error);
@@ -89,14 +94,43 @@ export class OutboxPump implements AsyncDisposable {
 
 	async #move(entries: readonly KvEntry[]): Promise<void> {
 		const { kv, log, ids } = this.#options;
-		const records: LogRecord[] = [];
+		let records: LogRecord[] = [];
 		for (const entry of entries) {
 			const record = this.#decode(entry);
 			if (record !== undefined)
 				records.push({ id: recordId("hub", record.id), topic: record.topic, bytes: record.event });
 		}
+		if (this.#mayBeStored && records.length > 0) {
+			const stored = await this.#newest(records.map((record) => record.topic));
+			records = records.filter((record) => !stored.has(record.id));
+		}
+		this.#mayBeStored = true;
 		if (records.length > 0) await log.append(records);
 		await kv.commit({ id: ids.next(), writes: entries.map(({ key }) => ({ key, delete: true })) });
+		this.#mayBeStored = false;
+	}
+
+	/**
+	 * Ids of the newest records of these topics, which only the hub writes: as many as one move stores. Nothing is stored
+	 * between a move that was not finished and the one that repeats it, so what it stored is among them.
+	 */
+	async #newest(topics: readonly string[]): Promise<ReadonlySet<string>> {
+		const { log } = this.#options;
+		const wanted = new Set(topics);
+		const filter = { exact: [...wanted], matches: (topic: string) => wanted.has(topic) };
+		const found = new Set<string>();
+		for (let sequence = log.bounds().next - 1; sequence > 0 && found.size < MOVE_ENTRIES; ) {
+			const page = await log.read({
+				from: { sequence },
+				direction: "backward",
+				topics: filter,
+				maxRecords: MOVE_ENTRIES,
+				maxBytes: READ_BYTES,
+			});
+			for (const record of page.records) if (wanted.has(record.topic)) found.add(record.id);
+			sequence = page.next;
+		}
+		return found;
 	}
 
 	/** An entry that cannot be read is reported and dropped, so that it does not hold up the others. */

@@ -36,9 +36,11 @@ export async function startPosition(log: LogStore, start: Start): Promise<StartP
 			if (start.sequence >= BigInt(Number.MAX_SAFE_INTEGER)) {
 				throw HubError.field("start.after.sequence", "is larger than any position");
 			}
-			// A position past the end is not refused: on a cluster it may come from a hub that has seen more.
 			const sequence = Number(start.sequence) + 1;
 			if (sequence < bounds.first) throw trimmed(log, "is older than what is kept");
+			// On a cluster it may come from a hub that has seen more. A log of one hub was set back, as from a backup: what was
+			// read up to there is not what is stored there now.
+			if (sequence > bounds.next && !log.capabilities.shared) throw trimmed(log, "lies ahead of what is stored");
 			return { sequence, exact: true };
 		}
 	}

@@ -1,6 +1,7 @@
 import type { Clock, Timer } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import type { LogStore } from "../state/log-store.ts";
+import { HEARTBEAT_MS } from "../streams/heartbeat.ts";
 import { BatchBuilder, type Run } from "./batch-builder.ts";
 import { HistoryReader } from "./history-reader.ts";
 import { LiveBuffer } from "./live-buffer.ts";
@@ -9,9 +10,6 @@ import { type FrameParts, SubscriptionFrames } from "./subscription-frames.ts";
 import type { SubscriptionOptions, SubscriptionParts } from "./subscription-options.ts";
 import type { TailPump } from "./tail-pump.ts";
 import { yieldTurn } from "./yield-turn.ts";
-
-/** How often a frame is sent where there is nothing to say, in milliseconds. */
-export const HEARTBEAT_MS = 15_000;
 
 /** History is read to about this far from the end before live events are buffered, so that long history needs no buffer. */
 const ATTACH_WITHIN = 1024;

@@ -108,9 +108,7 @@ function timeToLive(reader: WireReader, field: string): number {
 
 function refuseOtherSource(source: string, sender: string, field: string): void {
 	if (source === "" || source === sender) return;
-	throw new HubError("SPOOFED_SOURCE", `${field}.source: names another plugin than the caller`, {
-		metadata: { field: `${field}.source`, caller: sender },
-	});
+	throw HubError.field(`${field}.source`, "names another plugin than the caller", "SPOOFED_SOURCE");
 }
 
 function stampedByHub(field: string): HubError {

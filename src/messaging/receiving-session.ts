@@ -214,14 +214,15 @@ export class ReceivingSession implements MessageHolder {
 		if (this.#ended) return;
 		this.#ended = true;
 		this.#hungry = false;
-		const assigned = new Set(this.#assigned);
+		// First what goes back: settling the rest brings up messages that came later, and those would go ahead of it.
+		for (const message of this.#assigned) {
+			this.#unsettled.delete(message.deliveryId);
+			message.holder = undefined;
+			this.#owner.putBack(message);
+		}
 		this.#assigned = [];
 		for (const message of this.#unsettled.values()) {
 			message.holder = undefined;
-			if (assigned.has(message)) {
-				this.#owner.putBack(message);
-				continue;
-			}
 			this.#owner.release(message);
 			if (message.request === undefined) this.#owner.counters.lost++;
 			else message.request.fail(recipientGone(this.pluginId));

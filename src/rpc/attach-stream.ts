@@ -1,7 +1,7 @@
 import { HubError } from "../hub-error.ts";
 import type { ReceivingSession } from "../messaging/receiving-session.ts";
 import { readAttachFrame } from "./attach-frames.ts";
-import type { Call } from "./call.ts";
+import type { Call, Encoded } from "./call.ts";
 import { type AnswerFailure, reply, settle } from "./delivery-answers.ts";
 import { DeliveryStream, type DeliveryStreamDeps } from "./delivery-stream.ts";
 import type { PulledStream } from "./pulled-stream.ts";
@@ -21,7 +21,7 @@ export class AttachStream {
 	}
 
 	/** What goes down. */
-	get responses(): PulledStream {
+	get responses(): PulledStream<Encoded> {
 		return this.#down.responses;
 	}
 

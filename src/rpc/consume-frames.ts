@@ -1,4 +1,3 @@
-import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { ConsumeResponseSchema } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import type { ConsumerOutput, EventDeliveryFields } from "../events/durable/consumer-session.ts";
 import { HubError } from "../hub-error.ts";
@@ -10,7 +9,7 @@ import { Encoded } from "./call.ts";
 import type { AnswerFailure } from "./delivery-answers.ts";
 import { entryErrorOf } from "./entry-error.ts";
 import { encodeFrame } from "./messaging-frames.ts";
-import { HEARTBEAT_MS, type StreamFrames } from "./pulled-stream.ts";
+import { readyFrame, streamFrames } from "./stream-frames.ts";
 
 /** A frame of `Consume`. */
 export type ConsumeFrame =
@@ -44,17 +43,11 @@ function readOpen(reader: WireReader): ConsumeFrame {
 }
 
 /** Frames of `Consume`, and of `ReceiveEvents`, whose frames have the same fields. */
-export const CONSUME_FRAMES: StreamFrames = Object.freeze({
-	heartbeat: encodeFrame(ConsumeResponseSchema, { frame: { case: "heartbeat", value: {} } }),
-	draining: encodeFrame(ConsumeResponseSchema, { frame: { case: "draining", value: {} } }),
-	revoked: ({ reason, message }) =>
-		encodeFrame(ConsumeResponseSchema, { frame: { case: "revoked", value: { reason, message } } }),
-} satisfies StreamFrames);
+export const CONSUME_FRAMES = streamFrames((frame) => encodeFrame(ConsumeResponseSchema, { frame }));
 
 /** The first frame of a session. */
 export function consumeReady(id: string): Encoded {
-	const heartbeatInterval = durationFromMs(HEARTBEAT_MS);
-	return encodeFrame(ConsumeResponseSchema, { frame: { case: "ready", value: { id, heartbeatInterval } } });
+	return encodeFrame(ConsumeResponseSchema, { frame: readyFrame(id) });
 }
 
 /** What a session has to tell. `epoch` is the log's. */

@@ -1,6 +1,6 @@
 import type { ConsumerSession } from "../events/durable/consumer-session.ts";
 import { HubError } from "../hub-error.ts";
-import type { Call } from "./call.ts";
+import type { Call, Encoded } from "./call.ts";
 import { readConsumeFrame } from "./consume-frames.ts";
 import { settleAll } from "./consumer-settlements.ts";
 import { ConsumerStream, type ConsumerStreamDeps } from "./consumer-stream.ts";
@@ -20,7 +20,7 @@ export class ConsumeStream {
 	}
 
 	/** What goes down. */
-	get responses(): PulledStream {
+	get responses(): PulledStream<Encoded> {
 		return this.#down.responses;
 	}
 

@@ -24,11 +24,10 @@ export interface ConsumerStreamDeps {
 /** The down side of a consumer's session, the same for `Consume` and `ReceiveEvents`. The session lives as long as it does. */
 export class ConsumerStream {
 	/** What goes down. Nothing does before `open`. */
-	readonly responses: PulledStream;
+	readonly responses: PulledStream<Encoded>;
 	readonly #deps: ConsumerStreamDeps;
 	readonly #call: Call;
 	readonly #pluginId: string;
-	readonly #registration: Disposable;
 	#actions: readonly EventAction[] = [];
 	#failures: AnswerFailure[] = [];
 	/** Deliveries whose settlement is stored and not yet on its way. Bounded by what the session may have unsettled. */
@@ -41,15 +40,13 @@ export class ConsumerStream {
 		this.#deps = deps;
 		this.#call = call;
 		this.#pluginId = consumerOf(call.caller);
-		this.#registration = deps.streams.open(call.caller, {
+		this.responses = new PulledStream({
+			clock: deps.clock,
+			call,
+			streams: deps.streams,
 			recheck: () => {
 				for (const action of this.#actions) deps.guard.recheck(call.caller, action);
 			},
-			revoke: (error) => this.responses.fail(error),
-		});
-		this.responses = new PulledStream({
-			clock: deps.clock,
-			signal: call.signal,
 			frames: CONSUME_FRAMES,
 			produce: () => this.#produce(),
 			onEnd: () => this.#release(),
@@ -124,7 +121,6 @@ export class ConsumerStream {
 	}
 
 	#release(): void {
-		this.#registration[Symbol.dispose]();
 		this.#session?.close();
 	}
 }

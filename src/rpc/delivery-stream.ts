@@ -4,20 +4,21 @@ import type { ReceivingSession } from "../messaging/receiving-session.ts";
 import type { Router } from "../messaging/router.ts";
 import { encodeDeliveries } from "../messaging/stamped-message.ts";
 import type { Guard } from "../security/guard.ts";
-import type { OpenStreams } from "../security/open-streams.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 import { type Call, Encoded } from "./call.ts";
 import type { AnswerFailure } from "./delivery-answers.ts";
 import { encodeEntryError } from "./entry-error.ts";
 import { pluginOf } from "./message-intake.ts";
-import { DELIVERY_FRAMES, encodeFrame, readyFrame } from "./messaging-frames.ts";
+import { DELIVERY_FRAMES, encodeFrame } from "./messaging-frames.ts";
 import { PulledStream } from "./pulled-stream.ts";
+import type { StreamRegistry } from "./stream-ending.ts";
+import { readyFrame } from "./stream-frames.ts";
 
 export interface DeliveryStreamDeps {
 	readonly clock: Clock;
 	readonly router: Router;
 	readonly guard: Pick<Guard, "check" | "recheck">;
-	readonly streams: Pick<OpenStreams, "open">;
+	readonly streams: StreamRegistry;
 }
 
 /** Fields of `AttachResponse.frame`. */
@@ -29,11 +30,10 @@ const RECEIVE = Object.freeze({ kind: "receive" });
 /** The down side of a receiving session, the same for `Attach` and `Receive`. The session lives as long as it does. */
 export class DeliveryStream {
 	/** What goes down. Nothing does before `open`. */
-	readonly responses: PulledStream;
+	readonly responses: PulledStream<Encoded>;
 	readonly #deps: DeliveryStreamDeps;
 	readonly #call: Call;
 	readonly #pluginId: string;
-	readonly #registration: Disposable;
 	#failures: AnswerFailure[] = [];
 	#session: ReceivingSession | undefined;
 	#ready = false;
@@ -44,13 +44,11 @@ export class DeliveryStream {
 		this.#call = call;
 		this.#pluginId = pluginOf(call.caller);
 		deps.guard.check(call.caller, RECEIVE, undefined, call.requestId);
-		this.#registration = deps.streams.open(call.caller, {
-			recheck: () => deps.guard.recheck(call.caller, RECEIVE),
-			revoke: (error) => this.responses.fail(error),
-		});
 		this.responses = new PulledStream({
 			clock: deps.clock,
-			signal: call.signal,
+			call,
+			streams: deps.streams,
+			recheck: () => deps.guard.recheck(call.caller, RECEIVE),
 			frames: DELIVERY_FRAMES,
 			produce: () => this.#produce(),
 			onEnd: () => this.#release(),
@@ -105,7 +103,6 @@ export class DeliveryStream {
 	}
 
 	#release(): void {
-		this.#registration[Symbol.dispose]();
 		this.#session?.close();
 	}
 }

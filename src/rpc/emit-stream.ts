@@ -1,15 +1,16 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import type { EmitExceptionSchema, EmitStreamResponseSchema } from "#gen/qirvo/hub/v1/event_service_pb.js";
-import type { Clock, Timer } from "../clock/clock.ts";
+import type { Clock } from "../clock/clock.ts";
 import type { EmitPolicy, EventIntake, IntakeBatch, IntakeRecord } from "../events/event-intake.ts";
 import type { AppendOutcome, EventLog } from "../events/event-log.ts";
 import type { FlightBudget } from "../events/flight-budget.ts";
-import { type Ending, HEARTBEAT_MS } from "../events/subscription.ts";
 import { HubError } from "../hub-error.ts";
 import { StorageError } from "../state/kv-store.ts";
-import { Mailbox } from "../streams/mailbox.ts";
+import type { Call } from "./call.ts";
 import { entryErrorOf } from "./entry-error.ts";
+import { PulledStream } from "./pulled-stream.ts";
+import type { StreamRegistry } from "./stream-ending.ts";
+import { readyFrame, streamFrames } from "./stream-frames.ts";
 
 type Frame = MessageInitShape<typeof EmitStreamResponseSchema>;
 type Exception = MessageInitShape<typeof EmitExceptionSchema>;
@@ -19,7 +20,8 @@ const MAX_BATCHES = 256;
 
 export interface EmitStreamOptions {
 	readonly id: string;
-	readonly requestId: () => string;
+	readonly call: Call;
+	readonly streams: StreamRegistry;
 	readonly principal: string;
 	readonly intake: EventIntake;
 	readonly policy: EmitPolicy;
@@ -33,89 +35,73 @@ export interface EmitStreamOptions {
  * order. Where too much is in flight, or the peer does not take its acknowledgements, it stops reading.
  */
 export class EmitStream {
+	/** What goes down. */
+	readonly responses: PulledStream<Frame>;
 	readonly #options: EmitStreamOptions;
-	readonly #frames = new Mailbox<Frame | "nudge">({ maxItems: MAX_BATCHES + 8 });
+	/** Acknowledgements that the peer has not taken; at most `MAX_BATCHES`. */
+	#answers: Frame[] = [];
+	#ready = false;
+	#stopped = false;
 	#room: (() => void) | undefined;
 	#unanswered = 0;
 	#last: Promise<void> = Promise.resolve();
-	#ended: { readonly error: unknown; readonly ending: Ending } | undefined;
-	#failure: unknown;
-	#frameAt = 0;
-	#timer: Timer | undefined;
 
-	constructor(options: EmitStreamOptions) {
+	constructor(options: EmitStreamOptions, requests: AsyncIterable<Uint8Array>) {
 		this.#options = options;
+		this.responses = new PulledStream({
+			clock: options.clock,
+			call: options.call,
+			// Each event is checked when it comes; what is registered here ends with the credential or the plugin.
+			streams: options.streams,
+			frames: streamFrames<Frame>((frame) => ({ frame })),
+			produce: () => this.#produce(),
+			// A hub that stops still acknowledges what it has stored.
+			onDrain: (error) => {
+				this.#stop();
+				void this.#last.then(() => this.responses.finish(error));
+			},
+			onEnd: () => this.#stop(),
+		});
+		void this.#read(requests);
 	}
 
-	/** Ends it: the peer is told with a last frame where `ending` has one. What is not acknowledged may be stored. */
-	end(error: unknown, ending: Ending): void {
-		if (this.#ended !== undefined) return;
-		this.#ended = { error, ending };
-		// A hub that stops still acknowledges what it has stored.
-		if (ending === "draining") void this.#last.then(() => this.#frames.close());
-		else this.#frames.close(error);
+	#produce(): Frame | undefined {
+		if (!this.#ready) {
+			this.#ready = true;
+			return { frame: readyFrame(this.#options.id) };
+		}
+		const answer = this.#answers.shift();
+		if (answer !== undefined) this.#unanswered--;
+		return answer;
+	}
+
+	#stop(): void {
+		this.#stopped = true;
 		this.#room?.();
 	}
 
-	/** The frames down, `ready` first. One reader. */
-	async *run(requests: AsyncIterable<Uint8Array>): AsyncGenerator<Frame, void, undefined> {
-		const { id } = this.#options;
-		try {
-			this.#touch();
-			yield { frame: { case: "ready", value: { id, heartbeatInterval: durationFromMs(HEARTBEAT_MS) } } };
-			void this.#read(requests);
-			this.#armHeartbeat();
-			while (await this.#frames.wait()) {
-				for (const frame of this.#frames.take()) {
-					if (this.#ended !== undefined && this.#ended.ending !== "draining") throw this.#ended.error;
-					if (frame === "nudge") {
-						if (this.#options.clock.monotonic() - this.#frameAt < HEARTBEAT_MS) continue;
-						this.#touch();
-						yield { frame: { case: "heartbeat", value: {} } };
-						continue;
-					}
-					this.#touch();
-					yield frame;
-					this.#unanswered--;
-					this.#room?.();
-				}
-			}
-			const failure = this.#ended?.error ?? this.#failure;
-			if (failure !== undefined) throw failure;
-		} catch (error) {
-			const last = this.#lastFrame();
-			if (last !== undefined) yield last;
-			throw this.#ended?.error ?? error;
-		} finally {
-			this.#timer?.cancel();
-			this.end(new HubError("CANCELLED", "the stream has ended"), "silent");
-		}
-	}
-
+	/** Never rejects. */
 	async #read(requests: AsyncIterable<Uint8Array>): Promise<void> {
+		let failure: unknown;
 		try {
 			for await (const request of requests) {
 				await this.#waitForRoom(request.byteLength);
-				if (this.#ended !== undefined) return;
+				if (this.#stopped) return;
 				this.#publish(this.#options.intake.readBatch(request, this.#options.policy));
 			}
 		} catch (error) {
-			// What was accepted before is still acknowledged.
-			this.#failure = error;
+			failure = error;
 		}
+		if (this.#stopped) return;
+		// What was accepted before is still acknowledged.
 		await this.#last;
-		this.#frames.close();
+		this.responses.finish(failure);
 	}
 
 	async #waitForRoom(bytes: number): Promise<void> {
-		while (this.#unanswered >= MAX_BATCHES && this.#ended === undefined) {
-			await new Promise<void>((resolve) => {
-				this.#room = resolve;
-			});
-			this.#room = undefined;
-		}
+		while (this.#unanswered >= MAX_BATCHES && !this.#stopped) await this.responses.pulled();
 		const { budget, principal } = this.#options;
-		while (!budget.hasRoom(principal, bytes) && this.#ended === undefined) {
+		while (!budget.hasRoom(principal, bytes) && !this.#stopped) {
 			await Promise.race([
 				budget.room(principal),
 				new Promise<void>((resolve) => {
@@ -153,10 +139,11 @@ export class EmitStream {
 		release();
 		await before;
 		if (fault !== undefined && !(fault instanceof HubError || fault instanceof StorageError)) {
-			this.end(fault, "silent");
+			this.responses.fail(fault);
 			return;
 		}
-		this.#frames.push(this.#acknowledge(batch, outcomes, fault));
+		this.#answers.push(this.#acknowledge(batch, outcomes, fault));
+		this.responses.wake();
 	}
 
 	#acknowledge(batch: IntakeBatch, outcomes: readonly AppendOutcome[] | undefined, fault: unknown): Frame {
@@ -174,33 +161,13 @@ export class EmitStream {
 				if (stored++ === 0) firstSequence = outcome.sequence;
 				continue;
 			}
-			const value = entryErrorOf(outcome, this.#options.requestId());
+			const value = entryErrorOf(outcome, this.#options.call.requestId);
 			exceptions.push({ index, outcome: { case: "error", value } });
 		}
 		const { epoch } = this.#options.events;
 		const { batchId } = batch;
 		const value = { batchId, epoch, firstSequence: BigInt(firstSequence), stored, exceptions };
 		return { frame: { case: "acknowledgement", value } };
-	}
-
-	#lastFrame(): Frame | undefined {
-		const { error, ending } = this.#ended ?? {};
-		if (ending === "draining") return { frame: { case: "draining", value: {} } };
-		if (ending !== "revoked" || !(error instanceof HubError)) return undefined;
-		return { frame: { case: "revoked", value: { reason: error.reason, message: error.message } } };
-	}
-
-	#touch(): void {
-		this.#frameAt = this.#options.clock.monotonic();
-	}
-
-	#armHeartbeat(): void {
-		const due = this.#frameAt + HEARTBEAT_MS - this.#options.clock.monotonic();
-		this.#timer = this.#options.clock.after(Math.max(due, 1), () => {
-			const isIdle = this.#options.clock.monotonic() - this.#frameAt >= HEARTBEAT_MS;
-			if (isIdle && this.#frames.size === 0) this.#frames.push("nudge");
-			this.#armHeartbeat();
-		});
 	}
 }
 

@@ -60,29 +60,20 @@ export function createEventService(deps: EventServiceDeps): MountedService {
 			return new Encoded([emitAnswer(record.eventId, bus.events.epoch, outcome)]);
 		}),
 
-		emitStream: new Raw(async function* (requests: AsyncIterable<Uint8Array>, call: Call) {
-			const stream = new EmitStream({
+		emitStream: new Raw((requests: AsyncIterable<Uint8Array>, call: Call) => {
+			const { caller } = call;
+			const options = {
 				id: ids.next(),
-				requestId: () => call.requestId,
-				principal: principalOf(call.caller),
-				intake: intakeOf(call.caller),
+				call,
+				streams,
+				principal: principalOf(caller),
+				intake: intakeOf(caller),
 				policy: policyOf(deps, call),
 				events: bus.events,
 				budget,
 				clock,
-			});
-			// Each event is checked when it comes; what is registered here ends with the credential or the plugin.
-			const registered = endWith(
-				call,
-				streams,
-				() => {},
-				(error, ending) => stream.end(error, ending),
-			);
-			try {
-				yield* stream.run(requests);
-			} finally {
-				registered[Symbol.dispose]();
-			}
+			};
+			return new EmitStream(options, requests).responses;
 		}),
 
 		async *subscribe(request, call) {

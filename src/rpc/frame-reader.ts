@@ -9,6 +9,9 @@ const PREFIX_BYTES = 5;
  */
 const RETAIN_RATIO = 4;
 
+/** Small chunks of an unfinished message are gathered in buffers of this size. */
+const GATHER_BYTES = 16 * 1024;
+
 /** What waits in a reader that holds nothing; never written to. */
 const NONE: Uint8Array[] = [];
 
@@ -20,6 +23,8 @@ export class FrameReader {
 	readonly #maxBytes: number;
 	#pending: Uint8Array[] = NONE;
 	#pendingBytes = 0;
+	/** How much of the last pending buffer is filled, where that gathers small chunks; else undefined. */
+	#gathered: number | undefined;
 	/** Bytes that must be pending before anything can be cut. */
 	#wanted = PREFIX_BYTES;
 
@@ -36,8 +41,7 @@ export class FrameReader {
 	push(chunk: Uint8Array, take: (message: Uint8Array) => void): void {
 		let bytes = chunk;
 		if (this.#pendingBytes > 0) {
-			this.#pending.push(chunk);
-			this.#pendingBytes += chunk.byteLength;
+			this.#keep(chunk);
 			if (this.#pendingBytes < PREFIX_BYTES) return;
 			if (this.#wanted === PREFIX_BYTES) {
 				bytes = this.#join();
@@ -59,9 +63,39 @@ export class FrameReader {
 			this.#wanted = PREFIX_BYTES;
 		}
 		if (offset < bytes.byteLength) {
-			this.#pending = [offset === 0 ? bytes : bytes.subarray(offset)];
-			this.#pendingBytes = bytes.byteLength - offset;
+			this.#pending = [];
+			this.#keep(offset === 0 ? bytes : bytes.subarray(offset));
 		}
+	}
+
+	/**
+	 * A peer may send a message byte by byte: kept as they come, each byte would cost a hundred times its size, and a read
+	 * of the network that it keeps alive.
+	 */
+	#keep(chunk: Uint8Array): void {
+		this.#pendingBytes += chunk.byteLength;
+		if (chunk.byteLength * RETAIN_RATIO >= chunk.buffer.byteLength || chunk.byteLength >= GATHER_BYTES) {
+			this.#endGathering();
+			this.#pending.push(chunk);
+			return;
+		}
+		let offset = 0;
+		while (offset < chunk.byteLength) {
+			if (this.#gathered === undefined || this.#gathered === GATHER_BYTES) {
+				this.#pending.push(Buffer.allocUnsafeSlow(GATHER_BYTES));
+				this.#gathered = 0;
+			}
+			const part = chunk.subarray(offset, offset + GATHER_BYTES - this.#gathered);
+			this.#pending.at(-1)!.set(part, this.#gathered);
+			this.#gathered += part.byteLength;
+			offset += part.byteLength;
+		}
+	}
+
+	#endGathering(): void {
+		if (this.#gathered === undefined) return;
+		this.#pending.push(this.#pending.pop()!.subarray(0, this.#gathered));
+		this.#gathered = undefined;
 	}
 
 	#length(bytes: Uint8Array, offset: number): number {
@@ -74,6 +108,7 @@ export class FrameReader {
 	}
 
 	#join(): Uint8Array {
+		this.#endGathering();
 		const joined = this.#pending.length === 1 ? this.#pending[0]! : Buffer.concat(this.#pending, this.#pendingBytes);
 		this.#pending = NONE;
 		this.#pendingBytes = 0;

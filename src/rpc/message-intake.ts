@@ -7,6 +7,9 @@ import type { Guard } from "../security/guard.ts";
 import type { Call } from "./call.ts";
 import { readAddress, type SendView } from "./send-frames.ts";
 
+/** The part of the guard that messages need. */
+export type MessageGuard = Pick<Guard, "check" | "spoofed">;
+
 /** A message that may be sent. */
 export interface AdmittedMessage {
 	readonly draft: MessageDraft;
@@ -24,9 +27,9 @@ const MAX_TIMEOUT_MS = 60 * 60 * 1000;
  */
 export class MessageIntake {
 	readonly #router: Router;
-	readonly #guard: Pick<Guard, "check">;
+	readonly #guard: MessageGuard;
 
-	constructor(router: Router, guard: Pick<Guard, "check">) {
+	constructor(router: Router, guard: MessageGuard) {
 		this.#router = router;
 		this.#guard = guard;
 	}
@@ -36,11 +39,27 @@ export class MessageIntake {
 		const source = pluginOf(call.caller);
 		const to = readAddress(view.to, `${prefix}to`);
 		if (view.message === undefined) throw HubError.field(`${prefix}message`, "is required");
-		const draft = parseMessage(view.message, source, `${prefix}message`);
+		const draft = this.#read(view.message, call, source, `${prefix}message`);
 		const recipient = this.#router.resolve(to, source);
 		const recipientExists = this.#router.knows(recipient);
-		this.#guard.check(call.caller, { kind: "send", recipient, recipientExists }, draft.content, call.requestId);
+		try {
+			this.#guard.check(call.caller, { kind: "send", recipient, recipientExists }, draft.content, call.requestId);
+		} catch (error) {
+			// The guard knows a message's content, not where in a request it stands.
+			throw error instanceof HubError ? error.placed((field) => `${prefix}message.${field}`) : error;
+		}
 		return { draft, source, recipient };
+	}
+
+	#read(message: Uint8Array, call: Call, source: string, field: string): MessageDraft {
+		try {
+			return parseMessage(message, source, field);
+		} catch (error) {
+			if (error instanceof HubError && error.reason === "SPOOFED_SOURCE") {
+				this.#guard.spoofed(call.caller, error, call.requestId);
+			}
+			throw error;
+		}
 	}
 }
 

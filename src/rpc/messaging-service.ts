@@ -7,13 +7,24 @@ import { type Call, Encoded, type MountedService, mount, Raw } from "./call.ts";
 import { reply, settle } from "./delivery-answers.ts";
 import { DeliveryStream, type DeliveryStreamDeps } from "./delivery-stream.ts";
 import { entryErrorOf } from "./entry-error.ts";
-import { checkDurability, MessageIntake, pluginOf, replyDeadline, requireTransient } from "./message-intake.ts";
+import {
+	checkDurability,
+	type MessageGuard,
+	MessageIntake,
+	pluginOf,
+	replyDeadline,
+	requireTransient,
+} from "./message-intake.ts";
 import { REQUEST_REQUEST, readSend, SEND_REQUEST } from "./send-frames.ts";
 import { encodeAccepted, encodeReply } from "./send-results.ts";
 import { SendStream } from "./send-stream.ts";
 
+export interface MessagingServiceDeps extends DeliveryStreamDeps {
+	readonly guard: DeliveryStreamDeps["guard"] & MessageGuard;
+}
+
 /** Direct messages and requests between plugins. */
-export function createMessagingService(deps: DeliveryStreamDeps): MountedService {
+export function createMessagingService(deps: MessagingServiceDeps): MountedService {
 	const { router, clock, guard } = deps;
 	const intake = new MessageIntake(router, guard);
 	const sendDeps = { ...deps, intake };

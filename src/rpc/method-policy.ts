@@ -82,3 +82,14 @@ export const METHOD_POLICIES: MethodPolicies = new Map([
 	...rows(hub, read, "GetHubInfo"),
 	...rows(hub, { ...read, callers: "operator" }, "ListNodes"),
 ]);
+
+/**
+ * The same for a hub that takes nobody without a credential: who would be refused by the handler is refused before the hub
+ * reads, and keeps, what it sent.
+ */
+export const CLOSED_POLICIES: MethodPolicies = new Map(
+	[...METHOD_POLICIES].map(([path, policy]) => [
+		path,
+		policy.callers === "enrolling" ? Object.freeze({ ...policy, callers: "authenticated" as const }) : policy,
+	]),
+);

@@ -22,7 +22,7 @@ import { parseUpdateMask } from "./capabilities-mask.ts";
 import { parseCapabilities, parseCapabilityName } from "./capabilities-request.ts";
 import { parseExpectedState } from "./expected-state.ts";
 import { decodePageToken, encodePageToken, pageSizeOf } from "./page-token.ts";
-import { type PluginWatchDeps, watchPlugins } from "./plugin-watch.ts";
+import { openPluginWatch, type PluginWatchDeps } from "./plugin-watch.ts";
 import { bounded, MAX_REQUEST_ID, repeatable } from "./repeatable-request.ts";
 
 /** A control decision, for the audit. */
@@ -193,7 +193,7 @@ export function createPluginService(deps: PluginServiceDeps): MountedService {
 		},
 
 		async *watch(request, call) {
-			yield* watchPlugins(deps, request, viewerOf(call.caller), call);
+			yield* await openPluginWatch(deps, request, viewerOf(call.caller), call);
 		},
 	});
 }

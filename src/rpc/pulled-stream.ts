@@ -1,61 +1,55 @@
 import type { Clock, Timer } from "../clock/clock.ts";
-import { HubError, type Reason } from "../hub-error.ts";
-import type { Encoded } from "./call.ts";
+import { HubError } from "../hub-error.ts";
+import { HEARTBEAT_MS } from "../streams/heartbeat.ts";
+import type { Call } from "./call.ts";
+import { endingOf, endWith, type StreamRegistry } from "./stream-ending.ts";
+import type { StreamFrames } from "./stream-frames.ts";
 
-/** How often a stream says that it is alive while it has nothing else to say. */
-export const HEARTBEAT_MS = 15_000;
-
-/** The frames that every kind of stream has, in its own wire form. */
-export interface StreamFrames {
-	readonly heartbeat: Encoded;
-	readonly draining: Encoded;
-	revoked(error: HubError): Encoded;
-}
-
-export interface PulledStreamOptions {
+export interface PulledStreamOptions<F> {
 	readonly clock: Clock;
-	/** Of the call. */
-	readonly signal: AbortSignal;
-	readonly frames: StreamFrames;
+	readonly call: Call;
+	readonly streams: StreamRegistry;
+	/** Throws where the stream would not be admitted now. Default: nothing but the credential stands for it. */
+	readonly recheck?: () => void;
+	readonly frames: StreamFrames<F>;
 	/** The next frame; undefined: none now. Called only when the peer can take a frame. */
-	readonly produce: () => Encoded | undefined;
+	readonly produce: () => F | undefined;
+	/** Called in place of `fail` as the hub stops, to `finish` with the error once what was begun is done. */
+	readonly onDrain?: (error: unknown) => void;
 	/** Called once, as soon as the stream is to end for whatever reason, whether or not the peer still takes frames. */
 	readonly onEnd: () => void;
 }
 
-/** Reasons that say that the right to the stream was taken away. */
-const REVOCATIONS: ReadonlySet<Reason> = new Set([
-	"PERMISSION_REVOKED",
-	"CREDENTIAL_REVOKED",
-	"CREDENTIAL_EXPIRED",
-	"PLUGIN_DISABLED",
-]);
-
 /**
  * The response side of a long stream. A frame is made at the moment the peer can take it, from what is waiting then: that
- * is what bounds the stream, and what makes batches.
+ * is what bounds the stream, and what makes batches. It beats while it is idle, and ends with its call, with the hub and
+ * with the right to it.
  */
-export class PulledStream implements AsyncIterableIterator<Encoded> {
-	readonly #options: PulledStreamOptions;
-	readonly #onAbort: () => void;
+export class PulledStream<F> implements AsyncIterableIterator<F> {
+	readonly #options: PulledStreamOptions<F>;
+	readonly #registration: Disposable;
 	#wake: (() => void) | undefined;
 	#pulled: (() => void)[] = [];
 	#timer: Timer | undefined;
 	#sentAt: number;
 	#started = false;
 	#heartbeatDue = false;
-	#finishing = false;
+	#finishing: { readonly error: unknown } | undefined;
 	#released = false;
-	#last: Encoded | undefined;
+	#last: F | undefined;
 	#failure: { readonly error: unknown } | undefined;
 
-	constructor(options: PulledStreamOptions) {
+	/** Throws where the stream is not admitted. */
+	constructor(options: PulledStreamOptions<F>) {
 		this.#options = options;
 		this.#sentAt = options.clock.monotonic();
-		this.#onAbort = () => this.fail(options.signal.reason);
-		options.signal.addEventListener("abort", this.#onAbort, { once: true });
-		this.#beat(HEARTBEAT_MS);
-		if (options.signal.aborted) this.#onAbort();
+		const { call, streams, recheck = () => {}, onDrain } = options;
+		this.#registration = endWith(call, streams, recheck, (error, ending) => {
+			if (ending === "draining" && onDrain !== undefined) onDrain(error);
+			else this.fail(error);
+		});
+		if (this.#released) this.#registration[Symbol.dispose]();
+		else this.#beat(HEARTBEAT_MS);
 	}
 
 	/** Whether nothing more is to be done for this stream. */
@@ -68,9 +62,9 @@ export class PulledStream implements AsyncIterableIterator<Encoded> {
 		this.#wake?.();
 	}
 
-	/** Ends the stream once there is nothing left to produce. */
-	finish(): void {
-		this.#finishing = true;
+	/** Ends the stream once there is nothing left to produce; then with the error, where there is one. */
+	finish(error?: unknown): void {
+		this.#finishing ??= { error };
 		this.wake();
 	}
 
@@ -78,10 +72,9 @@ export class PulledStream implements AsyncIterableIterator<Encoded> {
 	fail(error: unknown): void {
 		if (this.#released) return;
 		this.#failure = { error };
-		if (error instanceof HubError) {
-			if (error.reason === "HUB_DRAINING") this.#last = this.#options.frames.draining;
-			else if (REVOCATIONS.has(error.reason)) this.#last = this.#options.frames.revoked(error);
-		}
+		const ending = endingOf(error);
+		if (ending === "draining") this.#last = this.#options.frames.draining();
+		else if (ending === "revoked" && error instanceof HubError) this.#last = this.#options.frames.revoked(error);
 		this.#release();
 	}
 
@@ -91,7 +84,7 @@ export class PulledStream implements AsyncIterableIterator<Encoded> {
 		return new Promise((resolve) => this.#pulled.push(resolve));
 	}
 
-	async next(): Promise<IteratorResult<Encoded>> {
+	async next(): Promise<IteratorResult<F>> {
 		while (true) {
 			if (this.#failure !== undefined) {
 				const last = this.#last;
@@ -100,14 +93,16 @@ export class PulledStream implements AsyncIterableIterator<Encoded> {
 				return { done: false, value: last };
 			}
 			if (this.#released) return { done: true, value: undefined };
-			const frame = this.#produce();
+			const frame = this.#tryProduce();
 			if (frame !== undefined) {
 				this.#sentAt = this.#options.clock.monotonic();
 				this.#tellPulled();
 				return { done: false, value: frame };
 			}
-			if (this.#finishing) {
-				this.#release();
+			if (this.#released) continue;
+			if (this.#finishing !== undefined) {
+				if (this.#finishing.error === undefined) this.#release();
+				else this.fail(this.#finishing.error);
 				continue;
 			}
 			await new Promise<void>((resolve) => {
@@ -117,7 +112,7 @@ export class PulledStream implements AsyncIterableIterator<Encoded> {
 		}
 	}
 
-	async return(): Promise<IteratorResult<Encoded>> {
+	async return(): Promise<IteratorResult<F>> {
 		this.#release();
 		return { done: true, value: undefined };
 	}
@@ -126,14 +121,23 @@ export class PulledStream implements AsyncIterableIterator<Encoded> {
 		return this;
 	}
 
-	#produce(): Encoded | undefined {
+	#tryProduce(): F | undefined {
+		try {
+			return this.#produce();
+		} catch (error) {
+			this.fail(error);
+			return undefined;
+		}
+	}
+
+	#produce(): F | undefined {
 		const frame = this.#options.produce();
 		if (frame !== undefined) this.#started = true;
 		if (frame !== undefined || !this.#heartbeatDue) return frame;
 		this.#heartbeatDue = false;
 		// The first frame of a stream is `ready`, even where that takes its time.
 		if (!this.#started) return undefined;
-		return this.#options.frames.heartbeat;
+		return this.#options.frames.heartbeat();
 	}
 
 	/** One timer that finds out how long nothing was sent, so that sending costs no timer. */
@@ -153,7 +157,7 @@ export class PulledStream implements AsyncIterableIterator<Encoded> {
 		if (this.#released) return;
 		this.#released = true;
 		this.#timer?.cancel();
-		this.#options.signal.removeEventListener("abort", this.#onAbort);
+		this.#registration?.[Symbol.dispose]();
 		this.#options.onEnd();
 		this.#tellPulled();
 		this.wake();

@@ -12,6 +12,9 @@ const HIGH_WATER_BYTES = 256 * 1024;
 /** Undelivered requests above which the peer is held back, so that empty messages do not pile up. */
 const HIGH_WATER_MESSAGES = 1024;
 
+/** Places of delivered requests that may stand before those that wait. */
+const MAX_DELIVERED = 1024;
+
 /**
  * The requests of a bidi call, pulled by one handler. What waits is bounded by holding the peer back: at most
  * `HIGH_WATER_BYTES` or `HIGH_WATER_MESSAGES`, and one network read.
@@ -19,7 +22,7 @@ const HIGH_WATER_MESSAGES = 1024;
 export class RequestStream<T> implements AsyncIterableIterator<T> {
 	readonly #source: RequestSource;
 	readonly #decode: (message: Uint8Array) => T;
-	#waiting: Uint8Array[] = [];
+	#waiting: (Uint8Array | undefined)[] = [];
 	#head = 0;
 	#bytes = 0;
 	#paused = false;
@@ -96,12 +99,16 @@ export class RequestStream<T> implements AsyncIterableIterator<T> {
 
 	#take(): IteratorResult<T> {
 		const message = this.#waiting[this.#head]!;
-		this.#head++;
+		// A reader that never quite catches up must not keep what it has read.
+		this.#waiting[this.#head++] = undefined;
 		this.#bytes -= message.byteLength;
 		if (this.#head === this.#waiting.length) {
 			this.#waiting = [];
 			this.#head = 0;
 			if (this.#paused) this.#resume();
+		} else if (this.#head > MAX_DELIVERED) {
+			this.#waiting.splice(0, this.#head);
+			this.#head = 0;
 		}
 		try {
 			return { done: false, value: this.#decode(message) };

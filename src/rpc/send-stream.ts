@@ -3,20 +3,21 @@ import type { Clock } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import type { PendingReply, ReplyOutcome } from "../messaging/pending-replies.ts";
 import type { Router } from "../messaging/router.ts";
-import type { OpenStreams } from "../security/open-streams.ts";
 import type { Call, Encoded } from "./call.ts";
 import { encodeEntryError } from "./entry-error.ts";
 import { checkDurability, type MessageIntake, pluginOf, replyDeadline, requireTransient } from "./message-intake.ts";
-import { encodeFrame, readyFrame, SEND_FRAMES } from "./messaging-frames.ts";
+import { encodeFrame, SEND_FRAMES } from "./messaging-frames.ts";
 import { PulledStream } from "./pulled-stream.ts";
 import { breaksFrame, readSendFrame, type SendView } from "./send-frames.ts";
 import { encodeAccepted, encodeReply, SendResults } from "./send-results.ts";
+import type { StreamRegistry } from "./stream-ending.ts";
+import { readyFrame } from "./stream-frames.ts";
 
 export interface SendStreamDeps {
 	readonly clock: Clock;
 	readonly router: Router;
 	readonly intake: MessageIntake;
-	readonly streams: Pick<OpenStreams, "open">;
+	readonly streams: StreamRegistry;
 }
 
 /** Entries without a result that was taken, above which the stream is not read on; one batch may come on top. */
@@ -28,13 +29,12 @@ const MAX_RESULT_BYTES = 16 * 1024 * 1024;
 /** One `SendStream` call. Each entry passes the same intake as a unary call, and fails alone. */
 export class SendStream {
 	/** What goes down. */
-	readonly responses: PulledStream;
+	readonly responses: PulledStream<Encoded>;
 	readonly #deps: SendStreamDeps;
 	readonly #call: Call;
 	readonly #results = new SendResults();
 	/** Requests that wait for their reply. */
 	readonly #pending = new Map<number | bigint, PendingReply>();
-	readonly #registration: Disposable;
 	#ready = false;
 	#inputEnded = false;
 
@@ -43,14 +43,11 @@ export class SendStream {
 		this.#deps = deps;
 		this.#call = call;
 		pluginOf(call.caller);
-		this.#registration = deps.streams.open(call.caller, {
-			// Each entry is judged when it comes; nothing but the credential stands for the stream as a whole.
-			recheck: () => {},
-			revoke: (error) => this.responses.fail(error),
-		});
 		this.responses = new PulledStream({
 			clock: deps.clock,
-			signal: call.signal,
+			call,
+			// Each entry is judged when it comes.
+			streams: deps.streams,
 			frames: SEND_FRAMES,
 			produce: () => this.#produce(),
 			onEnd: () => this.#release(),
@@ -158,7 +155,6 @@ export class SendStream {
 
 	/** Nobody waits for the replies any more. */
 	#release(): void {
-		this.#registration[Symbol.dispose]();
 		for (const pending of this.#pending.values()) pending.cancel();
 		this.#pending.clear();
 	}

@@ -1,11 +1,16 @@
 import type { Ending } from "../events/subscription.ts";
 import { HubError } from "../hub-error.ts";
-import type { Caller } from "../security/caller.ts";
+import { isRevocation, type OpenStreams } from "../security/open-streams.ts";
 import type { Call } from "./call.ts";
 
 /** Where long-lived streams are registered, so that a change of policy ends them. */
-export interface StreamRegistry {
-	open(caller: Caller, stream: { recheck(): void; revoke(error: HubError): void }): Disposable;
+export type StreamRegistry = Pick<OpenStreams, "open">;
+
+/** Which last frame goes with the error that a stream ends with. */
+export function endingOf(error: unknown): Ending {
+	if (!(error instanceof HubError)) return "silent";
+	if (error.reason === "HUB_DRAINING") return "draining";
+	return isRevocation(error) ? "revoked" : "silent";
 }
 
 /**
@@ -26,9 +31,8 @@ export function endWith(
 		registered = undefined;
 	};
 	const aborted = () => {
-		const isDraining = signal.reason instanceof HubError && signal.reason.reason === "HUB_DRAINING";
 		dispose();
-		end(signal.reason, isDraining ? "draining" : "silent");
+		end(signal.reason, endingOf(signal.reason));
 	};
 	registered = registry.open(call.caller, { recheck, revoke: (error) => end(error, "revoked") });
 	signal.addEventListener("abort", aborted);

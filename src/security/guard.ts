@@ -1,3 +1,4 @@
+import type { HubError } from "../hub-error.ts";
 import type { Subject } from "../subjects/subject.ts";
 import { type Action, denialEventOf, targetOf } from "./actions.ts";
 import type { AuditRecorder } from "./audit-entry.ts";
@@ -49,6 +50,18 @@ export class Guard {
 			requestId,
 		});
 		throw refusal.error;
+	}
+
+	/** Records that a message of the caller named somebody else as its source, which is refused before it can be checked. */
+	spoofed(caller: Caller, error: HubError, requestId?: string): void {
+		this.#audit.record({
+			event: "message_denied",
+			actor: principalOf(caller),
+			target: "message",
+			reason: error.reason.toLowerCase(),
+			details: { message: error.message },
+			requestId,
+		});
 	}
 
 	/** The refusal that `check` would throw, recorded nowhere. Takes a place in the rate limit all the same. */

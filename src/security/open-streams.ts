@@ -1,5 +1,5 @@
 import type { Clock, Timer } from "../clock/clock.ts";
-import { HubError } from "../hub-error.ts";
+import { HubError, type Reason } from "../hub-error.ts";
 import { keys, prefixes } from "../state/key-layout.ts";
 import type { KvStore } from "../state/kv-store.ts";
 import type { AuditRecorder } from "./audit-entry.ts";
@@ -136,7 +136,7 @@ export class OpenStreams implements AsyncDisposable {
 	#revoke(entry: Entry, problem: HubError): void {
 		// A stream that was disposed by the end of another one is not told.
 		if (!this.#remove(entry)) return;
-		const error = ENDINGS.has(problem.reason) ? problem : revoked(problem);
+		const error = isRevocation(problem) ? problem : revoked(problem);
 		this.#options.audit.record({
 			event: "stream_revoked",
 			actor: "hub",
@@ -198,12 +198,17 @@ export class OpenStreams implements AsyncDisposable {
 	}
 }
 
-const ENDINGS: ReadonlySet<string> = new Set([
+const REVOCATIONS: ReadonlySet<Reason> = new Set<Reason>([
 	"CREDENTIAL_REVOKED",
 	"CREDENTIAL_EXPIRED",
 	"PLUGIN_DISABLED",
 	"PERMISSION_REVOKED",
 ]);
+
+/** Whether the error says that the right to a stream was taken away. */
+export function isRevocation(error: HubError): boolean {
+	return REVOCATIONS.has(error.reason);
+}
 
 function unregistered(pluginId: string): HubError {
 	return new HubError("PERMISSION_REVOKED", `plugin "${pluginId}" was unregistered`, {

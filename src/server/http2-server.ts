@@ -124,7 +124,7 @@ export class RpcServer implements AsyncDisposable {
 	}
 
 	/** Takes connections. Port 0 lets the system choose. Rejects where the address cannot be used. */
-	listen(host: string, port: number): Promise<AddressInfo> {
+	async listen(host: string, port: number): Promise<AddressInfo> {
 		this.#tls?.start();
 		this.#http1.start();
 		return new Promise((resolve, reject) => {

@@ -6,6 +6,7 @@ import type { MountedService } from "../rpc/call.ts";
 import { createEventService } from "../rpc/event-service.ts";
 import { createHubService } from "../rpc/hub-service.ts";
 import { createMessagingService } from "../rpc/messaging-service.ts";
+import { CLOSED_POLICIES, METHOD_POLICIES } from "../rpc/method-policy.ts";
 import { createPluginService } from "../rpc/plugin-service.ts";
 import { createSecurityAdminService } from "../rpc/security-admin-service.ts";
 import { bindProblem, isLoopback } from "../security/bind-rules.ts";
@@ -19,11 +20,12 @@ import { createRpcServer, type RpcServer } from "./http2-server.ts";
 import { hubFacts } from "./hub-facts.ts";
 import { registerHubMetrics } from "./hub-metrics.ts";
 import { DEFAULT_OPTIONS, type HubOptions } from "./hub-options.ts";
-import { openSecurity } from "./open-security.ts";
+import { openSecurity, type Security } from "./open-security.ts";
 import { openState } from "./open-state.ts";
 import { openSubsystems } from "./open-subsystems.ts";
 import { Owner } from "./owner.ts";
 import { reflectionServices } from "./reflection.ts";
+import { TlsFilesError } from "./tls-listener.ts";
 
 /** Why a hub cannot start, in words for whoever set it up. The message begins with the setting that is at fault. */
 export class StartError extends Error {
@@ -76,15 +78,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 	const security = await openSecurity({ state, clock, ids, answers, owner });
 	const { authenticator, audit, guard, openStreams: streams } = security;
 	const { registry, bus, router } = await openSubsystems({ state, clock, ids, logger, options, answers, owner });
-	const operatorTokenFile = await ensureOperatorToken({
-		directory: options.dataDirectory,
-		newToken: options.newOperatorToken,
-		credentials: security.credentials,
-		tokens: security.tokens,
-		policy: security.policy,
-		clock,
-		ids,
-	});
+	const operatorTokenFile = await tokenFileOrExplain(options, security, clock, ids);
 
 	const services: MountedService[] = [
 		createHubService({
@@ -123,6 +117,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 			cors: { origins: options.corsOrigins },
 			...(options.tls ? { tls: options.tls } : {}),
 			fastLane: options.fastLane,
+			policies: options.dev ? METHOD_POLICIES : CLOSED_POLICIES,
 			refusals: security.refusedCalls,
 			httpRoutes: createHttpRoutes({ health, metrics, protectMetrics: !isLoopback(host), authenticator }),
 		}),
@@ -183,11 +178,26 @@ async function openOrExplain(options: HubOptions, clock: Clock, ids: IdSource, l
 	}
 }
 
+async function tokenFileOrExplain(
+	{ dataDirectory: directory, newOperatorToken: newToken }: HubOptions,
+	{ credentials, tokens, policy }: Security,
+	clock: Clock,
+	ids: IdSource,
+): Promise<string> {
+	try {
+		return await ensureOperatorToken({ directory, newToken, credentials, tokens, policy, clock, ids });
+	} catch (error) {
+		if (!(error instanceof Error && "code" in error)) throw error;
+		throw new StartError(`data: the operator token cannot be kept in ${directory}: ${error.message}`, { cause: error });
+	}
+}
+
 async function listenOrExplain(server: RpcServer, options: HubOptions): Promise<AddressInfo> {
 	const { host, port } = options.listen;
 	try {
 		return await server.listen(host, port);
 	} catch (error) {
+		if (error instanceof TlsFilesError) throw new StartError(error.message, { cause: error });
 		const code = error instanceof Error && "code" in error ? error.code : undefined;
 		const where = `${hostInUrl(host)}:${port}`;
 		if (code === "EADDRINUSE") throw new StartError(`listen: ${where} is in use by another process`, { cause: error });

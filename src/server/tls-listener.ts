@@ -1,7 +1,7 @@
 import { type FSWatcher, readFileSync, watch } from "node:fs";
 import type { Socket } from "node:net";
 import { dirname } from "node:path";
-import { createServer, type SecureContextOptions, type Server, type TLSSocket } from "node:tls";
+import { createServer, type Server, type TLSSocket } from "node:tls";
 import type { Clock, Timer } from "../clock/clock.ts";
 import type { Logger } from "../telemetry/logger.ts";
 
@@ -10,6 +10,11 @@ export interface TlsOptions {
 	/** The certificate and whatever chain belongs to it. */
 	readonly certFile: string;
 	readonly keyFile: string;
+}
+
+/** Why the files cannot be used. The message begins with the setting that is at fault. */
+export class TlsFilesError extends Error {
+	override readonly name = "TlsFilesError";
 }
 
 /** Wait this long after a change before the files are read, because a certificate and its key change one after the other. */
@@ -50,9 +55,9 @@ export class TlsListener {
 		});
 	}
 
-	/** Reads the files and watches their folders. Throws where they cannot be used. */
+	/** Reads the files and watches their folders. Throws `TlsFilesError` where they cannot be used. */
 	start(): void {
-		this.#server.setSecureContext(this.#read());
+		this.#use();
 		const { certFile, keyFile } = this.#options;
 		const folders = new Set([dirname(certFile), dirname(keyFile)]);
 		for (const folder of folders) {
@@ -71,7 +76,7 @@ export class TlsListener {
 	/** Reads the files again now. False, and the old certificate stays, where they cannot be used. */
 	reload(): boolean {
 		try {
-			this.#server.setSecureContext(this.#read());
+			this.#use();
 			this.#logger.info({}, "the TLS certificate was read again");
 			return true;
 		} catch (error) {
@@ -91,8 +96,25 @@ export class TlsListener {
 		this.#settle = this.#clock.after(SETTLE_MS, () => this.reload());
 	}
 
-	#read(): SecureContextOptions {
+	#use(): void {
 		const { certFile, keyFile } = this.#options;
-		return { cert: readFileSync(certFile), key: readFileSync(keyFile) };
+		const pair = { cert: readSetting("tls-cert", certFile), key: readSetting("tls-key", keyFile) };
+		try {
+			this.#server.setSecureContext(pair);
+		} catch (cause) {
+			throw new TlsFilesError(`tls-cert: ${certFile} and ${keyFile} cannot be used: ${messageOf(cause)}`, { cause });
+		}
 	}
+}
+
+function readSetting(setting: string, file: string): Buffer {
+	try {
+		return readFileSync(file);
+	} catch (cause) {
+		throw new TlsFilesError(`${setting}: ${file} cannot be read: ${messageOf(cause)}`, { cause });
+	}
+}
+
+function messageOf(error: unknown): string {
+	return error instanceof Error ? error.message : String(error);
 }

@@ -7,14 +7,17 @@ const CACHED_VALUES = 1 << 18;
 
 const NONE: readonly never[] = Object.freeze([]);
 
+/** Values and how often each was added: one of many is found at once when it leaves. */
+type Values<T> = Map<T, number>;
+
 /** One token position of the wildcard patterns. Only what exists is allocated. */
 class Node<T> {
 	children: Map<string, Node<T>> | undefined;
 	star: Node<T> | undefined;
 	/** Values of the patterns that end here. */
-	here: T[] | undefined;
+	here: Values<T> | undefined;
 	/** Values of the patterns that end here with `**`. */
-	open: T[] | undefined;
+	open: Values<T> | undefined;
 
 	get empty(): boolean {
 		return this.children === undefined && this.star === undefined && this.here === undefined && this.open === undefined;
@@ -28,7 +31,7 @@ class Node<T> {
  * is visited twice. What a subject matched is remembered until the next change.
  */
 export class PatternTrie<T> {
-	readonly #exact = new Map<string, T[]>();
+	readonly #exact = new Map<string, Values<T>>();
 	readonly #root = new Node<T>();
 	readonly #cache = new Map<string, readonly T[]>();
 	#cachedValues = 0;
@@ -48,19 +51,12 @@ export class PatternTrie<T> {
 	/** Files `value` under `pattern` until the result is disposed. The same pair may be added again, each on its own. */
 	add(pattern: Pattern, value: T): Disposable {
 		if (pattern.isExact) {
-			const values = this.#exact.get(pattern.canonical);
-			if (values === undefined) this.#exact.set(pattern.canonical, [value]);
-			else values.push(value);
+			this.#exact.set(pattern.canonical, including(this.#exact.get(pattern.canonical), value));
 		} else {
 			let node = this.#root;
 			for (const token of pattern.prefix) node = this.#childFor(node, token);
-			if (pattern.open) {
-				node.open ??= [];
-				node.open.push(value);
-			} else {
-				node.here ??= [];
-				node.here.push(value);
-			}
+			if (pattern.open) node.open = including(node.open, value);
+			else node.here = including(node.here, value);
 		}
 		this.#size++;
 		this.#forget();
@@ -90,7 +86,7 @@ export class PatternTrie<T> {
 
 	#find(canonical: string): readonly T[] {
 		const exact = this.#exact.get(canonical);
-		const found: T[] = exact === undefined ? [] : exact.slice();
+		const found: T[] = exact === undefined ? [] : [...exact.keys()];
 		if (!this.#root.empty) collect(this.#root, canonical, 0, found);
 		if (found.length === 0) return NONE;
 		return found.length === 1 ? found : [...new Set(found)];
@@ -147,9 +143,9 @@ export class PatternTrie<T> {
 
 /** Walks the nodes that the subject's tokens from `at` on lead to. Depth is bounded by the 16 tokens of a pattern. */
 function collect<T>(node: Node<T>, canonical: string, at: number, found: T[]): void {
-	if (node.open !== undefined) for (const value of node.open) found.push(value);
+	if (node.open !== undefined) for (const value of node.open.keys()) found.push(value);
 	if (at > canonical.length) {
-		if (node.here !== undefined) for (const value of node.here) found.push(value);
+		if (node.here !== undefined) for (const value of node.here.keys()) found.push(value);
 		return;
 	}
 	if (node.children === undefined && node.star === undefined) return;
@@ -160,8 +156,14 @@ function collect<T>(node: Node<T>, canonical: string, at: number, found: T[]): v
 	if (node.star !== undefined) collect(node.star, canonical, end + 1, found);
 }
 
+function including<T>(values: Values<T> | undefined, value: T): Values<T> {
+	return (values ?? new Map<T, number>()).set(value, (values?.get(value) ?? 0) + 1);
+}
+
 /** Takes one occurrence of `value` out of `values`; undefined where nothing is left. */
-function without<T>(values: T[], value: T): T[] | undefined {
-	values.splice(values.indexOf(value), 1);
-	return values.length === 0 ? undefined : values;
+function without<T>(values: Values<T>, value: T): Values<T> | undefined {
+	const count = values.get(value)!;
+	if (count > 1) values.set(value, count - 1);
+	else values.delete(value);
+	return values.size === 0 ? undefined : values;
 }

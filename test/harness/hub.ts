@@ -63,13 +63,16 @@ export type TestHubOptions = Partial<StartHubOptions> & { readonly directory?: s
  */
 export class TestHub implements AsyncDisposable {
 	readonly running: RunningHub;
+	/** What it was started with beside the defaults. */
+	readonly options: Partial<HubOptions>;
 	readonly directory: string;
 	readonly operator: Clients;
 	readonly #owned: Clients[] = [];
 	readonly #ownsDirectory: boolean;
 
-	private constructor(running: RunningHub, directory: string, ownsDirectory: boolean) {
+	private constructor(running: RunningHub, options: Partial<HubOptions>, directory: string, ownsDirectory: boolean) {
 		this.running = running;
+		this.options = options;
 		this.directory = directory;
 		this.#ownsDirectory = ownsDirectory;
 		this.operator = this.connect(readFileSync(running.operatorTokenFile, "utf8").trim());
@@ -77,19 +80,15 @@ export class TestHub implements AsyncDisposable {
 
 	static async start(extra: TestHubOptions = {}): Promise<TestHub> {
 		const { directory = mkdtempSync(join(tmpdir(), "hub-test-")), options, ...rest } = extra;
-		const running = await startHub({
-			logger: silentLogger,
-			version: "0.0.0-test",
-			...rest,
-			options: {
-				listen: { host: "127.0.0.1", port: 0 },
-				state: "memory",
-				dataDirectory: directory,
-				drainMs: 2000,
-				...options,
-			},
-		});
-		return new TestHub(running, directory, extra.directory === undefined);
+		const used: Partial<HubOptions> = {
+			listen: { host: "127.0.0.1", port: 0 },
+			state: "memory",
+			dataDirectory: directory,
+			drainMs: 2000,
+			...options,
+		};
+		const running = await startHub({ logger: silentLogger, version: "0.0.0-test", ...rest, options: used });
+		return new TestHub(running, used, directory, extra.directory === undefined);
 	}
 
 	get url(): string {
@@ -98,22 +97,7 @@ export class TestHub implements AsyncDisposable {
 
 	/** Clients with this token, or with none. */
 	connect(token = ""): Clients {
-		const sessions = new Http2SessionManager(this.url);
-		const authorize: Interceptor = (next) => (request) => {
-			if (token !== "") request.header.set("authorization", `Bearer ${token}`);
-			return next(request);
-		};
-		const transport = createGrpcTransport({ baseUrl: this.url, sessionManager: sessions, interceptors: [authorize] });
-		const clients: Clients = {
-			token,
-			transport,
-			hub: createClient(HubService, transport),
-			plugins: createClient(PluginService, transport),
-			events: createClient(EventService, transport),
-			messaging: createClient(MessagingService, transport),
-			admin: createClient(SecurityAdminService, transport),
-			[Symbol.dispose]: () => sessions.abort(),
-		};
+		const clients = connectClients(this.url, token);
 		this.#owned.push(clients);
 		return clients;
 	}
@@ -138,6 +122,26 @@ export class TestHub implements AsyncDisposable {
 			if (this.#ownsDirectory) rmSync(this.directory, { recursive: true, force: true });
 		}
 	}
+}
+
+/** The generated clients of the hub at `url` with this token, or with none. `ca` is whom to trust, as PEM. */
+export function connectClients(url: string, token = "", ca?: string): Clients {
+	const sessions = new Http2SessionManager(url, undefined, ca === undefined ? undefined : { ca });
+	const authorize: Interceptor = (next) => (request) => {
+		if (token !== "") request.header.set("authorization", `Bearer ${token}`);
+		return next(request);
+	};
+	const transport = createGrpcTransport({ baseUrl: url, sessionManager: sessions, interceptors: [authorize] });
+	return {
+		token,
+		transport,
+		hub: createClient(HubService, transport),
+		plugins: createClient(PluginService, transport),
+		events: createClient(EventService, transport),
+		messaging: createClient(MessagingService, transport),
+		admin: createClient(SecurityAdminService, transport),
+		[Symbol.dispose]: () => sessions.abort(),
+	};
 }
 
 /** A manifest of version 2 with this id. */

@@ -76,6 +76,7 @@ export class MessagingRig implements Disposable {
 		const guard = {
 			check: (caller: Caller, action: Action, content?: ContentFacts) => this.#check(caller, action, content),
 			recheck: () => {},
+			spoofed: () => {},
 		};
 		const streams = {
 			open: (_caller: Caller, stream: OpenStream) => {

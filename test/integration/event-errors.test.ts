@@ -152,6 +152,21 @@ describe("an event is refused", () => {
 	});
 });
 
+test("the same event in another encoding is no other content", async () => {
+	const attributes = (...keys: string[]) => keys.map((key) => [0x2a, 6, 0x0a, 1, key.charCodeAt(0), 0x12, 1, 0x31]);
+	const request = (...fields: readonly (readonly number[])[]) => {
+		const event = fields.flat();
+		return Uint8Array.from([0x0a, event.length, ...event]);
+	};
+	const id = [0x0a, 1, 0x65];
+	const type = [0x12, 1, 0x61];
+	const first = await hub.emitBytes(request(id, type, ...attributes("a", "b")));
+	const again = await hub.emitBytes(request(type, ...attributes("b", "a"), id));
+	expect(again).toEqual({ ...first, duplicate: true });
+	const error = await refusal(hub.emitBytes(request(id, type, ...attributes("a", "c"))));
+	expect(error.reason).toBe("ID_REUSED");
+});
+
 test("publishing the same event again gives the first answer", async () => {
 	const event = { id: "e", type: "a", payload: json('{"a":1}') };
 	const first = await hub.emit(event);
@@ -222,6 +237,18 @@ describe("a subscription is refused", () => {
 		const start = "start" in request && request.start && "from" in request.start ? request.start : undefined;
 		if (start?.from.case === "after") (start.from.value as { epoch: string }).epoch = hub.log.epoch;
 		expect(await refusal(hub.subscribe(request as never).next())).toMatchObject({ reason, metadata: { field } });
+	});
+
+	test("after a position that the log has not reached, as one that was set back has not", async () => {
+		await hub.emit({ type: "a" });
+		const reached = hub.subscribe({ patterns: ["a"], start: position(hub.log.epoch, 1n) });
+		expect((await reached.next()).done).toBe(false);
+		await reached.return();
+		const error = await refusal(hub.subscribe({ patterns: ["a"], start: position(hub.log.epoch, 2n) }).next());
+		expect(error).toMatchObject({
+			reason: "POSITION_TRIMMED",
+			metadata: { epoch: hub.log.epoch, oldest_sequence: "1" },
+		});
 	});
 
 	test("after a position of another epoch", async () => {

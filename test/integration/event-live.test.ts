@@ -60,6 +60,29 @@ test("gives what waits as one batch, and one event under two patterns once", asy
 	await frames.return();
 });
 
+test("spreads what one frame has no room for over the next, and each says where to go on", async () => {
+	const frames = hub.subscribe({ patterns: ["**"], filter: "" });
+	for (let index = 0; index < 2; index++) await next(frames);
+	async function* batches() {
+		yield { batchId: 1n, events: Array.from({ length: 1000 }, () => ({ type: "a" })) };
+		yield { batchId: 2n, events: Array.from({ length: 30 }, () => ({ type: "b", subject: "x".repeat(500) })) };
+	}
+	const waiting = next(frames);
+	for await (const _ of hub.emitStream(batches()));
+	const seen: bigint[] = [];
+	let count = 0;
+	for (let frame = await waiting; ; frame = await next(frames)) {
+		if (frame.frame.case !== "batch") throw new Error(`a ${frame.frame.case} frame`);
+		count++;
+		seen.push(...frame.frame.value.events.map((event) => event.sequence));
+		expect(frame.position?.sequence).toBe(seen.at(-1));
+		if (seen.length >= 1030) break;
+	}
+	expect(count).toBeGreaterThan(1);
+	expect(seen).toEqual(Array.from({ length: 1030 }, (_, index) => BigInt(index + 1)));
+	await frames.return();
+});
+
 test("replays history marked as such and then goes live", async () => {
 	await hub.emit({ type: "a.1" });
 	await hub.emit({ type: "b" });

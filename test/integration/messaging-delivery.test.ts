@@ -105,6 +105,29 @@ describe("Attach", () => {
 		second.vanish();
 	});
 
+	test("passes on what an instance never got before what came later", async () => {
+		const first = await rig.attach("bob", { maxInFlight: 2 });
+		await first.pull();
+		await rig.send("alice", transient("bob", { id: "had", orderingKey: "k" }));
+		await first.deliveries();
+		await first.pull();
+		const second = await rig.attach("bob", { maxInFlight: 2 });
+		await second.pull();
+		await rig.send("alice", transient("bob", { id: "other" }));
+		expect((await second.deliveries())[0]!.message!.id).toBe("other");
+		await second.pull();
+		// Both are equally busy, so the first one is to have "early"; "late" waits for its key.
+		const sent = ["early", "late"].map((id) =>
+			rig.send("alice", transient("bob", { id, orderingKey: id === "late" ? "k" : "" })),
+		);
+		first.vanish();
+		await Promise.all(sent);
+		expect((await second.deliveries()).map(({ message }) => message!.id)).toEqual(["early"]);
+		second.acknowledge("1");
+		expect((await second.deliveries()).map(({ message }) => message!.id)).toEqual(["late"]);
+		second.vanish();
+	});
+
 	test("loses what waits with the last instance", async () => {
 		const bob = await rig.attach("bob", { maxInFlight: 1 });
 		await bob.pull();

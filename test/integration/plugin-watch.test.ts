@@ -316,6 +316,20 @@ describe("a resumed watch", () => {
 		await again.leave();
 	});
 
+	test("moves its position only when all that came before it is told", async () => {
+		const hub = await world();
+		await hub.register(weather);
+		using feed = PluginFeed.snapshot({ kv: hub.state.kv, index: hub.registry.index, viewer: undefined });
+		expect(feed.take(10, 1_000_000)).toHaveLength(1);
+		const before = hub.registry.index.revision;
+		expect(feed.position).toBe(before);
+		for (const id of ["one", "two"]) await hub.register(plugin(id));
+		expect(feed.take(1, 1_000_000).map(({ id }) => id)).toEqual(["one"]);
+		expect(feed.position).toBe(before);
+		expect(feed.take(10, 1_000_000).map(({ id }) => id)).toEqual(["two"]);
+		expect(feed.position).toBe(hub.registry.index.revision);
+	});
+
 	test("tells of one past where a plugin changed before and while the past was read", async () => {
 		const hub = await world();
 		await hub.register(weather);

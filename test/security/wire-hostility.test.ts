@@ -342,7 +342,7 @@ describe.each([
 			});
 			const error = (await response.json()) as { code: string; details: { type: string; debug: { reason: string } }[] };
 			expect(error.code).toBe(code);
-			expect(error.details.map(({ type }) => type)).toEqual(["google.rpc.ErrorInfo"]);
+			expect(error.details.map(({ type }) => type)).toEqual(["google.rpc.ErrorInfo", "google.rpc.RequestInfo"]);
 		}
 	});
 });

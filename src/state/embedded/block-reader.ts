@@ -47,7 +47,7 @@ export class BlockReader implements LogBlocks {
 		let low = this.#bounds.first;
 		let high = this.#bounds.next;
 		while (low < high) {
-			const block = this.#load(this.#blockOf((low + high) >>> 1), true);
+			const block = this.#load(this.#blockOf(Math.floor((low + high) / 2)), true);
 			if (block === undefined) break;
 			if (block.time < time) low = block.first + block.count;
 			else high = block.first;

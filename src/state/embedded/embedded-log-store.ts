@@ -120,7 +120,7 @@ export class EmbeddedLogStore implements LogStore, GroupParticipant {
 
 	async read(query: LogRead): Promise<LogPage> {
 		checkRead(query);
-		return readPage(query, this.#reader(this.bounds()));
+		return readPage(query, this.#reader(this.#boundsToRead()));
 	}
 
 	tail(listener: (batch: readonly StoredRecord[]) => void): Disposable {
@@ -260,6 +260,16 @@ export class EmbeddedLogStore implements LogStore, GroupParticipant {
 	#refuseIfStopped(): void {
 		const { stopped } = this.#writer;
 		if (stopped) throw new StorageError(stopped.kind, "not-written", stopped.message, stopped.cause);
+	}
+
+	/**
+	 * A trim is on the disk a little before it is told. What it dropped must not look like the end of the log to a read in
+	 * between, so the first sequence is that of the snapshot; the last stays what was told (LOG-3).
+	 */
+	#boundsToRead(): LogBounds {
+		const told = this.bounds();
+		const { first } = readLogState(this.#environment.meta, this.#identity.number);
+		return first > told.first ? { ...told, first: Math.min(first, told.next) } : told;
 	}
 
 	#reader(bounds: LogBounds): BlockReader {

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync } from "node:fs";
+import { closeSync, fchmodSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
 import type { Database, RootDatabase } from "lmdb";
 import { StateOpenError } from "../state-backend.ts";
@@ -37,6 +37,7 @@ export async function openEnvironment(directory: string): Promise<Environment> {
 	const { open } = await import("lmdb");
 	const path = join(directory, "state.mdb");
 	checkMagic(path);
+	hideFromOthers([path, `${path}-lock`]);
 	let root: RootDatabase;
 	try {
 		root = open({
@@ -92,6 +93,24 @@ function checkMagic(path: string): void {
 		}
 	} finally {
 		closeSync(fd);
+	}
+}
+
+/**
+ * Makes the files, or what is there of them, readable by their owner alone: they hold the key that credentials are signed
+ * with, and the folder may have been made by somebody who lets others look into it.
+ */
+function hideFromOthers(paths: readonly string[]): void {
+	for (const path of paths) {
+		let fd: number | undefined;
+		try {
+			fd = openSync(path, "a", 0o600);
+			fchmodSync(fd, 0o600);
+		} catch (error) {
+			throw new StateOpenError("unusable", `${path} cannot be written, or not be hidden from other users`, error);
+		} finally {
+			if (fd !== undefined) closeSync(fd);
+		}
 	}
 }
 

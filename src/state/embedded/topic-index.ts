@@ -17,9 +17,19 @@ export class TopicIndex {
 		this.#keys = keys;
 	}
 
-	/** In the transaction: adds a group's blocks, by topic, in rising order. */
+	/**
+	 * In the transaction: adds a group's blocks, by topic, in rising order. Topics of one hash share an entry: two of them in
+	 * each other's place would hide blocks from their readers.
+	 */
 	write(blocksByTopic: ReadonlyMap<string, readonly number[]>): void {
-		for (const [topic, blocks] of blocksByTopic) {
+		const byHash = new Map<string, { readonly topic: string; readonly blocks: readonly number[] }>();
+		for (const [topic, own] of blocksByTopic) {
+			const hash = this.#keys.topic(topic, 0).toString("latin1");
+			const twin = byHash.get(hash)?.blocks;
+			const blocks = twin === undefined ? own : [...new Set([...twin, ...own])].sort((a, b) => a - b);
+			byHash.set(hash, { topic, blocks });
+		}
+		for (const { topic, blocks } of byHash.values()) {
 			const last = blocks.at(-1)!;
 			const value = Buffer.allocUnsafe((blocks.length - 1) * 4);
 			for (let index = 0; index < blocks.length - 1; index++) value.writeUInt32LE(last - blocks[index]!, index * 4);

@@ -4,8 +4,8 @@
 // @generated from file echo.proto (package test.echo.v1, syntax proto3)
 /* eslint-disable */
 
-import type { Message } from "@bufbuild/protobuf";
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file echo.proto.
@@ -18,25 +18,25 @@ export declare const file_echo: GenFile;
  * @generated from message test.echo.v1.EchoRequest
  */
 export declare type EchoRequest = Message<"test.echo.v1.EchoRequest"> & {
-	/**
-	 * @generated from field: string text = 1;
-	 */
-	text: string;
+  /**
+   * @generated from field: string text = 1;
+   */
+  text: string;
 
-	/**
-	 * @generated from field: bytes data = 2;
-	 */
-	data: Uint8Array;
+  /**
+   * @generated from field: bytes data = 2;
+   */
+  data: Uint8Array;
 
-	/**
-	 * @generated from field: int32 count = 3;
-	 */
-	count: number;
+  /**
+   * @generated from field: int32 count = 3;
+   */
+  count: number;
 
-	/**
-	 * @generated from field: map<string, string> values = 4;
-	 */
-	values: { [key: string]: string };
+  /**
+   * @generated from field: map<string, string> values = 4;
+   */
+  values: { [key: string]: string };
 };
 
 /**
@@ -51,20 +51,20 @@ export declare const EchoRequestSchema: GenMessage<EchoRequest>;
  * @generated from message test.echo.v1.EchoResponse
  */
 export declare type EchoResponse = Message<"test.echo.v1.EchoResponse"> & {
-	/**
-	 * @generated from field: string text = 1;
-	 */
-	text: string;
+  /**
+   * @generated from field: string text = 1;
+   */
+  text: string;
 
-	/**
-	 * @generated from field: bytes data = 2;
-	 */
-	data: Uint8Array;
+  /**
+   * @generated from field: bytes data = 2;
+   */
+  data: Uint8Array;
 
-	/**
-	 * @generated from field: int32 index = 3;
-	 */
-	index: number;
+  /**
+   * @generated from field: int32 index = 3;
+   */
+  index: number;
 };
 
 /**
@@ -79,54 +79,55 @@ export declare const EchoResponseSchema: GenMessage<EchoResponse>;
  * @generated from service test.echo.v1.EchoService
  */
 export declare const EchoService: GenService<{
-	/**
-	 * @generated from rpc test.echo.v1.EchoService.Unary
-	 */
-	unary: {
-		methodKind: "unary";
-		input: typeof EchoRequestSchema;
-		output: typeof EchoResponseSchema;
-	};
-	/**
-	 * @generated from rpc test.echo.v1.EchoService.RawUnary
-	 */
-	rawUnary: {
-		methodKind: "unary";
-		input: typeof EchoRequestSchema;
-		output: typeof EchoResponseSchema;
-	};
-	/**
-	 * @generated from rpc test.echo.v1.EchoService.Server
-	 */
-	server: {
-		methodKind: "server_streaming";
-		input: typeof EchoRequestSchema;
-		output: typeof EchoResponseSchema;
-	};
-	/**
-	 * @generated from rpc test.echo.v1.EchoService.Bidi
-	 */
-	bidi: {
-		methodKind: "bidi_streaming";
-		input: typeof EchoRequestSchema;
-		output: typeof EchoResponseSchema;
-	};
-	/**
-	 * @generated from rpc test.echo.v1.EchoService.RawBidi
-	 */
-	rawBidi: {
-		methodKind: "bidi_streaming";
-		input: typeof EchoRequestSchema;
-		output: typeof EchoResponseSchema;
-	};
-	/**
-	 * Has no row in the method policy.
-	 *
-	 * @generated from rpc test.echo.v1.EchoService.Unlisted
-	 */
-	unlisted: {
-		methodKind: "unary";
-		input: typeof EchoRequestSchema;
-		output: typeof EchoResponseSchema;
-	};
+  /**
+   * @generated from rpc test.echo.v1.EchoService.Unary
+   */
+  unary: {
+    methodKind: "unary";
+    input: typeof EchoRequestSchema;
+    output: typeof EchoResponseSchema;
+  },
+  /**
+   * @generated from rpc test.echo.v1.EchoService.RawUnary
+   */
+  rawUnary: {
+    methodKind: "unary";
+    input: typeof EchoRequestSchema;
+    output: typeof EchoResponseSchema;
+  },
+  /**
+   * @generated from rpc test.echo.v1.EchoService.Server
+   */
+  server: {
+    methodKind: "server_streaming";
+    input: typeof EchoRequestSchema;
+    output: typeof EchoResponseSchema;
+  },
+  /**
+   * @generated from rpc test.echo.v1.EchoService.Bidi
+   */
+  bidi: {
+    methodKind: "bidi_streaming";
+    input: typeof EchoRequestSchema;
+    output: typeof EchoResponseSchema;
+  },
+  /**
+   * @generated from rpc test.echo.v1.EchoService.RawBidi
+   */
+  rawBidi: {
+    methodKind: "bidi_streaming";
+    input: typeof EchoRequestSchema;
+    output: typeof EchoResponseSchema;
+  },
+  /**
+   * Has no row in the method policy.
+   *
+   * @generated from rpc test.echo.v1.EchoService.Unlisted
+   */
+  unlisted: {
+    methodKind: "unary";
+    input: typeof EchoRequestSchema;
+    output: typeof EchoResponseSchema;
+  },
 }>;
+

@@ -9,27 +9,28 @@ import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2
 /**
  * Describes the file echo.proto.
  */
-export const file_echo =
-	/*@__PURE__*/
-	fileDesc(
-		"CgplY2hvLnByb3RvEgx0ZXN0LmVjaG8udjEingEKC0VjaG9SZXF1ZXN0EgwKBHRleHQYASABKAkSDAoEZGF0YRgCIAEoDBINCgVjb3VudBgDIAEoBRI1CgZ2YWx1ZXMYBCADKAsyJS50ZXN0LmVjaG8udjEuRWNob1JlcXVlc3QuVmFsdWVzRW50cnkaLQoLVmFsdWVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI5CgxFY2hvUmVzcG9uc2USDAoEdGV4dBgBIAEoCRIMCgRkYXRhGAIgASgMEg0KBWluZGV4GAMgASgFMp8DCgtFY2hvU2VydmljZRI+CgVVbmFyeRIZLnRlc3QuZWNoby52MS5FY2hvUmVxdWVzdBoaLnRlc3QuZWNoby52MS5FY2hvUmVzcG9uc2USQQoIUmF3VW5hcnkSGS50ZXN0LmVjaG8udjEuRWNob1JlcXVlc3QaGi50ZXN0LmVjaG8udjEuRWNob1Jlc3BvbnNlEkEKBlNlcnZlchIZLnRlc3QuZWNoby52MS5FY2hvUmVxdWVzdBoaLnRlc3QuZWNoby52MS5FY2hvUmVzcG9uc2UwARJBCgRCaWRpEhkudGVzdC5lY2hvLnYxLkVjaG9SZXF1ZXN0GhoudGVzdC5lY2hvLnYxLkVjaG9SZXNwb25zZSgBMAESRAoHUmF3QmlkaRIZLnRlc3QuZWNoby52MS5FY2hvUmVxdWVzdBoaLnRlc3QuZWNoby52MS5FY2hvUmVzcG9uc2UoATABEkEKCFVubGlzdGVkEhkudGVzdC5lY2hvLnYxLkVjaG9SZXF1ZXN0GhoudGVzdC5lY2hvLnYxLkVjaG9SZXNwb25zZWIGcHJvdG8z",
-	);
+export const file_echo = /*@__PURE__*/
+  fileDesc("CgplY2hvLnByb3RvEgx0ZXN0LmVjaG8udjEingEKC0VjaG9SZXF1ZXN0EgwKBHRleHQYASABKAkSDAoEZGF0YRgCIAEoDBINCgVjb3VudBgDIAEoBRI1CgZ2YWx1ZXMYBCADKAsyJS50ZXN0LmVjaG8udjEuRWNob1JlcXVlc3QuVmFsdWVzRW50cnkaLQoLVmFsdWVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASI5CgxFY2hvUmVzcG9uc2USDAoEdGV4dBgBIAEoCRIMCgRkYXRhGAIgASgMEg0KBWluZGV4GAMgASgFMp8DCgtFY2hvU2VydmljZRI+CgVVbmFyeRIZLnRlc3QuZWNoby52MS5FY2hvUmVxdWVzdBoaLnRlc3QuZWNoby52MS5FY2hvUmVzcG9uc2USQQoIUmF3VW5hcnkSGS50ZXN0LmVjaG8udjEuRWNob1JlcXVlc3QaGi50ZXN0LmVjaG8udjEuRWNob1Jlc3BvbnNlEkEKBlNlcnZlchIZLnRlc3QuZWNoby52MS5FY2hvUmVxdWVzdBoaLnRlc3QuZWNoby52MS5FY2hvUmVzcG9uc2UwARJBCgRCaWRpEhkudGVzdC5lY2hvLnYxLkVjaG9SZXF1ZXN0GhoudGVzdC5lY2hvLnYxLkVjaG9SZXNwb25zZSgBMAESRAoHUmF3QmlkaRIZLnRlc3QuZWNoby52MS5FY2hvUmVxdWVzdBoaLnRlc3QuZWNoby52MS5FY2hvUmVzcG9uc2UoATABEkEKCFVubGlzdGVkEhkudGVzdC5lY2hvLnYxLkVjaG9SZXF1ZXN0GhoudGVzdC5lY2hvLnYxLkVjaG9SZXNwb25zZWIGcHJvdG8z");
 
 /**
  * Describes the message test.echo.v1.EchoRequest.
  * Use `create(EchoRequestSchema)` to create a new message.
  */
-export const EchoRequestSchema = /*@__PURE__*/ messageDesc(file_echo, 0);
+export const EchoRequestSchema = /*@__PURE__*/
+  messageDesc(file_echo, 0);
 
 /**
  * Describes the message test.echo.v1.EchoResponse.
  * Use `create(EchoResponseSchema)` to create a new message.
  */
-export const EchoResponseSchema = /*@__PURE__*/ messageDesc(file_echo, 1);
+export const EchoResponseSchema = /*@__PURE__*/
+  messageDesc(file_echo, 1);
 
 /**
  * Every kind of call the hub has.
  *
  * @generated from service test.echo.v1.EchoService
  */
-export const EchoService = /*@__PURE__*/ serviceDesc(file_echo, 0);
+export const EchoService = /*@__PURE__*/
+  serviceDesc(file_echo, 0);
+

@@ -27,7 +27,8 @@ export declare type Payload = Message<"qirvo.hub.v1.Payload"> & {
    */
   body: {
     /**
-     * A JSON text with at most 64 levels of nesting. Not parsed on the way through.
+     * A JSON text with at most 64 levels of nesting. Its brackets, strings and nesting are checked; it is not parsed on the
+     * way through, so a text that is balanced and still no JSON reaches the subscribers.
      *
      * @generated from field: string json = 1;
      */

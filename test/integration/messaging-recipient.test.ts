@@ -1,0 +1,92 @@
+import { expect, test } from "vitest";
+import type { Clock } from "../../src/clock/clock.ts";
+import { MessagingCounters } from "../../src/messaging/messaging-counters.ts";
+import { QueuedMessage } from "../../src/messaging/queued-message.ts";
+import { ReceivingSession, type SessionOutput } from "../../src/messaging/receiving-session.ts";
+import { Recipient } from "../../src/messaging/recipient.ts";
+import { DeadlineQueue } from "../../src/streams/deadline-queue.ts";
+
+/** A recipient with one session, on a clock whose timers are late for ever. */
+function attached(maxBytes = 1 << 20) {
+	let now = 0;
+	const timer = { cancel() {} };
+	const clock: Clock = { now: () => now, monotonic: () => now, after: () => timer, every: () => timer };
+	const counters = new MessagingCounters();
+	const recipient = new Recipient({
+		pluginId: "bob",
+		clock,
+		deadlines: new DeadlineQueue(clock),
+		counters,
+		bounds: { maxMessages: 100, maxBytes },
+		onDeserted: () => {},
+	});
+	const join = () => {
+		const session = new ReceivingSession(recipient, "s", "bob", "", 10);
+		recipient.join(session);
+		return session;
+	};
+	const pass = (ms: number) => {
+		now += ms;
+	};
+	return { recipient, session: join(), join, counters, pass };
+}
+
+const message = (id: string, expiresAt = Number.POSITIVE_INFINITY) =>
+	new QueuedMessage({
+		id,
+		source: "alice",
+		priority: 1,
+		orderingKey: "",
+		bytes: Buffer.from(id),
+		expiresAt,
+		request: undefined,
+	});
+
+function messages(output: SessionOutput | undefined): readonly string[] {
+	return output?.kind === "deliveries" ? output.deliveries.map(({ message: bytes }) => String(bytes)) : [];
+}
+
+test("a message whose time is over is not delivered, however late the timer is", () => {
+	const { recipient, session, counters, pass } = attached();
+	recipient.offer(message("short", 1000));
+	recipient.offer(message("long", 1001));
+	pass(1000);
+	expect(messages(session.collect())).toEqual(["long"]);
+	expect(counters).toMatchObject({ expired: 1, delivered: 1 });
+});
+
+test("what comes back leaves its place to others, as often as it comes back", () => {
+	const { recipient, session, join } = attached(1000);
+	for (let round = 0; round < 10; round++) {
+		recipient.offer(message(`m${round}`));
+		for (let attempt = 1; attempt < 5; attempt++) {
+			expect(messages(session.collect())).toEqual([`m${round}`]);
+			session.settle(String(round * 5 + attempt), { kind: "negative", delayMs: 0 });
+		}
+		expect(messages(session.collect())).toEqual([`m${round}`]);
+		session.settle(String(round * 5 + 5), { kind: "acknowledge" });
+	}
+	// Assigned to a session that ends before it was handed out.
+	const other = join();
+	for (let round = 0; round < 10; round++) {
+		const leaving = join();
+		expect(leaving.collect()).toBeUndefined();
+		recipient.offer(message(`n${round}`));
+		leaving.close();
+		expect(messages(other.collect())).toEqual([`n${round}`]);
+		other.settle(String(round + 1), { kind: "acknowledge" });
+	}
+});
+
+test("a delivery that was not handed out yet cannot be settled by a guess", () => {
+	const { recipient, session, counters } = attached();
+	expect(session.collect()).toBeUndefined();
+	expect(recipient.offer(message("m"))).toBe("delivered");
+	expect(() => session.settle("1", { kind: "acknowledge" })).toThrow(
+		expect.objectContaining({ reason: "DELIVERY_NOT_FOUND" }),
+	);
+	expect(messages(session.collect())).toEqual(["m"]);
+	session.settle("1", { kind: "acknowledge" });
+	expect(session.unsettled).toBe(0);
+	expect(counters.late).toBe(1);
+});

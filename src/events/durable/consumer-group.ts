@@ -9,7 +9,7 @@ import { yieldTurn } from "../yield-turn.ts";
 import { type ConsumerOutcome, ConsumerSession, type LostEvents, type SessionGroup } from "./consumer-session.ts";
 import type { DeadLetterSink } from "./dead-letter-sink.ts";
 import type { DurableDefinition } from "./durable-definition.ts";
-import { type DurableCounters, type DurableProgress, lagOf, type UnsettledEvent } from "./durable-progress.ts";
+import type { DurableCounters, DurableProgress, UnsettledEvent } from "./durable-progress.ts";
 import { EventTimers } from "./event-timers.ts";
 import { GroupSessions } from "./group-sessions.ts";
 import { type MatchingEvent, MatchingReader, readAgain, type Selection } from "./matching-reader.ts";
@@ -122,11 +122,6 @@ export class ConsumerGroup implements SessionGroup {
 		return this.#pending.size - this.#holders.size - this.#keeper.dying;
 	}
 
-	/** Stored events that are not settled. */
-	get lag(): number {
-		return lagOf(this.progress, this.#options.log);
-	}
-
 	/** What it has counted since it was opened. */
 	get since(): { readonly redelivered: number; readonly dead: number; readonly lost: number } {
 		const { redelivered, dead, lost } = this.#counters;
@@ -195,7 +190,7 @@ export class ConsumerGroup implements SessionGroup {
 		return dealt;
 	}
 
-	settle(_session: ConsumerSession, event: PendingEvent, outcome: ConsumerOutcome): void {
+	settle(event: PendingEvent, outcome: ConsumerOutcome): void {
 		switch (outcome.kind) {
 			case "in-progress":
 				this.#timers.set(event, this.definition.ackWaitMs, () => this.#expire(event));
@@ -253,11 +248,6 @@ export class ConsumerGroup implements SessionGroup {
 			this.#finish();
 		}
 		for (const session of this.#sessions) session.end(error);
-	}
-
-	/** Resolves when a group without sessions has ended. */
-	async idle(): Promise<void> {
-		await this.#keeper.stored().catch(() => {});
 	}
 
 	/** Reads what is listed as unsettled once more. */
@@ -335,8 +325,7 @@ export class ConsumerGroup implements SessionGroup {
 	#offer(): void {
 		if (this.#hasRoom) this.#room?.();
 		if (this.#ended) return;
-		const open = Math.min(this.#pending.ready, this.definition.maxInFlight - this.inFlight);
-		if (open > 0) this.#sessions.wake(open);
+		if (this.#pending.ready > 0 && this.inFlight < this.definition.maxInFlight) this.#sessions.wake();
 		else if (this.isCaughtUp) this.#sessions.wakeToTell();
 	}
 

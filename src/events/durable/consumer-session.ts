@@ -37,7 +37,7 @@ export interface SessionGroup {
 	readonly isCaughtUp: boolean;
 	/** Gives the session what it may have now. */
 	deal(session: ConsumerSession): readonly PendingEvent[];
-	settle(session: ConsumerSession, event: PendingEvent, outcome: ConsumerOutcome): void;
+	settle(event: PendingEvent, outcome: ConsumerOutcome): void;
 	/** Resolves when every acknowledgement and termination so far is stored. */
 	stored(): Promise<void>;
 	leave(session: ConsumerSession): void;
@@ -69,6 +69,7 @@ export class ConsumerSession {
 	#deliveries = 0;
 	#toldCaughtUp = false;
 	#hungry = false;
+	#woken = false;
 	#ended: HubError | undefined;
 	#closed = false;
 	#listener: ConsumerListener | undefined;
@@ -84,8 +85,13 @@ export class ConsumerSession {
 		return Math.max(0, this.#maxInFlight - this.#unsettled.size);
 	}
 
-	/** Whether its stream has found nothing to take and waits for more. */
+	/** Whether its stream has found nothing to take and would take something, and nobody has woken it yet. */
 	get isHungry(): boolean {
+		return this.#hungry && !this.#woken && this.room > 0;
+	}
+
+	/** The same, also where it was woken and has not come back yet. */
+	get isAsking(): boolean {
 		return this.#hungry && this.room > 0;
 	}
 
@@ -118,7 +124,7 @@ export class ConsumerSession {
 			this.#lost = undefined;
 			return { kind: "lost", ...lost };
 		}
-		this.#hungry = false;
+		this.#hungry = this.#woken = false;
 		const events = this.#group.deal(this);
 		if (events.length > 0) {
 			return {
@@ -141,7 +147,7 @@ export class ConsumerSession {
 
 	/** There may be something to collect. */
 	wake(): void {
-		this.#hungry = false;
+		this.#woken = true;
 		this.#listener?.wake();
 	}
 
@@ -166,7 +172,7 @@ export class ConsumerSession {
 			});
 		}
 		if (outcome.kind !== "in-progress") this.drop(event);
-		this.#group.settle(this, event, outcome);
+		this.#group.settle(event, outcome);
 	}
 
 	/** Resolves when every acknowledgement and termination so far is stored. */

@@ -19,7 +19,7 @@ import type { DeadLetterSink } from "./dead-letter-sink.ts";
 import { DURABLE_ANSWERS } from "./durable-answers.ts";
 import { DURABLE_LIMITS, type DurableDefinition, decodeDefinition, encodeDefinition } from "./durable-definition.ts";
 import { durableKeys } from "./durable-keys.ts";
-import { type DurableProgress, decodeProgress, encodeProgress, newCounters } from "./durable-progress.ts";
+import { type DurableProgress, decodeProgress, encodeProgress, lagOf, newCounters } from "./durable-progress.ts";
 import { DurableRemoval } from "./durable-removal.ts";
 import { statusOf } from "./durable-status.ts";
 
@@ -92,7 +92,7 @@ export class DurableSubscriptions implements AsyncDisposable {
 			totals.groups++;
 			totals.sessions += group.sessions;
 			totals.inFlight += group.inFlight;
-			totals.lag += group.lag;
+			totals.lag += lagOf(group.progress, this.#options.log);
 			redelivered += group.since.redelivered;
 			dead += group.since.dead;
 			lost += group.since.lost;
@@ -262,7 +262,7 @@ export class DurableSubscriptions implements AsyncDisposable {
 		await Promise.allSettled(this.#groups.values());
 		const groups = [...this.#open.values()];
 		for (const group of groups) group.end(new HubError("HUB_DRAINING", "the hub is shutting down"), false);
-		await Promise.all(groups.map((group) => group.idle()));
+		await Promise.all(groups.map((group) => group.stored().catch(() => {})));
 	}
 
 	#openGroup(key: string, definition: DurableDefinition): Promise<ConsumerGroup> {

@@ -35,15 +35,18 @@ export class GroupSessions implements Iterable<ConsumerSession> {
 	/** How many would take an event now, one that is just asking included. */
 	asking(session: ConsumerSession): number {
 		let asking = 1;
-		for (const other of this.#sessions.values()) if (other !== session && other.isHungry) asking++;
+		for (const other of this.#sessions.values()) if (other !== session && other.isAsking) asking++;
 		return asking;
 	}
 
-	/** Wakes at most so many of those that would take an event, the least busy first. */
-	wake(most: number): void {
+	/**
+	 * Wakes those that would take an event, the least busy first. All of them, however few events there are: one whose peer
+	 * turns out to take no frame must not keep an event from the others.
+	 */
+	wake(): void {
 		const hungry = [...this.#sessions.values()].filter((session) => session.isHungry);
-		if (hungry.length > most) hungry.sort((a, b) => a.load - b.load);
-		for (const session of hungry.slice(0, most)) session.wake();
+		if (hungry.length > 1) hungry.sort((a, b) => a.load - b.load);
+		for (const session of hungry) session.wake();
 	}
 
 	/** Wakes those that are yet to be told that nothing waits any more. */

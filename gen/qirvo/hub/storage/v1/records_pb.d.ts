@@ -386,7 +386,8 @@ export declare type DurableProgressRecord = Message<"qirvo.hub.storage.v1.Durabl
 export declare const DurableProgressRecordSchema: GenMessage<DurableProgressRecord>;
 
 /**
- * An event that a durable subscription set aside, under `subscription/dead/<plugin id>/<name>/<sequence>`.
+ * An event that a durable subscription set aside, under `subscription/dead/<plugin id>/<name>/<slot>`. There are 1,000
+ * slots, used in turn.
  *
  * @generated from message qirvo.hub.storage.v1.DeadEventRecord
  */

@@ -4,6 +4,14 @@ import { HubClientError } from "./errors.ts";
 /** How many callers may stand in line for a place. */
 const LONGEST_LINE = 100_000;
 
+/** Who wants a place. */
+export interface Entrant {
+	/** About how many bytes it stands for; does not change. */
+	readonly bytes: number;
+	/** Its turn has come. Says whether it takes the place. */
+	enter(): boolean;
+}
+
 /**
  * Places for what is on its way, bounded by count and bytes. Who finds none stands in line, first come first served; past
  * `LONGEST_LINE` callers it is refused with BUFFER_FULL.
@@ -11,7 +19,9 @@ const LONGEST_LINE = 100_000;
 export class Admission {
 	readonly #maxItems: number;
 	readonly #maxBytes: number;
-	readonly #line: { readonly bytes: number; readonly enter: () => boolean }[] = [];
+	#line: Entrant[] = [];
+	/** Where the line begins; what is before it has entered. */
+	#head = 0;
 	#items = 0;
 	#bytes = 0;
 
@@ -25,35 +35,35 @@ export class Admission {
 		return this.#items;
 	}
 
-	/**
-	 * Runs `enter` when there is a place and it is this caller's turn, which may be at once; it says whether it takes the
-	 * place. Throws BUFFER_FULL.
-	 */
-	enter(bytes: number, enter: () => boolean): void {
-		if (this.#line.length === 0 && this.#fits(bytes)) {
-			this.#admit(bytes, enter);
+	/** Lets `entrant` enter when there is a place and it is its turn, which may be at once. Throws BUFFER_FULL. */
+	enter(entrant: Entrant): void {
+		const waiting = this.#line.length - this.#head;
+		if (waiting === 0 && this.#fits(entrant.bytes)) {
+			this.#admit(entrant);
 			return;
 		}
-		if (this.#line.length >= LONGEST_LINE) {
+		if (waiting >= LONGEST_LINE) {
 			throw new HubClientError("BUFFER_FULL", `${LONGEST_LINE} callers wait already`, { code: Code.ResourceExhausted });
 		}
-		this.#line.push({ bytes, enter });
+		this.#line.push(entrant);
 	}
 
 	/** Gives a place back. */
 	leave(bytes: number): void {
 		this.#items--;
 		this.#bytes -= bytes;
-		while (this.#line.length > 0 && this.#fits(this.#line[0]!.bytes)) {
-			const next = this.#line.shift()!;
-			this.#admit(next.bytes, next.enter);
+		while (this.#head < this.#line.length && this.#fits(this.#line[this.#head]!.bytes)) {
+			this.#admit(this.#line[this.#head++]!);
+			if (this.#head * 2 < this.#line.length) continue;
+			this.#line = this.#line.slice(this.#head);
+			this.#head = 0;
 		}
 	}
 
-	#admit(bytes: number, enter: () => boolean): void {
-		if (!enter()) return;
+	#admit(entrant: Entrant): void {
+		if (!entrant.enter()) return;
 		this.#items++;
-		this.#bytes += bytes;
+		this.#bytes += entrant.bytes;
 	}
 
 	/** An item larger than all there is still fits an empty place. */

@@ -43,7 +43,10 @@ export class EmitCalls implements EmitSink {
 			if (isForgotten(entry, oldestRemembered(connection, clock))) return entry.reject(outcomeUnknown());
 			entry.sentAt ??= clock.monotonic();
 			try {
-				const response = await this.#client.emit({ event: entry.event }, { signal, timeoutMs: callTimeoutMs });
+				const response = await this.#client.emit(
+					{ event: entry.event.toMessage() },
+					{ signal, timeoutMs: callTimeoutMs },
+				);
 				const { epoch = "", sequence = 0n } = response.position ?? {};
 				entry.resolve({ epoch, sequence }, response.duplicate);
 			} catch (thrown) {

@@ -1,16 +1,10 @@
-import { create } from "@bufbuild/protobuf";
-import {
-	type EmitAcknowledgement,
-	type EmitStreamRequest,
-	EmitStreamRequestSchema,
-	type EmitStreamResponse,
-	type Event,
-	EventService,
-} from "#gen/qirvo/hub/v1/event_service_pb.js";
+import type { EmitAcknowledgement, EmitStreamResponse } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import { Mailbox } from "../streams/mailbox.ts";
 import type { ClientContext } from "./client-context.ts";
 import { type EmitEntry, type EmitSink, isForgotten, oldestRemembered, outcomeUnknown } from "./emit-sink.ts";
+import { EncodedBatch, encodedEmitStream } from "./encoded-batch.ts";
 import { fromEntryError, HubClientError } from "./errors.ts";
+import type { EncodedEvent } from "./event-encoder.ts";
 import { keepOpen } from "./keep-open.ts";
 import { endedEarly, readFrames } from "./read-frames.ts";
 import type { Connection } from "./session-loop.ts";
@@ -18,7 +12,7 @@ import type { Connection } from "./session-loop.ts";
 /** Batches that are sent and not acknowledged yet. Events that come while so many are collect for the next one. */
 const MAX_BATCHES_IN_FLIGHT = 4;
 const MAX_BATCH_EVENTS = 1_000;
-/** Of payloads; leaves room for the other fields within the hub's 4 MiB a frame. */
+/** A larger event makes a batch of its own. The hub takes 4 MiB a frame. */
 const MAX_BATCH_BYTES = 2 * 1024 * 1024;
 /**
  * Publishes over one `EmitStream`, in micro-batches: what is queued while batches are in flight makes the next one.
@@ -30,7 +24,7 @@ export class EmitChannel implements EmitSink {
 	readonly #context: ClientContext;
 	readonly #inFlight = new Map<bigint, EmitEntry[]>();
 	#queue: EmitEntry[] = [];
-	#up: Mailbox<EmitStreamRequest> | undefined;
+	#up: Mailbox<EncodedBatch> | undefined;
 	#nextBatch = 1n;
 	#scheduled = false;
 	#open = false;
@@ -53,11 +47,9 @@ export class EmitChannel implements EmitSink {
 		while (this.#up && this.#queue.length > 0 && this.#inFlight.size < MAX_BATCHES_IN_FLIGHT) {
 			const batch = this.#takeBatch();
 			if (batch.length === 0) return;
-			const request = create(EmitStreamRequestSchema);
-			request.batchId = this.#nextBatch++;
-			request.events = batch.map(eventOf);
-			this.#inFlight.set(request.batchId, batch);
-			this.#up.push(request);
+			const batchId = this.#nextBatch++;
+			this.#inFlight.set(batchId, batch);
+			this.#up.push(new EncodedBatch(batchId, batch.map(eventOf)));
 		}
 	};
 
@@ -68,11 +60,12 @@ export class EmitChannel implements EmitSink {
 		let bytes = 0;
 		let taken = 0;
 		for (const entry of queue) {
-			if (batch.length === MAX_BATCH_EVENTS || (batch.length > 0 && bytes + entry.bytes > MAX_BATCH_BYTES)) break;
+			const { byteLength } = entry.event;
+			if (batch.length === MAX_BATCH_EVENTS || (batch.length > 0 && bytes + byteLength > MAX_BATCH_BYTES)) break;
 			taken++;
 			if (entry.abandoned) continue;
 			entry.sentAt ??= now;
-			bytes += entry.bytes;
+			bytes += byteLength;
 			batch.push(entry);
 		}
 		this.#queue = taken === queue.length ? [] : queue.slice(taken);
@@ -93,7 +86,7 @@ export class EmitChannel implements EmitSink {
 
 	readonly #run = async (connection: Connection, signal: AbortSignal) => {
 		const { transport, clock } = this.#context;
-		const up = new Mailbox<EmitStreamRequest>({ maxItems: MAX_BATCHES_IN_FLIGHT });
+		const up = new Mailbox<EncodedBatch>({ maxItems: MAX_BATCHES_IN_FLIGHT });
 		this.#takeBack();
 		this.#rejectForgotten(connection);
 		const onFrame = ({ frame }: EmitStreamResponse) => {
@@ -102,7 +95,7 @@ export class EmitChannel implements EmitSink {
 		this.#up = up;
 		this.#flush();
 		try {
-			await readFrames({ transport, method: EventService.method.emitStream, input: up, clock, signal, onFrame });
+			await readFrames({ transport, method: encodedEmitStream, input: up, clock, signal, onFrame });
 			throw endedEarly("EmitStream");
 		} finally {
 			this.#up = undefined;
@@ -133,7 +126,8 @@ export class EmitChannel implements EmitSink {
 		this.#inFlight.delete(batchId);
 		let sequence = firstSequence;
 		let exception = 0;
-		for (const [index, entry] of batch.entries()) {
+		for (let index = 0; index < batch.length; index++) {
+			const entry = batch[index]!;
 			if (exceptions[exception]?.index !== index) {
 				entry.resolve({ epoch, sequence: sequence++ }, false);
 				continue;
@@ -147,4 +141,4 @@ export class EmitChannel implements EmitSink {
 	}
 }
 
-const eventOf = (entry: EmitEntry): Event => entry.event;
+const eventOf = (entry: EmitEntry): EncodedEvent => entry.event;

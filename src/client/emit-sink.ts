@@ -1,22 +1,20 @@
 import { Code } from "@connectrpc/connect";
-import type { Event } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import type { Clock } from "../clock/clock.ts";
 import { durationMs } from "./durations.ts";
 import { HubClientError } from "./errors.ts";
+import type { EncodedEvent } from "./event-encoder.ts";
 import type { FeedPosition } from "./feed-position.ts";
 import type { Connection } from "./session-loop.ts";
 
 /** An event on its way to the hub. */
 export interface EmitEntry {
-	readonly event: Event;
-	/** About how many bytes it takes. */
-	readonly bytes: number;
+	readonly event: EncodedEvent;
 	/** `Clock.monotonic()` of the first time it was sent. */
 	sentAt: number | undefined;
 	/** Nobody waits for it any more; it is not sent if it was not yet. */
 	abandoned: boolean;
-	readonly resolve: (position: FeedPosition, duplicate: boolean) => void;
-	readonly reject: (error: unknown) => void;
+	resolve(position: FeedPosition, duplicate: boolean): void;
+	reject(error: unknown): void;
 }
 
 /** A way to the hub. It settles every entry it is given, once. */

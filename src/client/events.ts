@@ -1,12 +1,5 @@
-import { create } from "@bufbuild/protobuf";
 import { type Client, Code, createClient } from "@connectrpc/connect";
-import {
-	type Event,
-	EventSchema,
-	EventService,
-	ListOrder,
-	type Subscription,
-} from "#gen/qirvo/hub/v1/event_service_pb.js";
+import { EventService, ListOrder, type Subscription } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import { Admission } from "./admission.ts";
 import type { ClientContext } from "./client-context.ts";
 import { DurableEvents, type DurableOptions } from "./durable-events.ts";
@@ -15,37 +8,25 @@ import { EmitCalls } from "./emit-calls.ts";
 import { EmitChannel } from "./emit-channel.ts";
 import type { EmitSink } from "./emit-sink.ts";
 import { cancelled, HubClientError, toClientError } from "./errors.ts";
+import { EventEncoder, type EventFields } from "./event-encoder.ts";
 import type { EventStart, FeedRequest } from "./event-feed.ts";
 import { streamEvents } from "./event-stream.ts";
 import { type EventHandler, EventSubscription, type SubscriptionHooks } from "./event-subscription.ts";
-import type { FeedPosition } from "./feed-position.ts";
 import { HubEvent } from "./hub-event.ts";
-import { type Data, type PayloadOptions, payloadSize, toPayload } from "./payload.ts";
+import type { Data } from "./payload.ts";
+import { type EmitResult, PendingEmit } from "./pending-emit.ts";
 
 /** Events that may be on their way to the hub before `emit` waits. */
 const MAX_UNACKNOWLEDGED = 16_384;
 const MAX_UNACKNOWLEDGED_BYTES = 32 * 1024 * 1024;
 
-export interface EmitOptions extends PayloadOptions {
+export interface EmitOptions extends EventFields {
 	/** Names the event, 1-128 bytes; emitting an id again within two minutes stores nothing. Default: a new one. */
 	readonly id?: string;
 	/** When it happened. Default: now; nothing where an id is given, so that a repeat has the same content. */
 	readonly time?: Date;
-	/** What it happened to. */
-	readonly subject?: string;
-	readonly attributes?: Readonly<Record<string, string>>;
-	/** Events of one key belong together. */
-	readonly orderingKey?: string;
 	/** Gives the wait up. An event that was sent already may still be stored. */
 	readonly signal?: AbortSignal;
-}
-
-/** An event is stored. */
-export interface EmitResult {
-	readonly id: string;
-	readonly position: FeedPosition;
-	/** Whether the id was emitted before; the position is then that of the first time. */
-	readonly duplicate: boolean;
 }
 
 /** One event of `emitBatch`. */
@@ -102,6 +83,7 @@ export class Events {
 	readonly #context: ClientContext;
 	readonly #client: Client<typeof EventService>;
 	readonly #sink: EmitSink;
+	readonly #encoder = new EventEncoder();
 	readonly #admission = new Admission(MAX_UNACKNOWLEDGED, MAX_UNACKNOWLEDGED_BYTES);
 
 	constructor(context: ClientContext) {
@@ -116,15 +98,20 @@ export class Events {
 	 * outlasts the hub's memory of ids. Waits for a place while 16,384 events are on their way.
 	 */
 	emit(type: string, data?: Data, options?: EmitOptions): Promise<EmitResult> {
-		const { signal } = options ?? {};
+		const signal = options?.signal;
 		if (signal?.aborted) return Promise.reject(cancelled(signal));
-		let event: Event;
 		try {
-			event = this.#event(type, data, options);
+			const { ids, clock } = this.#context;
+			const own = options?.id === undefined;
+			const id = options?.id ?? ids.next();
+			const time = options?.time?.getTime() ?? (own ? clock.now() : undefined);
+			const event = this.#encoder.encode(id, type, time, data, options);
+			const pending = new PendingEmit({ id, own, event, admission: this.#admission, sink: this.#sink, signal });
+			pending.start();
+			return pending.promise;
 		} catch (error) {
 			return Promise.reject(error);
 		}
-		return this.#push(event, 256 + payloadSize(event.payload), options);
 	}
 
 	/** Publishes several events, in order. Each entry has its own fate, as `Promise.allSettled` gives it. */
@@ -215,65 +202,6 @@ export class Events {
 			if (page.nextPageToken === "") return;
 			pageToken = page.nextPageToken;
 		}
-	}
-
-	#event(type: string, data: Data, options: EmitOptions | undefined): Event {
-		const event = create(EventSchema);
-		event.type = type;
-		event.id = options?.id ?? this.#context.ids.next();
-		const time = options?.time?.getTime() ?? (options?.id === undefined ? this.#context.clock.now() : undefined);
-		if (time !== undefined) event.time = toTimestamp(time);
-		event.payload = toPayload(data, options);
-		if (options === undefined) return event;
-		if (options.subject !== undefined) event.subject = options.subject;
-		if (options.orderingKey !== undefined) event.orderingKey = options.orderingKey;
-		if (options.attributes !== undefined) event.attributes = { ...options.attributes };
-		return event;
-	}
-
-	#push(event: Event, bytes: number, options: EmitOptions | undefined): Promise<EmitResult> {
-		const signal = options?.signal;
-		// An id that this client made is repeated by its own resending alone.
-		const own = options?.id === undefined;
-		return new Promise<EmitResult>((resolve, reject) => {
-			let settled = false;
-			let entered = false;
-			const settle = () => {
-				if (settled) return false;
-				settled = true;
-				if (entered) this.#admission.leave(bytes);
-				signal?.removeEventListener("abort", abandon);
-				return true;
-			};
-			const entry = {
-				event,
-				bytes,
-				sentAt: undefined,
-				abandoned: false,
-				resolve: (position: FeedPosition, duplicate: boolean) => {
-					if (settle()) resolve({ id: event.id, position, duplicate: duplicate && !own });
-				},
-				reject: (error: unknown) => {
-					if (settle()) reject(error);
-				},
-			};
-			const abandon = () => {
-				entry.abandoned = true;
-				entry.reject(cancelled(signal!));
-			};
-			signal?.addEventListener("abort", abandon, { once: true });
-			const enter = () => {
-				if (settled) return false;
-				entered = true;
-				this.#sink.push(entry);
-				return true;
-			};
-			try {
-				this.#admission.enter(bytes, enter);
-			} catch (error) {
-				entry.reject(error);
-			}
-		});
 	}
 
 	async #call<R>(call: (options: { signal: AbortSignal; timeoutMs: number }) => Promise<R>, signal?: AbortSignal) {

@@ -22,7 +22,6 @@ export type {
 } from "./event-subscription.ts";
 export type {
 	EmitOptions,
-	EmitResult,
 	EventDraft,
 	ListOptions,
 	OnceOptions,
@@ -37,6 +36,7 @@ export type { HubEvent } from "./hub-event.ts";
 export type { IncomingMessage, MessagePriority } from "./incoming-message.ts";
 export type { ClientLogger } from "./logger.ts";
 export type { Recipient, RequestOptions, SendOptions, SendOutcome } from "./messages.ts";
+export type { EmitResult } from "./pending-emit.ts";
 export type { HandlerRegistration } from "./receiver.ts";
 export type { Reply } from "./reply.ts";
 export type { ConnectionState } from "./session-loop.ts";

@@ -169,7 +169,7 @@ export class Messages {
 				return true;
 			};
 			try {
-				this.#admission.enter(bytes, enter);
+				this.#admission.enter({ bytes, enter });
 			} catch (error) {
 				entry.reject(error);
 			}

@@ -19,13 +19,18 @@ export function toPayload(data: Data, options?: PayloadOptions): Payload | undef
 	if (data instanceof Uint8Array) {
 		payload.body = { case: "binary", value: data };
 	} else if (data !== undefined) {
-		const value = JSON.stringify(data);
-		if (value === undefined) throw new TypeError(`a ${typeof data} cannot be sent as JSON`);
-		payload.body = { case: "json", value };
+		payload.body = { case: "json", value: toJson(data) };
 	}
 	if (options?.contentType !== undefined) payload.contentType = options.contentType;
 	if (options?.schema !== undefined) payload.schema = options.schema;
 	return payload;
+}
+
+/** Data as JSON text. Throws a TypeError on what JSON cannot say. */
+export function toJson(data: Data): string {
+	const json: string | undefined = JSON.stringify(data);
+	if (json === undefined) throw new TypeError(`a ${typeof data} cannot be sent as JSON`);
+	return json;
 }
 
 /** The JSON value or the bytes. Throws a SyntaxError where the sender's text is not JSON. */

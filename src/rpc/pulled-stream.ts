@@ -57,9 +57,12 @@ export class PulledStream<F> implements AsyncIterableIterator<F> {
 		return this.#released;
 	}
 
-	/** There may be a frame to produce. */
+	/** There may be a frame to produce. It is made once all that came in with this is done with: that makes batches. */
 	wake(): void {
-		this.#wake?.();
+		const wake = this.#wake;
+		if (wake === undefined) return;
+		this.#wake = undefined;
+		process.nextTick(wake);
 	}
 
 	/** Ends the stream once there is nothing left to produce; then with the error, where there is one. */
@@ -108,7 +111,6 @@ export class PulledStream<F> implements AsyncIterableIterator<F> {
 			await new Promise<void>((resolve) => {
 				this.#wake = resolve;
 			});
-			this.#wake = undefined;
 		}
 	}
 

@@ -113,7 +113,7 @@ describe("the bound of what is on its way", () => {
 	it("makes callers wait in line and serves them in order", () => {
 		const admission = new Admission(2, 100);
 		const entered: string[] = [];
-		const enter = (name: string, bytes: number) => admission.enter(bytes, () => entered.push(name) > 0);
+		const enter = (name: string, bytes: number) => admission.enter({ bytes, enter: () => entered.push(name) > 0 });
 		enter("a", 10);
 		enter("too large", 500);
 		enter("fits, but waits its turn", 1);

@@ -14,6 +14,7 @@ import { GrpcCall } from "./grpc-call.ts";
 import { toFrame } from "./grpc-frames.ts";
 import { type ClientTlsOptions, Http2Connection } from "./http2-connection.ts";
 import { ownDecoder } from "./self-decoding.ts";
+import { ownEncoder } from "./self-encoding.ts";
 
 export interface LeanTransportOptions {
 	/** `http://host:port` or `https://host:port`. */
@@ -64,7 +65,7 @@ export function createLeanTransport(options: LeanTransportOptions): LeanTranspor
 		},
 		async stream(method, signal, timeoutMs, header, input) {
 			const { stream, call } = open(method, signal, timeoutMs, header);
-			void upload(method.input, input, stream, call);
+			void upload(method, input, stream, call);
 			await call.responded();
 			return streamResponse(method, call);
 		},
@@ -83,15 +84,16 @@ function encode<I extends DescMessage>(schema: I, input: MessageInitShape<I>): B
 
 /** Writes what the caller gives for as long as the call lasts, no faster than the peer takes it. */
 async function upload<I extends DescMessage>(
-	schema: I,
+	method: DescMethodStreaming<I>,
 	input: AsyncIterable<MessageInitShape<I>>,
 	stream: RequestStream,
 	call: GrpcCall,
 ): Promise<void> {
+	const own = ownEncoder(method);
 	try {
 		for await (const message of input) {
 			if (call.isDone) return;
-			if (!stream.write(encode(schema, message))) await drained(stream);
+			if (!stream.write(own ? toFrame(own(message)) : encode(method.input, message))) await drained(stream);
 			if (call.isDone) return;
 		}
 		if (!call.isDone) stream.end();

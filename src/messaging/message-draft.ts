@@ -65,7 +65,7 @@ export function parseMessage(wire: Uint8Array, sender: string, field: string): M
 			case 8:
 				throw HubError.field(`${field}.deliver_at`, "is for durable messages only");
 			case 9:
-				content.attribute(reader.nested());
+				content.attribute(reader.nested(), field);
 				break;
 			case 10:
 				content.payload(reader.nested());

@@ -79,10 +79,11 @@ export class MessagingRig implements Disposable {
 			spoofed: () => {},
 		};
 		const streams = {
-			open: (_caller: Caller, stream: OpenStream) => {
+			open: (_caller: Caller, stream: OpenStream): Disposable => {
 				this.openStreams.add(stream);
 				return { [Symbol.dispose]: () => void this.openStreams.delete(stream) };
 			},
+			watch: (_caller: Caller, revoke: OpenStream["revoke"]) => streams.open(_caller, { recheck: () => {}, revoke }),
 		};
 		this.#handlers = createMessagingService({ clock: this.clock, router: this.router, guard, streams }).handlers;
 		for (const id of ["alice", "bob", "carol"]) this.plugins.set(id, "present");

@@ -6,7 +6,7 @@ import { dirname, join, relative, resolve } from "node:path";
 const root = resolve(import.meta.dirname, "..");
 const PURE = ["subjects", "content", "hub-error", "clock", "expressions", "versions", "telemetry", "wire"];
 const PORTS = [...PURE, "streams", "state"];
-const DOMAIN = [...PORTS, "idempotency", "outbox", "gen"];
+const DOMAIN = [...PORTS, "idempotency", "outbox", "dead-letters", "gen"];
 const BACKENDS = ["state/memory", "state/embedded"];
 
 /** What each room may import beside itself; a room is a folder below `src`, or a file at its top. */
@@ -25,6 +25,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 	"state/embedded": ["state", "streams", "hub-error", "telemetry", "clock"],
 	idempotency: ["state", "hub-error", "clock", "gen"],
 	outbox: ["state", "hub-error", "clock", "gen"],
+	"dead-letters": ["state", "hub-error", "clock", "gen"],
 	security: [...PORTS, "idempotency", "outbox", "gen"],
 	plugins: DOMAIN,
 	messaging: DOMAIN,

@@ -125,7 +125,7 @@ const SETTINGS: readonly Setting[] = [
 	{
 		name: "id-window-seconds",
 		value: "N",
-		help: "how long event ids are remembered, 1-86400 (default 120)",
+		help: "how long ids of events and durable messages are remembered, 1-86400 (default 120)",
 		apply: (settings, text) => {
 			settings.idWindow = { ...settings.idWindow, ms: parseNumber(text, 1, 86_400) * 1000 };
 		},

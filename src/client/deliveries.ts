@@ -9,6 +9,7 @@ import {
 	type ReplyContent,
 	ReplyContentSchema,
 } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import type { Clock, Timer } from "../clock/clock.ts";
 import { parsePattern } from "../subjects/pattern.ts";
 import { PatternTrie } from "../subjects/pattern-trie.ts";
 import { toDuration } from "./durations.ts";
@@ -37,9 +38,17 @@ export interface SettlementPort {
 
 /** Most handlers never look at the signal, so it is made on demand. */
 class Running implements HandlerContext {
+	/** Its sender waits, so that the hub does not. */
+	readonly isRequest: boolean;
+	/** It was there already when signs of life were last given. */
+	isOld = false;
 	#controller: AbortController | undefined;
 	#reason: unknown;
 	#aborted = false;
+
+	constructor(isRequest: boolean) {
+		this.isRequest = isRequest;
+	}
 
 	get signal(): AbortSignal {
 		this.#controller ??= new AbortController();
@@ -54,6 +63,16 @@ class Running implements HandlerContext {
 	}
 }
 
+export interface DeliveriesOptions {
+	readonly logger: ClientLogger;
+	readonly clock: Clock;
+	/** How long the hub waits for a sign of life from a handler of a durable message, in milliseconds. */
+	readonly ackWaitMs: number;
+}
+
+/** Signs of life in one ack wait: two may be lost or late. */
+const SIGNS_OF_LIFE = 3;
+
 const MAX_TYPE_LENGTH = 128;
 const MAX_MESSAGE_LENGTH = 1_000;
 
@@ -63,10 +82,10 @@ const MAX_MESSAGE_LENGTH = 1_000;
  */
 export class Deliveries {
 	readonly #handlers = new PatternTrie<MessageHandler>();
-	readonly #logger: ClientLogger;
+	readonly #options: DeliveriesOptions;
 
-	constructor(logger: ClientLogger) {
-		this.#logger = logger;
+	constructor(options: DeliveriesOptions) {
+		this.#options = options;
 	}
 
 	/** Handlers there are. */
@@ -81,7 +100,7 @@ export class Deliveries {
 
 	/** The deliveries of one session. */
 	open(port: SettlementPort): DeliverySession {
-		return new DeliverySession(this.#handlers, port, this.#logger);
+		return new DeliverySession(this.#handlers, port, this.#options);
 	}
 }
 
@@ -91,11 +110,14 @@ class DeliverySession {
 	readonly #port: SettlementPort;
 	readonly #logger: ClientLogger;
 	readonly #running = new Map<string, Running>();
+	readonly #signsOfLife: Timer;
 
-	constructor(handlers: PatternTrie<MessageHandler>, port: SettlementPort, logger: ClientLogger) {
+	constructor(handlers: PatternTrie<MessageHandler>, port: SettlementPort, options: DeliveriesOptions) {
+		const { logger, clock, ackWaitMs } = options;
 		this.#handlers = handlers;
 		this.#port = port;
 		this.#logger = logger;
+		this.#signsOfLife = clock.every(ackWaitMs / SIGNS_OF_LIFE, () => this.#showLife());
 	}
 
 	/** Starts the handler. Never throws; the hub sends no delivery without a message. */
@@ -111,15 +133,25 @@ class DeliverySession {
 
 	/** The session is lost: outcomes have nowhere to go. */
 	end(reason: unknown): void {
+		this.#signsOfLife.cancel();
 		for (const running of this.#running.values()) running.abort(reason);
 		this.#running.clear();
+	}
+
+	/** What is worked on since the last time is not to be delivered to another instance. */
+	#showLife(): void {
+		for (const [deliveryId, running] of this.#running) {
+			if (running.isRequest) continue;
+			if (running.isOld) this.#settle(deliveryId, { case: "inProgress", value: true });
+			running.isOld = true;
+		}
 	}
 
 	async #run(delivery: Delivery & { message: Message }): Promise<void> {
 		const { deliveryId, message } = delivery;
 		const handler = this.#handlers.match(message.type.replaceAll(":", "."))[0];
 		if (handler === undefined) return this.#refuse(delivery);
-		const running = new Running();
+		const running = new Running(message.requiresResponse);
 		this.#running.set(deliveryId, running);
 		let result: Data;
 		try {
@@ -132,7 +164,7 @@ class DeliverySession {
 		}
 		if (!this.#running.delete(deliveryId)) return;
 		if (message.requiresResponse) this.#reply(delivery, result);
-		else this.#settle(delivery, { case: "acknowledge", value: true });
+		else this.#settle(delivery.deliveryId, { case: "acknowledge", value: true });
 	}
 
 	#refuse(delivery: Delivery & { message: Message }): void {
@@ -140,7 +172,7 @@ class DeliverySession {
 		if (delivery.message.requiresResponse) {
 			this.#reply(delivery, failed(new HandlerError("no_handler", `no handler for ${type}`, { nonRetryable: true })));
 		} else {
-			this.#settle(delivery, { case: "terminate", value: reason(`no handler for ${type}`) });
+			this.#settle(delivery.deliveryId, { case: "terminate", value: reason(`no handler for ${type}`) });
 		}
 	}
 
@@ -150,12 +182,15 @@ class DeliverySession {
 		const { nonRetryable, retryAfterMs } = error instanceof HandlerError ? error.options : {};
 		const delay = retryAfterMs === undefined ? undefined : toDuration(retryAfterMs);
 		if (requiresResponse) this.#reply(delivery, failed(error));
-		else if (nonRetryable) this.#settle(delivery, { case: "terminate", value: reason(textOf(error)) });
+		else if (nonRetryable) this.#settle(delivery.deliveryId, { case: "terminate", value: reason(textOf(error)) });
 		else
-			this.#settle(delivery, { case: "negative", value: { $typeName: "qirvo.hub.v1.NegativeAcknowledgement", delay } });
+			this.#settle(delivery.deliveryId, {
+				case: "negative",
+				value: { $typeName: "qirvo.hub.v1.NegativeAcknowledgement", delay },
+			});
 	}
 
-	#settle({ deliveryId }: Delivery, outcome: DeliverySettlement["outcome"]): void {
+	#settle(deliveryId: string, outcome: DeliverySettlement["outcome"]): void {
 		const settlement = create(DeliverySettlementSchema);
 		settlement.deliveryId = deliveryId;
 		settlement.outcome = outcome;

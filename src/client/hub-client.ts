@@ -6,6 +6,8 @@ import type { Clock, IdSource } from "../clock/clock.ts";
 import type { ClientContext } from "./client-context.ts";
 import { createClientIds } from "./client-ids.ts";
 import { Credential, type Token, withCredential } from "./credential.ts";
+import { DeadLetters } from "./dead-letters.ts";
+import type { DeliveryPolicy } from "./delivery-policy.ts";
 import { HubClientError } from "./errors.ts";
 import { Events } from "./events.ts";
 import { type ClientLogger, defaultLogger } from "./logger.ts";
@@ -23,6 +25,8 @@ export interface HubClientOptions {
 	readonly capabilities?: MessageInitShape<typeof CapabilitiesSchema>;
 	/** Messages that handlers work on at once, 1-10,000. Default 64. */
 	readonly maxInFlight?: number;
+	/** How durable messages are repeated until a handler has done with them. */
+	readonly delivery?: DeliveryPolicy;
 	/** How long `connect` goes on trying, in milliseconds. Default 15 s. */
 	readonly connectTimeout?: number;
 	/** How long one unary call may take, in milliseconds. Default 10 s. */
@@ -57,6 +61,8 @@ export class HubClient implements AsyncDisposable {
 	readonly events: Events;
 	/** Direct messages and requests. */
 	readonly messages: Messages;
+	/** Durable messages that could not be delivered. */
+	readonly deadLetters: DeadLetters;
 	/** Carries the client's credential: for `createClient` with any of the hub's services. */
 	readonly transport: Transport;
 	readonly #session: SessionLoop;
@@ -91,7 +97,8 @@ export class HubClient implements AsyncDisposable {
 			callTimeoutMs: callTimeout,
 		};
 		this.events = new Events(context);
-		this.messages = new Messages(context, options.maxInFlight ?? 64);
+		this.messages = new Messages(context, { maxInFlight: options.maxInFlight ?? 64, delivery: options.delivery ?? {} });
+		this.deadLetters = new DeadLetters(context);
 	}
 
 	/**

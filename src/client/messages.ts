@@ -17,7 +17,7 @@ import { toDuration, toTimestamp } from "./durations.ts";
 import { cancelled, HubClientError, RemoteError } from "./errors.ts";
 import type { MessagePriority } from "./incoming-message.ts";
 import { type Data, type PayloadOptions, payloadSize, toPayload } from "./payload.ts";
-import { type HandlerRegistration, Receiver } from "./receiver.ts";
+import { type HandlerRegistration, Receiver, type ReceivingOptions } from "./receiver.ts";
 import { Reply } from "./reply.ts";
 import { SendCalls } from "./send-calls.ts";
 import { SendChannel } from "./send-channel.ts";
@@ -54,6 +54,8 @@ export interface SendOptions extends MessageOptions {
 	readonly durability?: "durable" | "transient";
 	/** Not delivered after so many milliseconds. */
 	readonly ttl?: number;
+	/** Not delivered before, at most 366 days ahead. Durable messages only. */
+	readonly deliverAt?: Date;
 }
 
 export interface RequestOptions extends MessageOptions {
@@ -77,10 +79,10 @@ export class Messages {
 	readonly #receiver: Receiver;
 	readonly #admission = new Admission(MAX_UNANSWERED, MAX_UNANSWERED_BYTES);
 
-	constructor(context: ClientContext, maxInFlight: number) {
+	constructor(context: ClientContext, receiving: ReceivingOptions) {
 		this.#context = context;
 		this.#sink = context.bidi ? new SendChannel(context) : new SendCalls(context);
-		this.#receiver = new Receiver(context, maxInFlight);
+		this.#receiver = new Receiver(context, receiving);
 	}
 
 	/** Sends one message; resolves once the hub has accepted it. */
@@ -89,6 +91,7 @@ export class Messages {
 		return this.#submit<SendOutcome>(to, type, data, options, {
 			durable,
 			ttl: options.ttl,
+			deliverAt: options.deliverAt,
 			accepted: sendOutcome,
 		});
 	}
@@ -106,7 +109,9 @@ export class Messages {
 
 	/**
 	 * Receives the messages whose type matches the pattern. A type that is named exactly goes before one with wildcards;
-	 * else the first handler wins. What the handler returns is the reply; what it throws, the reply's error.
+	 * else the first handler wins. What the handler returns is the reply; what it throws, the reply's error. A durable message
+	 * is acknowledged when its handler is done, however long that takes; where it throws, the message is delivered again, or,
+	 * after a `HandlerError` that is `nonRetryable`, becomes a dead letter.
 	 */
 	handle<T = Data, R = Data>(pattern: string, handler: MessageHandler<T, R>): HandlerRegistration {
 		return this.#receiver.handle(pattern, handler as MessageHandler);
@@ -118,6 +123,7 @@ export class Messages {
 		if (signal?.aborted) throw cancelled(signal);
 		const message = this.#message(type, data, options);
 		if (fate.ttl !== undefined) message.ttl = toDuration(fate.ttl);
+		if (fate.deliverAt !== undefined) message.deliverAt = toTimestamp(fate.deliverAt.getTime());
 		const deadline = fate.timeoutMs === undefined ? undefined : clock.monotonic() + fate.timeoutMs;
 		const bytes = 256 + payloadSize(message.payload);
 		return new Promise<R>((resolve, reject) => {
@@ -195,6 +201,7 @@ export class Messages {
 interface Fate<R> {
 	readonly durable?: boolean;
 	readonly ttl?: number;
+	readonly deliverAt?: Date;
 	readonly timeoutMs?: number;
 	readonly accepted?: (response: SendResponse) => R;
 	readonly answered?: (response: RequestResponse) => R;

@@ -1,4 +1,5 @@
 import { create } from "@bufbuild/protobuf";
+import type { DeliveryPolicy } from "#gen/qirvo/hub/v1/delivery_policy_pb.js";
 import {
 	type AttachRequest,
 	AttachRequestSchema,
@@ -19,6 +20,7 @@ export interface ReceiveOptions {
 	readonly deliveries: Deliveries;
 	/** Deliveries that may be worked on at once. */
 	readonly maxInFlight: number;
+	readonly policy: DeliveryPolicy;
 	readonly onReady: () => void;
 	readonly connection: Connection;
 	readonly signal: AbortSignal;
@@ -28,7 +30,7 @@ const MAX_SETTLEMENTS = 1_000;
 
 /** One `Attach` session, until it ends. Settlements that wait when the transport can take more make one frame. */
 export async function attach(options: ReceiveOptions): Promise<void> {
-	const { context, deliveries, maxInFlight, connection, signal } = options;
+	const { context, deliveries, maxInFlight, policy, connection, signal } = options;
 	const wake = new WakeUp();
 	const settlements: DeliverySettlement[] = [];
 	let replies: DeliveryReply[] = [];
@@ -43,7 +45,7 @@ export async function attach(options: ReceiveOptions): Promise<void> {
 		},
 	});
 	async function* frames(): AsyncGenerator<AttachRequest, void, undefined> {
-		const open = { instanceId: connection.instanceId, maxInFlight };
+		const open = { instanceId: connection.instanceId, maxInFlight, policy };
 		yield create(AttachRequestSchema, { frame: { case: "open", value: open } });
 		while (await wake.wait(() => settlements.length > 0 || replies.length > 0)) {
 			const answers = replies;

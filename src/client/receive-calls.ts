@@ -19,7 +19,7 @@ const MAX_SETTLEMENTS = 1_000;
  * settlements that came together meanwhile.
  */
 export async function receive(options: ReceiveOptions): Promise<void> {
-	const { context, deliveries, maxInFlight, connection, signal } = options;
+	const { context, deliveries, maxInFlight, policy, connection, signal } = options;
 	const { transport, clock, logger, callTimeoutMs } = context;
 	const client = createClient(MessagingService, transport);
 	const callOptions = { signal, timeoutMs: callTimeoutMs };
@@ -52,7 +52,7 @@ export async function receive(options: ReceiveOptions): Promise<void> {
 			options.onReady();
 		}
 	};
-	const request = create(ReceiveRequestSchema, { instanceId: connection.instanceId, maxInFlight });
+	const request = create(ReceiveRequestSchema, { instanceId: connection.instanceId, maxInFlight, policy });
 	const input = createAsyncIterable([request]);
 	try {
 		await readFrames({ transport, method: MessagingService.method.receive, input, clock, signal, onFrame });

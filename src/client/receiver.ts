@@ -1,8 +1,16 @@
 import type { ClientContext } from "./client-context.ts";
 import { Deliveries, type MessageHandler } from "./deliveries.ts";
+import { DEFAULT_ACK_WAIT_MS, type DeliveryPolicy, toPolicy } from "./delivery-policy.ts";
 import { keepOpen } from "./keep-open.ts";
 import { attach } from "./receive-attach.ts";
 import { receive } from "./receive-calls.ts";
+
+/** How a client receives. */
+export interface ReceivingOptions {
+	/** Deliveries that may be worked on at once. */
+	readonly maxInFlight: number;
+	readonly delivery: DeliveryPolicy;
+}
 
 /** A handler's place. Disposing of it takes the handler away; messages that it is working on are finished. */
 export interface HandlerRegistration extends Disposable {
@@ -14,13 +22,14 @@ export interface HandlerRegistration extends Disposable {
 export class Receiver {
 	readonly #context: ClientContext;
 	readonly #deliveries: Deliveries;
-	readonly #maxInFlight: number;
+	readonly #receiving: ReceivingOptions;
 	#ready: PromiseWithResolvers<void> | undefined;
 
-	constructor(context: ClientContext, maxInFlight: number) {
+	constructor(context: ClientContext, receiving: ReceivingOptions) {
 		this.#context = context;
-		this.#deliveries = new Deliveries(context.logger);
-		this.#maxInFlight = maxInFlight;
+		const { ackWait = DEFAULT_ACK_WAIT_MS } = receiving.delivery;
+		this.#deliveries = new Deliveries({ logger: context.logger, clock: context.clock, ackWaitMs: ackWait });
+		this.#receiving = receiving;
 	}
 
 	handle(pattern: string, handler: MessageHandler): HandlerRegistration {
@@ -43,7 +52,8 @@ export class Receiver {
 		const options = {
 			context: this.#context,
 			deliveries: this.#deliveries,
-			maxInFlight: this.#maxInFlight,
+			maxInFlight: this.#receiving.maxInFlight,
+			policy: toPolicy(this.#receiving.delivery),
 			onReady: ready.resolve,
 		};
 		const error = await keepOpen({

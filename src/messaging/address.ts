@@ -18,6 +18,8 @@ export const pluginIdResolver: RecipientResolver = Object.freeze({
 /** What is known of plugins, whether attached or not. */
 export interface RecipientDirectory {
 	lookup(pluginId: string): "unknown" | "present" | "disabled";
+	/** Told once a plugin is no longer registered. The listener must not throw and must return at once. */
+	onRemoved(listener: (pluginId: string) => void): Disposable;
 }
 
 /** Which instances of plugins hold a lease. */

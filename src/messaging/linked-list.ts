@@ -21,6 +21,11 @@ export class LinkedList<T extends Linked> {
 		return this.#first === undefined;
 	}
 
+	/** The list must not change meanwhile. */
+	*[Symbol.iterator](): Generator<T, void, undefined> {
+		for (let item = this.#first; item !== undefined; item = item.following) yield item;
+	}
+
 	append(item: T): void {
 		this.insertBefore(item, undefined);
 	}

@@ -17,12 +17,15 @@ export interface MessageDraft {
 	readonly orderingKey: string;
 	/** Undefined: no bound. */
 	readonly ttlMs: number | undefined;
+	/** Milliseconds since the Unix epoch; undefined: at once. */
+	readonly deliverAt: number | undefined;
 	/** `Message` in wire form as the sender wrote it; a view of the frame it came in. */
 	readonly wire: Uint8Array;
 	readonly content: MessageContent;
 }
 
-const MAX_TTL_MS = 366 * 24 * 60 * 60 * 1000;
+/** The longest time that a message may name. */
+export const MAX_AHEAD_MS = 366 * 24 * 60 * 60 * 1000;
 
 /** `Priority` to class: LOW, NORMAL, HIGH. */
 const CLASS_OF: readonly (PriorityClass | undefined)[] = [undefined, 2, 1, 0];
@@ -31,7 +34,12 @@ const CLASS_OF: readonly (PriorityClass | undefined)[] = [undefined, 2, 1, 0];
  * Reads a `Message` in wire form. What the hub sets (fields 16 to 20) must not be there: a source other than `sender` is
  * SPOOFED_SOURCE, the rest INVALID_FIELD, so that the hub's own values can be appended. `field` is the message's path.
  */
-export function parseMessage(wire: Uint8Array, sender: string, field: string): MessageDraft {
+export function parseMessage(
+	wire: Uint8Array,
+	sender: string,
+	field: string,
+	durability: "durable" | "transient",
+): MessageDraft {
 	const content = new ContentReader();
 	const reader = new WireReader(wire);
 	let id = "";
@@ -39,6 +47,7 @@ export function parseMessage(wire: Uint8Array, sender: string, field: string): M
 	let priority: PriorityClass = 1;
 	let orderingKey = "";
 	let ttlMs: number | undefined;
+	let deliverAt: number | undefined;
 	for (let number = reader.next(); number !== 0; number = reader.next()) {
 		switch (number) {
 			case 1:
@@ -63,7 +72,9 @@ export function parseMessage(wire: Uint8Array, sender: string, field: string): M
 				ttlMs = timeToLive(reader.nested(), field);
 				break;
 			case 8:
-				throw HubError.field(`${field}.deliver_at`, "is for durable messages only");
+				if (durability === "transient") throw HubError.field(`${field}.deliver_at`, "is for durable messages only");
+				deliverAt = readTimestamp(reader.nested(), `${field}.deliver_at`);
+				break;
 			case 9:
 				content.attribute(reader.nested(), field);
 				break;
@@ -89,7 +100,7 @@ export function parseMessage(wire: Uint8Array, sender: string, field: string): M
 		}
 	}
 	parseSubject(type, `${field}.type`);
-	return { id, type, priority, orderingKey, ttlMs, wire, content };
+	return { id, type, priority, orderingKey, ttlMs, deliverAt, wire, content };
 }
 
 function priorityClass(value: number, field: string): PriorityClass {
@@ -100,7 +111,7 @@ function priorityClass(value: number, field: string): PriorityClass {
 
 function timeToLive(reader: WireReader, field: string): number {
 	const ms = readDuration(reader);
-	if (!(ms > 0 && ms <= MAX_TTL_MS)) {
+	if (!(ms > 0 && ms <= MAX_AHEAD_MS)) {
 		throw HubError.field(`${field}.ttl`, "must be more than 0 and at most 366 days");
 	}
 	return ms;

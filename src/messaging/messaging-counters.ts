@@ -6,6 +6,10 @@ export class MessagingCounters {
 	requested = 0;
 	/** Handed to a session; a redelivery counts again. */
 	delivered = 0;
+	/** Handed to a session again. */
+	redelivered = 0;
+	/** Durable messages whose acknowledgement is stored. */
+	acknowledged = 0;
 	/** Requests answered by their handler, successfully or not. */
 	answered = 0;
 	/** Settlements and replies for deliveries that were no longer there. */

@@ -9,23 +9,43 @@ export interface MessageHolder {
 	withdraw(message: QueuedMessage, reason: WithdrawalReason): void;
 }
 
+/** Where a durable message is stored, and what is stored with it. */
+export interface StoredPlace {
+	/** Orders the messages of one mailbox by their acceptance. */
+	readonly sequence: number;
+	/** Milliseconds since the Unix epoch. */
+	readonly acceptTime: number;
+	/** Not delivered before, in milliseconds since the Unix epoch; 0: at once. */
+	readonly deliverTime: number;
+	/** Milliseconds from the later of the two times; 0: no bound. */
+	readonly ttlMs: number;
+	/** Tells a repeat from another message of the same id; empty: the hub made the id. */
+	readonly digest: string;
+	/** Whether something about its deliveries is stored too. */
+	noted: boolean;
+}
+
 export interface QueuedMessageFields {
 	readonly id: string;
 	readonly source: string;
 	readonly priority: PriorityClass;
 	/** Empty: none. */
 	readonly orderingKey: string;
-	/** From `stampMessage`. */
-	readonly bytes: Uint8Array;
+	/** From `stampMessage`. Undefined where it is stored and not at hand. */
+	readonly bytes: Uint8Array | undefined;
+	/** Bytes that `bytes` has or would have. */
+	readonly size: number;
 	/** `Clock.monotonic()` after which it is not delivered; infinite: no bound. */
 	readonly expiresAt: number;
 	/** Who waits for the reply; undefined for a one-way message. */
 	readonly request: PendingReply | undefined;
+	/** Undefined: it is transient. */
+	readonly stored: StoredPlace | undefined;
 }
 
 /**
  * Where an accepted message is: `waiting` in its mailbox (for its turn, for its ordering key, or for the end of a delay),
- * `delivered` to a session, or `gone`.
+ * `delivered` to a session, or `gone`. One that is being settled in the store counts as delivered until that is done.
  */
 export type MessagePlace = "waiting" | "delivered" | "gone";
 
@@ -35,17 +55,23 @@ export class QueuedMessage implements Linked, Deadline {
 	readonly source: string;
 	readonly priority: PriorityClass;
 	readonly orderingKey: string;
-	readonly bytes: Uint8Array;
+	bytes: Uint8Array | undefined;
+	readonly size: number;
 	readonly at: number;
 	readonly request: PendingReply | undefined;
+	readonly stored: StoredPlace | undefined;
 	/** Runs when the message expires while it waits. */
 	onExpiry: (message: QueuedMessage) => void = () => {};
 	place: MessagePlace = "gone";
 	/** While it is delivered: to whom, and the delivery's id there. */
 	holder: MessageHolder | undefined = undefined;
 	deliveryId = "";
-	/** While it is held back after a negative acknowledgement. */
+	/** While it is held back after a failed delivery. */
 	delay: Deadline | undefined = undefined;
+	/** While a delivery of a durable message waits for its answer. */
+	answerDue: Deadline | undefined = undefined;
+	/** Whether its bytes are counted by the cache. */
+	cached = false;
 	/** How often it was handed out. */
 	attempt = 0;
 	/** Arrival number in its mailbox; keeps its place in the order when it comes back. */
@@ -60,8 +86,10 @@ export class QueuedMessage implements Linked, Deadline {
 		this.priority = fields.priority;
 		this.orderingKey = fields.orderingKey;
 		this.bytes = fields.bytes;
+		this.size = fields.size;
 		this.at = fields.expiresAt;
 		this.request = fields.request;
+		this.stored = fields.stored;
 	}
 
 	/** Whether it has a time after which it is not delivered. */

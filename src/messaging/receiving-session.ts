@@ -1,14 +1,18 @@
 import { HubError } from "../hub-error.ts";
+import type { DeliveryPolicy } from "./delivery-policy.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
 import type { WithdrawalReason } from "./pending-replies.ts";
 import type { MessageHolder, QueuedMessage } from "./queued-message.ts";
 import { failedReply, type ReplyDraft } from "./reply-content.ts";
 import type { DeliveryFields } from "./stamped-message.ts";
+import type { StoredDeliveries } from "./stored-deliveries.ts";
+import { isStored, type StoredMessage } from "./stored-mailbox.ts";
 
 /** What a recipient says about a delivery. */
 export type DeliveryOutcome =
 	| { readonly kind: "acknowledge" }
-	| { readonly kind: "negative"; readonly delayMs: number }
+	/** `delayMs` undefined: the recipient does not say. */
+	| { readonly kind: "negative"; readonly delayMs: number | undefined }
 	| { readonly kind: "terminate"; readonly reason: string }
 	| { readonly kind: "in-progress" };
 
@@ -20,6 +24,8 @@ export type SessionOutput =
 /** The recipient that a session receives for. */
 export interface SessionOwner {
 	readonly counters: MessagingCounters;
+	/** What becomes of durable messages. */
+	readonly deliveries: StoredDeliveries;
 	/** `Clock.monotonic()`. */
 	now(): number;
 	/** Assigns what waits, as far as the session has room. */
@@ -30,6 +36,8 @@ export interface SessionOwner {
 	putBack(message: QueuedMessage): void;
 	/** The message is to be delivered again, after a delay. */
 	redeliver(message: QueuedMessage, delayMs: number): void;
+	/** Undefined: it cannot be delivered any more. */
+	bytesOf(message: QueuedMessage): Uint8Array | undefined;
 	leave(session: ReceivingSession): void;
 }
 
@@ -41,6 +49,14 @@ const MAX_ATTEMPTS = 5;
 /** What one batch holds at most: deliveries, and bytes of messages (the last may go over). */
 const BATCH_DELIVERIES = 256;
 const BATCH_BYTES = 256 * 1024;
+
+export interface SessionFields {
+	readonly id: string;
+	readonly pluginId: string;
+	readonly instanceId: string;
+	readonly maxInFlight: number;
+	readonly policy: DeliveryPolicy;
+}
 
 /** What the stream that serves a session wants to hear. */
 export interface SessionListener {
@@ -57,15 +73,18 @@ export interface SessionListener {
  * - RS-2 A message is assigned only when the stream can take a frame now (`collect` has found nothing) or is about to; so
  *   what a slow reader does not take stays in the mailbox for the others.
  * - RS-3 When it ends, what was assigned and not handed out goes back to the mailbox. What was handed out and not settled
- *   is lost where it is one-way, and fails with RECIPIENT_UNAVAILABLE where it is a request.
+ *   is lost where it is one-way and transient, and fails with RECIPIENT_UNAVAILABLE where it is a request.
  * - RS-4 A request is settled by its reply, a termination, or the end of its sender's wait; it cannot be acknowledged, so
  *   that no sender waits for a reply that nobody owes.
+ * - RS-5 A durable message that is not settled within the policy's ack wait, or whose session ends, has failed that delivery.
+ *   Where the hub itself is stopping it has not.
  */
 export class ReceivingSession implements MessageHolder {
 	readonly id: string;
 	readonly pluginId: string;
 	/** Empty: tied to no instance. */
 	readonly instanceId: string;
+	readonly policy: DeliveryPolicy;
 	readonly #owner: SessionOwner;
 	readonly #unsettled = new Map<string, QueuedMessage>();
 	readonly #cancelled: { readonly deliveryId: string; readonly reason: WithdrawalReason }[] = [];
@@ -77,12 +96,13 @@ export class ReceivingSession implements MessageHolder {
 	#ended = false;
 	#listener: SessionListener | undefined;
 
-	constructor(owner: SessionOwner, id: string, pluginId: string, instanceId: string, maxInFlight: number) {
+	constructor(owner: SessionOwner, fields: SessionFields) {
 		this.#owner = owner;
-		this.id = id;
-		this.pluginId = pluginId;
-		this.instanceId = instanceId;
-		this.#maxInFlight = maxInFlight;
+		this.id = fields.id;
+		this.pluginId = fields.pluginId;
+		this.instanceId = fields.instanceId;
+		this.policy = fields.policy;
+		this.#maxInFlight = fields.maxInFlight;
 	}
 
 	/** Deliveries that are not settled. */
@@ -118,17 +138,14 @@ export class ReceivingSession implements MessageHolder {
 		this.#hungry = true;
 		this.#owner.fill(this);
 		if (this.#assigned.length === 0) return undefined;
-		this.#hungry = false;
-		const now = this.#owner.now();
-		const deliveries = this.#assigned.map((message) => ({
-			id: message.deliveryId,
-			message: message.bytes,
-			attempt: ++message.attempt,
-			timeLeftMs: message.request === undefined ? undefined : message.request.at - now,
-		}));
-		this.#owner.counters.delivered += deliveries.length;
+		const assigned = this.#assigned;
 		this.#assigned = [];
 		this.#assignedBytes = 0;
+		const deliveries: DeliveryFields[] = [];
+		const now = this.#owner.now();
+		for (const message of assigned) this.#handOut(message, now, deliveries);
+		if (deliveries.length === 0) return undefined;
+		this.#hungry = false;
 		return { kind: "deliveries", deliveries };
 	}
 
@@ -138,7 +155,7 @@ export class ReceivingSession implements MessageHolder {
 		message.holder = this;
 		this.#unsettled.set(message.deliveryId, message);
 		this.#assigned.push(message);
-		this.#assignedBytes += message.bytes.byteLength;
+		this.#assignedBytes += message.size;
 		this.#listener?.wake();
 	}
 
@@ -148,29 +165,33 @@ export class ReceivingSession implements MessageHolder {
 		if (!this.#ended) this.#owner.fill(this);
 	}
 
-	/** Refuses with DELIVERY_NOT_FOUND, and with INVALID_FIELD for the acknowledgement of a request (RS-4). */
-	settle(deliveryId: string, outcome: DeliveryOutcome): void {
+	/**
+	 * Refuses with DELIVERY_NOT_FOUND, and with INVALID_FIELD for the acknowledgement of a request (RS-4). The promise, for a
+	 * durable message, settles once what was said is stored, and rejects where it could not be.
+	 */
+	settle(deliveryId: string, outcome: DeliveryOutcome): Promise<void> | undefined {
 		const message = this.#find(deliveryId);
+		if (isStored(message)) return this.#settleStored(message, outcome);
 		switch (outcome.kind) {
 			case "in-progress":
-				return;
+				return undefined;
 			case "acknowledge":
 				if (message.request !== undefined) {
 					throw HubError.field("acknowledge", "a request is settled by its reply or by a termination");
 				}
 				this.#settled(message);
-				return;
+				return undefined;
 			case "terminate":
 				this.#reject(message, failedReply("terminated", outcome.reason, true));
-				return;
+				return undefined;
 			case "negative":
 				if (message.attempt >= MAX_ATTEMPTS) {
 					this.#reject(message, failedReply("attempts_exhausted", `not handled in ${MAX_ATTEMPTS} attempts`, false));
-					return;
+					return undefined;
 				}
-				this.#unsettled.delete(deliveryId);
-				message.holder = undefined;
-				this.#owner.redeliver(message, outcome.delayMs);
+				this.#detach(message);
+				this.#owner.redeliver(message, outcome.delayMs ?? 0);
+				return undefined;
 		}
 	}
 
@@ -201,7 +222,7 @@ export class ReceivingSession implements MessageHolder {
 		const assigned = this.#assigned.indexOf(message);
 		if (assigned >= 0) {
 			this.#assigned.splice(assigned, 1);
-			this.#assignedBytes -= message.bytes.byteLength;
+			this.#assignedBytes -= message.size;
 		} else {
 			this.#cancelled.push({ deliveryId, reason });
 		}
@@ -209,8 +230,8 @@ export class ReceivingSession implements MessageHolder {
 		this.#listener?.wake();
 	}
 
-	/** RS-3. Ends the session from the side of its stream. */
-	close(): void {
+	/** RS-3, RS-5. Ends the session from the side of its stream. */
+	close(isHubStopping = false): void {
 		if (this.#ended) return;
 		this.#ended = true;
 		this.#hungry = false;
@@ -223,6 +244,12 @@ export class ReceivingSession implements MessageHolder {
 		this.#assigned = [];
 		for (const message of this.#unsettled.values()) {
 			message.holder = undefined;
+			if (isStored(message)) {
+				this.#owner.deliveries.stopWaiting(message);
+				if (isHubStopping) this.#owner.redeliver(message, 0);
+				else void this.#owner.deliveries.fail(message, this.policy, "its session ended");
+				continue;
+			}
 			this.#owner.release(message);
 			if (message.request === undefined) this.#owner.counters.lost++;
 			else message.request.fail(recipientGone(this.pluginId));
@@ -235,8 +262,60 @@ export class ReceivingSession implements MessageHolder {
 	/** Ends the session from outside; its stream is told why. */
 	end(error: HubError): void {
 		if (this.#ended) return;
-		this.close();
+		this.close(error.reason === "HUB_DRAINING");
 		this.#listener?.closed(error);
+	}
+
+	#handOut(message: QueuedMessage, now: number, deliveries: DeliveryFields[]): void {
+		const bytes = this.#owner.bytesOf(message);
+		if (bytes === undefined) {
+			this.#detach(message);
+			if (isStored(message)) this.#owner.deliveries.drop(message);
+			return;
+		}
+		const attempt = ++message.attempt;
+		const { counters } = this.#owner;
+		counters.delivered++;
+		if (attempt > 1) counters.redelivered++;
+		const timeLeftMs = message.request === undefined ? undefined : message.request.at - now;
+		deliveries.push({ id: message.deliveryId, message: bytes, attempt, timeLeftMs });
+		if (!isStored(message)) return;
+		message.bytes = undefined;
+		this.#await(message);
+	}
+
+	#await(message: StoredMessage): void {
+		const { deliveries } = this.#owner;
+		deliveries.await(message, this.policy.ackWaitMs, () => {
+			this.#detach(message);
+			void deliveries.fail(message, this.policy, "not acknowledged in time");
+		});
+	}
+
+	#settleStored(message: StoredMessage, outcome: DeliveryOutcome): Promise<void> | undefined {
+		const { deliveries, counters } = this.#owner;
+		if (outcome.kind === "in-progress") {
+			this.#await(message);
+			return undefined;
+		}
+		this.#detach(message);
+		// Its place is free at once, while its ordering key is held until this is stored.
+		queueMicrotask(() => {
+			if (!this.#ended) this.#owner.fill(this);
+		});
+		if (outcome.kind === "acknowledge") return deliveries.acknowledge(message);
+		if (outcome.kind === "negative") {
+			return deliveries.fail(message, this.policy, "refused by its recipient", outcome.delayMs);
+		}
+		counters.rejected++;
+		return deliveries.park(message, `terminated: ${outcome.reason}`);
+	}
+
+	/** It is no delivery of this session any more. */
+	#detach(message: QueuedMessage): void {
+		this.#unsettled.delete(message.deliveryId);
+		message.holder = undefined;
+		if (isStored(message)) this.#owner.deliveries.stopWaiting(message);
 	}
 
 	#reject(message: QueuedMessage, reply: Uint8Array): void {

@@ -22,7 +22,7 @@ const MESSAGE_OVERHEAD = 256;
 
 /** What a message counts for towards `maxBytes`. */
 export function messageCost(message: QueuedMessage): number {
-	return message.bytes.byteLength + MESSAGE_OVERHEAD;
+	return message.size + MESSAGE_OVERHEAD;
 }
 
 /** Messages of one sender and ordering key, of which one at a time may be delivered. */
@@ -41,8 +41,9 @@ interface Lane {
  * - RM-3 Of the messages of one sender and priority that may go, the one that arrived first goes first.
  * - RM-4 Messages of one sender and ordering key leave in the order of their arrival, whatever their priorities, and the
  *   next one not before the one before it is settled: competing instances cannot overtake each other.
- * - RM-5 `offer` refuses what is over the bounds. What comes back (`putBack`, `postpone`) is always taken: it is bounded by
- *   what sessions may hold unsettled.
+ * - RM-5 `hasRoom` says whether a message is within the bounds, those on their way into the mailbox (`expect`) included.
+ *   What was expected, and what comes back (`putBack`, `postpone`, bounded by what sessions may hold), is always taken.
+ * - RM-7 A message that is `schedule`d has no place in the order yet: it takes the last one when it is due (`arrive`).
  * - RM-6 Nothing is kept for a sender or key that has nothing here and nothing unsettled.
  */
 export class RecipientMailbox {
@@ -52,6 +53,10 @@ export class RecipientMailbox {
 	readonly #lanes = new Map<string, Lane>();
 	/** Held back for a delay. */
 	readonly #postponed = new Set<QueuedMessage>();
+	/** Not due yet. */
+	readonly #scheduled = new Set<QueuedMessage>();
+	#expected = 0;
+	#expectedBytes = 0;
 	#arrivals = 0;
 	#size = 0;
 	#bytes = 0;
@@ -76,25 +81,43 @@ export class RecipientMailbox {
 		return { senders, orderingKeys: this.#lanes.size };
 	}
 
-	/** RM-5. False: it is full, and the message was not taken. A message larger than the bound is taken by an empty mailbox. */
-	offer(message: QueuedMessage): boolean {
+	/** RM-5. A message larger than the bound by bytes has room in an empty mailbox. */
+	hasRoom(message: QueuedMessage): boolean {
 		const { maxMessages, maxBytes } = this.#bounds;
-		if (this.#size >= maxMessages) return false;
-		if (this.#size > 0 && this.#bytes + messageCost(message) > maxBytes) return false;
-		message.sequence = ++this.#arrivals;
+		const size = this.#size + this.#expected;
+		if (size >= maxMessages) return false;
+		return size === 0 || this.#bytes + this.#expectedBytes + messageCost(message) <= maxBytes;
+	}
+
+	/** RM-5. Keeps room for a message that is being stored, until it comes or is given up (`isExpected` false). */
+	expect(message: QueuedMessage, isExpected: boolean): void {
+		this.#expected += isExpected ? 1 : -1;
+		this.#expectedBytes += isExpected ? messageCost(message) : -messageCost(message);
+	}
+
+	/** Takes a message in, as the last one. */
+	add(message: QueuedMessage): void {
 		this.#count(message);
-		if (message.orderingKey === "") {
-			this.#rotationOf(message).add(message);
-			return true;
-		}
-		const key = laneKey(message);
-		const lane = this.#lanes.get(key);
-		if (lane === undefined) {
-			this.#lanes.set(key, { head: message, behind: new LinkedList() });
-			this.#rotationOf(message).add(message);
-		} else {
-			lane.behind.append(message);
-		}
+		this.#enter(message);
+	}
+
+	/** RM-7. */
+	schedule(message: QueuedMessage): void {
+		this.#count(message);
+		this.#scheduled.add(message);
+	}
+
+	/** RM-7. Harmless for one that is no longer scheduled. */
+	arrive(message: QueuedMessage): void {
+		if (this.#scheduled.delete(message)) this.#enter(message);
+	}
+
+	/** Holds a waiting message back until `resume`. False: it does not stand where it could go next anyway. */
+	holdBack(message: QueuedMessage): boolean {
+		if (message.place !== "waiting" || this.#postponed.has(message) || this.#scheduled.has(message)) return false;
+		if (message.orderingKey !== "" && this.#lanes.get(laneKey(message))?.head !== message) return false;
+		this.#rotationOf(message).remove(message);
+		this.#postponed.add(message);
 		return true;
 	}
 
@@ -135,6 +158,7 @@ export class RecipientMailbox {
 		if (message.place !== "waiting") return false;
 		this.#discount(message);
 		message.place = "gone";
+		if (this.#scheduled.delete(message)) return true;
 		const lane = message.orderingKey === "" ? undefined : this.#lanes.get(laneKey(message));
 		if (lane !== undefined && lane.head !== message) {
 			lane.behind.remove(message);
@@ -145,13 +169,12 @@ export class RecipientMailbox {
 		return true;
 	}
 
-	/** Takes out everything that waits. Nothing may be delivered and unsettled any more: its ordering key would stay. */
-	*drain(): Generator<QueuedMessage, void, undefined> {
-		for (const message of this.#postponed) if (this.remove(message)) yield message;
-		for (let message = this.take(); message !== undefined; message = this.take()) {
-			this.release(message);
-			yield message;
-		}
+	/** Everything that waits, in no order. The mailbox must not change meanwhile. */
+	*waiting(): Generator<QueuedMessage, void, undefined> {
+		yield* this.#scheduled;
+		yield* this.#postponed;
+		for (const rotation of this.#rotations) yield* rotation.messages();
+		for (const lane of this.#lanes.values()) yield* lane.behind;
 	}
 
 	#next(): QueuedMessage | undefined {
@@ -171,6 +194,22 @@ export class RecipientMailbox {
 			}
 		}
 		return undefined;
+	}
+
+	#enter(message: QueuedMessage): void {
+		message.sequence = ++this.#arrivals;
+		if (message.orderingKey === "") {
+			this.#rotationOf(message).add(message);
+			return;
+		}
+		const key = laneKey(message);
+		const lane = this.#lanes.get(key);
+		if (lane === undefined) {
+			this.#lanes.set(key, { head: message, behind: new LinkedList() });
+			this.#rotationOf(message).add(message);
+		} else {
+			lane.behind.append(message);
+		}
 	}
 
 	/** RM-4: the head of a lane has left it. */

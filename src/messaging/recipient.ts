@@ -1,14 +1,17 @@
 import type { Clock } from "../clock/clock.ts";
+import type { DeadLetters } from "../dead-letters/dead-letters.ts";
 import { HubError } from "../hub-error.ts";
 import type { DeadlineQueue } from "../streams/deadline-queue.ts";
+import type { MessageDisposition } from "./accepted-message.ts";
+import type { MessageStore, RestoredMessage } from "./message-store.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
 import type { WithdrawalReason } from "./pending-replies.ts";
 import type { QueuedMessage } from "./queued-message.ts";
 import { type ReceivingSession, recipientGone, type SessionOwner } from "./receiving-session.ts";
 import { type MailboxBounds, messageCost, RecipientMailbox } from "./recipient-mailbox.ts";
-
-/** What became of an accepted message at once: assigned to a session that can take it, or waiting in the mailbox. */
-export type MessageDisposition = "delivered" | "queued";
+import { inOrderOfArrival, Schedule } from "./schedule.ts";
+import { StoredDeliveries } from "./stored-deliveries.ts";
+import { isStored, type StoredMailbox, type StoredMessage } from "./stored-mailbox.ts";
 
 export interface RecipientOptions {
 	readonly pluginId: string;
@@ -16,12 +19,14 @@ export interface RecipientOptions {
 	readonly deadlines: DeadlineQueue;
 	readonly counters: MessagingCounters;
 	readonly bounds: MailboxBounds;
-	/** The last session has left and the mailbox is empty. */
+	readonly store: MessageStore;
+	readonly letters: DeadLetters;
+	/** The last session has left, and no durable message is left either. */
 	readonly onDeserted: () => void;
 }
 
 /**
- * One attached plugin: its mailbox, and the sessions that compete for what is in it. A message goes to the session with
+ * One plugin that is attached or has durable messages: its mailbox, and the sessions that compete for what is in it. A message goes to the session with
  * the smallest share of its places taken, among those that can take a frame now. What all of them hold unsettled is bounded
  * by the same number of bytes as the mailbox, whatever credit they give; the last message may go over.
  */
@@ -31,10 +36,17 @@ export class Recipient implements SessionOwner {
 	readonly #clock: Clock;
 	readonly #deadlines: DeadlineQueue;
 	readonly #mailbox: RecipientMailbox;
+	readonly #store: MessageStore;
+	/** Its durable messages, as they are stored. */
+	readonly stored: StoredMailbox;
+	readonly deliveries: StoredDeliveries;
+	readonly #schedule: Schedule;
 	readonly #sessions = new Set<ReceivingSession>();
 	readonly #maxUnsettledBytes: number;
 	readonly #onDeserted: () => void;
 	#unsettledBytes = 0;
+	/** Durable messages, from their acceptance until their settlement is stored. */
+	#durable = 0;
 	readonly #onExpiry = (message: QueuedMessage) => this.#expire(message);
 
 	constructor(options: RecipientOptions) {
@@ -45,6 +57,25 @@ export class Recipient implements SessionOwner {
 		this.#mailbox = new RecipientMailbox(options.bounds);
 		this.#maxUnsettledBytes = options.bounds.maxBytes;
 		this.#onDeserted = options.onDeserted;
+		this.#store = options.store;
+		this.stored = options.store.mailbox(options.pluginId);
+		this.#schedule = new Schedule({
+			clock: options.clock,
+			deadlines: options.deadlines,
+			onDue: (message) => {
+				this.#mailbox.arrive(message);
+				this.#dispatch();
+			},
+		});
+		this.deliveries = new StoredDeliveries({
+			mailbox: this.stored,
+			letters: options.letters,
+			clock: options.clock,
+			deadlines: options.deadlines,
+			counters: options.counters,
+			onSettled: (message) => this.#settled(message),
+			onAgain: (message, delayMs) => this.redeliver(message, delayMs),
+		});
 	}
 
 	get sessions(): ReadonlySet<ReceivingSession> {
@@ -56,23 +87,63 @@ export class Recipient implements SessionOwner {
 		return this.#mailbox.size;
 	}
 
+	/** Their bytes. */
+	get backlogBytes(): number {
+		return this.#mailbox.bytes;
+	}
+
 	join(session: ReceivingSession): void {
 		this.#sessions.add(session);
 	}
 
-	/** Refuses with MAILBOX_FULL. */
+	/** Takes a transient message. Refuses with MAILBOX_FULL. */
 	offer(message: QueuedMessage): MessageDisposition {
-		if (!this.#mailbox.offer(message)) {
-			this.counters.refusedFull++;
-			throw new HubError("MAILBOX_FULL", "the recipient's mailbox is full", {
-				metadata: { recipient: this.pluginId },
-				quota: { subject: `plugin:${this.pluginId}`, description: "messages that wait in its mailbox" },
-			});
+		this.#requireRoom(message);
+		return this.#takeIn(message);
+	}
+
+	/** Keeps room for a durable message that is being stored. Refuses with MAILBOX_FULL. */
+	expect(message: StoredMessage): void {
+		this.#requireRoom(message);
+		this.#mailbox.expect(message, true);
+		this.#durable++;
+	}
+
+	/** What was expected is not stored. */
+	giveUp(message: StoredMessage): void {
+		this.#mailbox.expect(message, false);
+		this.#durable--;
+		this.checkDeserted();
+	}
+
+	/** What was expected is stored. */
+	arrived(message: StoredMessage): MessageDisposition {
+		this.#mailbox.expect(message, false);
+		if (this.stored.gone) {
+			this.#durable--;
+			return "queued";
 		}
-		message.onExpiry = this.#onExpiry;
-		if (message.expires) this.#deadlines.add(message);
-		this.#dispatch();
-		return message.place === "delivered" ? "delivered" : "queued";
+		const disposition = this.#takeIn(message);
+		if (message.place === "waiting") this.#store.rest(message);
+		return disposition;
+	}
+
+	/** Takes back what was stored when the hub stopped, in the order in which it was accepted. */
+	restore(messages: readonly RestoredMessage[]): void {
+		const now = this.#clock.now();
+		for (const { message, notBefore } of inOrderOfArrival(messages, now)) {
+			this.#durable++;
+			this.#takeIn(message);
+			if (notBefore > now && this.#mailbox.holdBack(message)) this.#resumeIn(message, notBefore - now);
+		}
+	}
+
+	/** The plugin is no longer registered: nothing of what it has is delivered any more. `stored` is gone already. */
+	abandon(error: HubError): void {
+		for (const session of [...this.#sessions]) session.end(error);
+		this.#schedule.clear();
+		for (const message of [...this.#mailbox.waiting()]) this.#withdrawn(message);
+		this.checkDeserted();
 	}
 
 	/** The sender of a request no longer waits. */
@@ -107,10 +178,15 @@ export class Recipient implements SessionOwner {
 	putBack(message: QueuedMessage): void {
 		this.#unsettledBytes -= messageCost(message);
 		this.#mailbox.putBack(message);
+		this.#store.rest(message);
 		if (message.expires) this.#deadlines.add(message);
 	}
 
 	redeliver(message: QueuedMessage, delayMs: number): void {
+		if (isStored(message) && this.stored.gone) {
+			this.#settled(message);
+			return;
+		}
 		if (delayMs <= 0) {
 			this.putBack(message);
 			this.#dispatch();
@@ -118,33 +194,80 @@ export class Recipient implements SessionOwner {
 		}
 		this.#unsettledBytes -= messageCost(message);
 		this.#mailbox.postpone(message);
+		this.#store.rest(message);
 		if (message.expires) this.#deadlines.add(message);
-		message.delay = {
-			at: this.now() + delayMs,
-			slot: -1,
-			run: () => {
-				message.delay = undefined;
-				this.#mailbox.resume(message);
-				this.#dispatch();
-			},
-		};
-		this.#deadlines.add(message.delay);
+		this.#resumeIn(message, delayMs);
 		this.#dispatch();
 	}
 
-	/** What waits goes to the sessions that are left; with the last of them it is lost, since it is kept nowhere else. */
+	/** The bytes of a message that is handed out; undefined: its plugin is gone. */
+	bytesOf(message: QueuedMessage): Uint8Array | undefined {
+		return message.bytes ?? (isStored(message) ? this.stored.read(message) : undefined);
+	}
+
+	/** What waits goes to the sessions that are left; with the last of them what is transient is lost. */
 	leave(session: ReceivingSession): void {
 		this.#sessions.delete(session);
 		if (this.#sessions.size > 0) {
 			this.#dispatch();
 			return;
 		}
-		for (const message of this.#mailbox.drain()) {
-			this.#forgetDeadlines(message);
-			if (message.request === undefined) this.counters.lost++;
-			else message.request.fail(recipientGone(this.pluginId));
+		for (const message of [...this.#mailbox.waiting()]) if (!isStored(message)) this.#withdrawn(message);
+		this.checkDeserted();
+	}
+
+	/** To be called after anything that may have left it with nothing. */
+	checkDeserted(): void {
+		if (this.#sessions.size === 0 && this.#durable === 0) this.#onDeserted();
+	}
+
+	#requireRoom(message: QueuedMessage): void {
+		if (this.#mailbox.hasRoom(message)) return;
+		this.counters.refusedFull++;
+		throw new HubError("MAILBOX_FULL", "the recipient's mailbox is full", {
+			metadata: { recipient: this.pluginId },
+			quota: { subject: `plugin:${this.pluginId}`, description: "messages that wait in its mailbox" },
+		});
+	}
+
+	#takeIn(message: QueuedMessage): MessageDisposition {
+		message.onExpiry = this.#onExpiry;
+		if (message.expires) this.#deadlines.add(message);
+		if (isStored(message) && message.stored.deliverTime > this.#clock.now()) {
+			this.#mailbox.schedule(message);
+			this.#schedule.add(message);
+		} else {
+			this.#mailbox.add(message);
+			this.#dispatch();
 		}
-		this.#onDeserted();
+		return message.place === "delivered" ? "delivered" : "queued";
+	}
+
+	#resumeIn(message: QueuedMessage, delayMs: number): void {
+		const run = () => {
+			message.delay = undefined;
+			this.#mailbox.resume(message);
+			this.#dispatch();
+		};
+		message.delay = { at: this.now() + delayMs, slot: -1, run };
+		this.#deadlines.add(message.delay);
+	}
+
+	/** A durable message is settled for good. */
+	#settled(message: StoredMessage): void {
+		this.#durable--;
+		this.release(message);
+		this.checkDeserted();
+	}
+
+	/** Takes out what nobody will get. */
+	#withdrawn(message: QueuedMessage): void {
+		if (!this.#mailbox.remove(message)) return;
+		this.#store.rouse(message);
+		this.#forgetDeadlines(message);
+		if (isStored(message)) this.#durable--;
+		else if (message.request === undefined) this.counters.lost++;
+		else message.request.fail(recipientGone(this.pluginId));
 	}
 
 	#dispatch(): void {
@@ -169,6 +292,7 @@ export class Recipient implements SessionOwner {
 		while (this.#unsettledBytes < this.#maxUnsettledBytes) {
 			const message = this.#mailbox.take();
 			if (message === undefined) return undefined;
+			this.#store.rouse(message);
 			if (!this.#isOver(message)) {
 				this.#unsettledBytes += messageCost(message);
 				return message;
@@ -188,6 +312,7 @@ export class Recipient implements SessionOwner {
 
 	#expire(message: QueuedMessage): void {
 		if (!this.#mailbox.remove(message)) return;
+		this.#store.rouse(message);
 		this.#forgetDeadlines(message);
 		this.#expired(message);
 		this.#dispatch();
@@ -195,6 +320,11 @@ export class Recipient implements SessionOwner {
 
 	#expired(message: QueuedMessage): void {
 		this.counters.expired++;
+		if (isStored(message)) {
+			this.deliveries.expire(message);
+			this.#durable--;
+			this.checkDeserted();
+		}
 		message.request?.fail(new HubError("DEADLINE_EXCEEDED", "the request was not delivered in its time to live"));
 	}
 

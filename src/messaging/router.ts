@@ -1,6 +1,10 @@
 import type { Clock, IdSource } from "../clock/clock.ts";
+import type { DeadLetter, DeadLetters } from "../dead-letters/dead-letters.ts";
 import { HubError } from "../hub-error.ts";
+import type { CommitQueue } from "../state/commit-queue.ts";
+import type { KvStore } from "../state/kv-store.ts";
 import { DeadlineQueue } from "../streams/deadline-queue.ts";
+import type { AcceptedMessage } from "./accepted-message.ts";
 import {
 	type InstanceLeases,
 	pluginIdResolver,
@@ -8,35 +12,38 @@ import {
 	type RecipientDirectory,
 	type RecipientResolver,
 } from "./address.ts";
+import { DEFAULT_POLICY, type DeliveryPolicy } from "./delivery-policy.ts";
+import { DurableMessages, isFromMailbox } from "./durable-messages.ts";
 import type { MessageDraft } from "./message-draft.ts";
+import { MessageStore, type MessageStoreOptions } from "./message-store.ts";
 import { MessagingCounters } from "./messaging-counters.ts";
 import { PendingReplies, type PendingReply, type ReplyOutcome } from "./pending-replies.ts";
 import { QueuedMessage } from "./queued-message.ts";
 import { ReceivingSession, recipientGone } from "./receiving-session.ts";
-import { type MessageDisposition, Recipient } from "./recipient.ts";
+import { Recipient } from "./recipient.ts";
 import { DEFAULT_MAILBOX_BOUNDS, type MailboxBounds } from "./recipient-mailbox.ts";
 import { SentIds, sendDigest } from "./sent-ids.ts";
 import { stampMessage } from "./stamped-message.ts";
-
-/** A message that was taken. */
-export interface AcceptedMessage {
-	readonly id: string;
-	readonly disposition: MessageDisposition;
-	/** The id was sent before, and the rest is of the first time. */
-	readonly duplicate: boolean;
-}
 
 export interface RouterOptions {
 	readonly clock: Clock;
 	readonly ids: IdSource;
 	readonly directory: RecipientDirectory;
 	readonly leases: InstanceLeases;
+	readonly kv: KvStore;
+	/** Shared with whoever else writes messages, so that one commit is on its way at a time. */
+	readonly queue: CommitQueue;
+	readonly letters: DeadLetters;
 	/** Asked in this order. Default: plugin ids only. */
 	readonly resolvers?: readonly RecipientResolver[];
 	/** Of each recipient's mailbox. */
 	readonly mailbox?: Partial<MailboxBounds>;
 	/** Requests that one plugin may have without an answer. Default 10,000. */
 	readonly maxPendingPerCaller?: number;
+	/** Of what is stored. */
+	readonly storage?: Pick<MessageStoreOptions, "idWindowMs" | "maxMarks" | "cacheBytes">;
+	/** A background task has failed; it is not tried again before the next start. */
+	readonly onFault?: (what: string, error: unknown) => void;
 }
 
 /** A shorter time to live counts as this, so that no message expires while it is being accepted. */
@@ -48,8 +55,8 @@ const MAX_SESSIONS_PER_PLUGIN = 64;
 /**
  * Takes messages from senders that were let through, and brings them to the sessions of their recipients.
  *
- * Messages are transient: they live in memory, are delivered at most once unless the recipient itself asks for another
- * attempt, and are refused where nobody is attached. Only plugins that are attached have a mailbox.
+ * A transient message lives in memory, is delivered at most once unless the recipient itself asks for another attempt, and is
+ * refused where nobody is attached. A durable one is stored first, and waits for its recipient however long that takes.
  */
 export class Router implements Disposable {
 	readonly counters = new MessagingCounters();
@@ -64,6 +71,11 @@ export class Router implements Disposable {
 	readonly #sent: SentIds<AcceptedMessage>;
 	readonly #recipients = new Map<string, Recipient>();
 	readonly #leaseEnds: Disposable;
+	readonly #removals: Disposable;
+	readonly store: MessageStore;
+	readonly letters: DeadLetters;
+	readonly #durable: DurableMessages;
+	readonly #onFault: (what: string, error: unknown) => void;
 	#disposed = false;
 
 	constructor(options: RouterOptions) {
@@ -77,6 +89,34 @@ export class Router implements Disposable {
 		this.#pending = new PendingReplies(this.#deadlines, options.maxPendingPerCaller);
 		this.#sent = new SentIds(options.clock);
 		this.#leaseEnds = options.leases.onEnd((pluginId, instanceId) => this.#endInstance(pluginId, instanceId));
+		this.#removals = options.directory.onRemoved((pluginId) => this.#remove(pluginId));
+		this.#onFault = options.onFault ?? (() => {});
+		const { clock, ids, kv, queue, letters } = options;
+		this.letters = letters;
+		this.store = new MessageStore({ ...options.storage, kv, queue, clock });
+		this.#durable = new DurableMessages({ clock, ids, letters, store: this.store, counters: this.counters });
+	}
+
+	/** Takes back the durable messages that are stored. Once, before anything else; `directory` must be complete. */
+	start(): void {
+		for (const [pluginId, messages] of this.store.load()) {
+			if (this.#directory.lookup(pluginId) === "unknown") this.#remove(pluginId);
+			else this.#recipient(pluginId).restore(messages);
+		}
+		for (const pluginId of [...this.letters.pluginIds()]) {
+			if (this.#directory.lookup(pluginId) === "unknown") this.#remove(pluginId);
+		}
+	}
+
+	/** Messages that wait, of all plugins, and their bytes. */
+	get backlog(): { readonly messages: number; readonly bytes: number } {
+		let messages = 0;
+		let bytes = 0;
+		for (const recipient of this.#recipients.values()) {
+			messages += recipient.backlog;
+			bytes += recipient.backlogBytes;
+		}
+		return { messages, bytes };
 	}
 
 	/** What is held now; all zero once nothing is under way. */
@@ -103,7 +143,34 @@ export class Router implements Disposable {
 	}
 
 	/**
-	 * Takes a one-way message for a plugin. Refuses with NO_ROUTE, PLUGIN_DISABLED, RECIPIENT_UNAVAILABLE, MAILBOX_FULL and
+	 * Takes a durable message for a plugin; resolves once it is stored. Rejects with NO_ROUTE, PLUGIN_DISABLED, MAILBOX_FULL,
+	 * ID_REUSED, STORAGE_UNAVAILABLE and the storage's error. A repeat of an id that the sender chose gives the first answer.
+	 * What is sent later by the same sender is behind it, whenever the promises settle.
+	 */
+	async sendDurable(draft: MessageDraft, source: string, recipientId: string): Promise<AcceptedMessage> {
+		this.#requirePresent(recipientId);
+		const recipient = this.#recipient(recipientId);
+		try {
+			return this.#durable.send(draft, source, recipient);
+		} finally {
+			recipient.checkDeserted();
+		}
+	}
+
+	/** Puts a dead letter back where it came from. Rejects like `DurableMessages.redrive`, with NO_ROUTE and PLUGIN_DISABLED. */
+	async redrive(letter: DeadLetter): Promise<void> {
+		if (!isFromMailbox(letter)) throw new HubError("DEAD_LETTER_NOT_FOUND", "the letter does not come from a mailbox");
+		this.#requirePresent(letter.pluginId);
+		const recipient = this.#recipient(letter.pluginId);
+		try {
+			return this.#durable.redrive(letter, recipient);
+		} finally {
+			recipient.checkDeserted();
+		}
+	}
+
+	/**
+	 * Takes a transient one-way message for a plugin. Refuses with NO_ROUTE, PLUGIN_DISABLED, RECIPIENT_UNAVAILABLE, MAILBOX_FULL and
 	 * ID_REUSED. A repeat of an id that the sender chose gives the first answer, for two minutes (or 50,000 ids).
 	 */
 	send(draft: MessageDraft, source: string, recipientId: string): AcceptedMessage {
@@ -152,28 +219,23 @@ export class Router implements Disposable {
 	}
 
 	/** Opens a receiving session. Refuses with INSTANCE_NOT_FOUND and LIMIT_EXCEEDED. The session is its stream's to close. */
-	attach(pluginId: string, instanceId: string, maxInFlight: number): ReceivingSession {
+	attach(
+		pluginId: string,
+		instanceId: string,
+		maxInFlight: number,
+		policy: DeliveryPolicy = DEFAULT_POLICY,
+	): ReceivingSession {
 		if (this.#disposed) throw draining();
 		if (instanceId !== "" && !this.#leases.isLive(pluginId, instanceId)) throw instanceGone(instanceId);
-		let recipient = this.#recipients.get(pluginId);
-		if (recipient !== undefined && recipient.sessions.size >= MAX_SESSIONS_PER_PLUGIN) {
+		const recipient = this.#recipient(pluginId);
+		if (recipient.sessions.size >= MAX_SESSIONS_PER_PLUGIN) {
 			throw new HubError("LIMIT_EXCEEDED", `the plugin has ${MAX_SESSIONS_PER_PLUGIN} receiving sessions already`, {
 				metadata: { limit: String(MAX_SESSIONS_PER_PLUGIN) },
 				quota: { subject: `plugin:${pluginId}`, description: "receiving sessions" },
 			});
 		}
-		if (recipient === undefined) {
-			recipient = new Recipient({
-				pluginId,
-				clock: this.#clock,
-				deadlines: this.#deadlines,
-				counters: this.counters,
-				bounds: this.#bounds,
-				onDeserted: () => this.#recipients.delete(pluginId),
-			});
-			this.#recipients.set(pluginId, recipient);
-		}
-		const session = new ReceivingSession(recipient, this.#ids.next(), pluginId, instanceId, maxInFlight);
+		const id = this.#ids.next();
+		const session = new ReceivingSession(recipient, { id, pluginId, instanceId, maxInFlight, policy });
 		recipient.join(session);
 		return session;
 	}
@@ -192,14 +254,55 @@ export class Router implements Disposable {
 		if (this.#disposed) return;
 		this.#disposed = true;
 		this.#leaseEnds[Symbol.dispose]();
+		this.#removals[Symbol.dispose]();
 		this.#pending.failAll(draining());
 		for (const recipient of [...this.#recipients.values()]) {
 			for (const session of [...recipient.sessions]) session.end(draining());
 		}
 		this.#deadlines[Symbol.dispose]();
+		this.store[Symbol.dispose]();
+	}
+
+	#recipient(pluginId: string): Recipient {
+		let recipient = this.#recipients.get(pluginId);
+		if (recipient !== undefined) return recipient;
+		const made = new Recipient({
+			pluginId,
+			clock: this.#clock,
+			deadlines: this.#deadlines,
+			counters: this.counters,
+			bounds: this.#bounds,
+			store: this.store,
+			letters: this.letters,
+			onDeserted: () => {
+				if (this.#recipients.get(pluginId) !== made) return;
+				this.#recipients.delete(pluginId);
+				this.store.dropIfEmpty(pluginId);
+			},
+		});
+		recipient = made;
+		this.#recipients.set(pluginId, recipient);
+		return recipient;
+	}
+
+	/** Its messages go with the plugin; another of its id must not inherit them. */
+	#remove(pluginId: string): void {
+		const recipient = this.#recipients.get(pluginId);
+		this.#recipients.delete(pluginId);
+		const failed = (error: unknown) => this.#onFault("deleting the messages of a plugin", error);
+		this.store.purge(pluginId).catch(failed);
+		this.letters.purge(pluginId).catch(failed);
+		recipient?.abandon(noRoute({ kind: "plugin", name: pluginId }, "the plugin is no longer registered"));
 	}
 
 	#attached(recipientId: string): Recipient {
+		this.#requirePresent(recipientId);
+		const recipient = this.#recipients.get(recipientId);
+		if (recipient === undefined || recipient.sessions.size === 0) throw recipientGone(recipientId);
+		return recipient;
+	}
+
+	#requirePresent(recipientId: string): void {
 		if (this.#disposed) throw draining();
 		const standing = this.#directory.lookup(recipientId);
 		if (standing === "unknown") throw noRoute({ kind: "plugin", name: recipientId }, "there is no such plugin");
@@ -209,25 +312,25 @@ export class Router implements Disposable {
 				precondition: { type: "PLUGIN_ENABLED", subject: recipientId, description: "an operator disabled the plugin" },
 			});
 		}
-		const recipient = this.#recipients.get(recipientId);
-		if (recipient === undefined) throw recipientGone(recipientId);
-		return recipient;
 	}
 
 	#accept(draft: MessageDraft, source: string, recipient: string, request: PendingReply | undefined): QueuedMessage {
 		const id = draft.id === "" ? this.#ids.next() : draft.id;
 		const requiresResponse = request !== undefined;
+		const bytes = stampMessage(draft, { id, source, recipient, hubTime: this.#clock.now(), requiresResponse });
 		return new QueuedMessage({
 			id,
 			source,
 			priority: draft.priority,
 			orderingKey: draft.orderingKey,
-			bytes: stampMessage(draft, { id, source, recipient, hubTime: this.#clock.now(), requiresResponse }),
+			bytes,
+			size: bytes.byteLength,
 			expiresAt:
 				draft.ttlMs === undefined
 					? Number.POSITIVE_INFINITY
 					: this.#clock.monotonic() + Math.max(MIN_TTL_MS, draft.ttlMs),
 			request,
+			stored: undefined,
 		});
 	}
 

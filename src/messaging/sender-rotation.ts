@@ -30,6 +30,11 @@ export class SenderRotation {
 		return this.#senders.size;
 	}
 
+	/** All of them, in no order. */
+	*messages(): Generator<QueuedMessage, void, undefined> {
+		for (const sender of this.#senders.values()) yield* sender.messages;
+	}
+
 	/** Puts a message in its place by `sequence`, which for one that comes back is before those that came later. */
 	add(message: QueuedMessage): void {
 		let sender = this.#senders.get(message.source);

@@ -62,5 +62,10 @@ export class SentIds<A> {
 
 /** What two sends of the same message have in common: where it goes and every byte that the sender wrote. */
 export function sendDigest(recipient: string, wire: Uint8Array): string {
-	return `${recipient}\n${hash("sha1", wire, "base64")}`;
+	return `${recipient}\n${contentDigest(wire)}`;
+}
+
+/** The same for one recipient. */
+export function contentDigest(wire: Uint8Array): string {
+	return hash("sha1", wire, "base64");
 }

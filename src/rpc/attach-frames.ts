@@ -1,9 +1,11 @@
 import { CONTENT_LIMITS } from "../content/content-limits.ts";
 import { HubError } from "../hub-error.ts";
+import type { DeliveryPolicy } from "../messaging/delivery-policy.ts";
 import { bounded } from "../messaging/message-content.ts";
 import { type DeliveryOutcome, MAX_IN_FLIGHT } from "../messaging/receiving-session.ts";
 import { WireReader } from "../wire/wire-reader.ts";
 import { readDuration } from "../wire/wire-time.ts";
+import { readPolicy } from "./delivery-policy-request.ts";
 import { merged } from "./send-frames.ts";
 
 /** What a recipient says about one delivery. */
@@ -21,7 +23,12 @@ export interface ReplyView {
 
 /** A frame of `Attach`. */
 export type AttachFrame =
-	| { readonly kind: "open"; readonly instanceId: string; readonly maxInFlight: number }
+	| {
+			readonly kind: "open";
+			readonly instanceId: string;
+			readonly maxInFlight: number;
+			readonly policy: DeliveryPolicy;
+	  }
 	| { readonly kind: "settlement"; readonly settlements: readonly SettlementView[] }
 	| { readonly kind: "reply"; readonly reply: ReplyView }
 	| { readonly kind: "credit"; readonly maxInFlight: number };
@@ -48,12 +55,19 @@ export function readAttachFrame(bytes: Uint8Array): AttachFrame {
 function readOpen(reader: WireReader): AttachFrame {
 	let instanceId = "";
 	let maxInFlight = 0;
+	let policy: Uint8Array | undefined;
 	for (let number = reader.next(); number !== 0; number = reader.next()) {
 		if (number === 1) instanceId = reader.string();
 		else if (number === 2) maxInFlight = reader.number();
+		else if (number === 3) policy = merged(policy, reader.view());
 		else reader.skip();
 	}
-	return { kind: "open", instanceId, maxInFlight: openingCredit(maxInFlight, "open.") };
+	return {
+		kind: "open",
+		instanceId,
+		maxInFlight: openingCredit(maxInFlight, "open."),
+		policy: readPolicy(policy, "open.policy"),
+	};
 }
 
 /** What a session begins with: 0 stands for the default. */
@@ -122,13 +136,14 @@ function requireTrue(value: number, field: string): void {
 	if (value === 0) throw HubError.field(field, "must be true where it is set");
 }
 
-function readDelay(reader: WireReader, field: string): number {
-	let delayMs = 0;
+function readDelay(reader: WireReader, field: string): number | undefined {
+	let delayMs: number | undefined;
 	for (let number = reader.next(); number !== 0; number = reader.next()) {
 		if (number === 1) delayMs = readDuration(reader.nested());
 		else reader.skip();
 	}
-	if (!(delayMs >= 0 && delayMs <= MAX_DELAY_MS)) throw HubError.field(field, "must be 0 to 1 hour");
+	if (delayMs !== undefined && !(delayMs >= 0 && delayMs <= MAX_DELAY_MS))
+		throw HubError.field(field, "must be 0 to 1 hour");
 	return delayMs;
 }
 

@@ -38,7 +38,7 @@ export class AttachStream {
 		const frame = readAttachFrame(bytes);
 		if (this.#session === undefined) {
 			if (frame.kind !== "open") throw HubError.field("frame", "the first frame must be `open`");
-			this.#session = this.#down.open(frame.instanceId, frame.maxInFlight);
+			this.#session = this.#down.open(frame.instanceId, frame.maxInFlight, frame.policy);
 			return;
 		}
 		switch (frame.kind) {
@@ -55,7 +55,8 @@ export class AttachStream {
 		}
 	}
 
-	#report(failure: AnswerFailure | undefined): void {
-		if (failure !== undefined) this.#down.report(failure);
+	#report(failure: AnswerFailure | undefined | Promise<AnswerFailure | undefined>): void {
+		if (failure instanceof Promise) void failure.then((later) => this.#report(later));
+		else if (failure !== undefined) this.#down.report(failure);
 	}
 }

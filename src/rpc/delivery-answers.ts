@@ -7,15 +7,29 @@ import type { ReplyView, SettlementView } from "./attach-frames.ts";
 /** An answer that came to nothing. */
 export interface AnswerFailure {
 	readonly deliveryId: string;
-	readonly error: HubError;
+	readonly error: unknown;
 }
 
-/** Settles one delivery. What is wrong with it concerns no other. */
-export function settle(session: ReceivingSession, view: SettlementView): AnswerFailure | undefined {
-	return attempt(view.deliveryId, () => {
+/**
+ * Settles one delivery. What is wrong with it concerns no other. A promise, which does not reject, where it is known only
+ * once it is stored.
+ */
+export function settle(
+	session: ReceivingSession,
+	view: SettlementView,
+): AnswerFailure | undefined | Promise<AnswerFailure | undefined> {
+	const { deliveryId } = view;
+	let stored: Promise<void> | undefined;
+	const failure = attempt(deliveryId, () => {
 		if (view.outcome === undefined) throw HubError.field("outcome", "must be set");
-		session.settle(view.deliveryId, view.outcome);
+		stored = session.settle(deliveryId, view.outcome);
 	});
+	return (
+		stored?.then(
+			() => undefined,
+			(error: unknown) => ({ deliveryId, error }),
+		) ?? failure
+	);
 }
 
 /**

@@ -1,5 +1,7 @@
 import { AttachResponseSchema } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import type { Clock } from "../clock/clock.ts";
+import { HubError } from "../hub-error.ts";
+import type { DeliveryPolicy } from "../messaging/delivery-policy.ts";
 import type { ReceivingSession } from "../messaging/receiving-session.ts";
 import type { Router } from "../messaging/router.ts";
 import { encodeDeliveries } from "../messaging/stamped-message.ts";
@@ -61,8 +63,8 @@ export class DeliveryStream {
 	}
 
 	/** Refuses like `Router.attach`. */
-	open(instanceId: string, maxInFlight: number): ReceivingSession {
-		const session = this.#deps.router.attach(this.#pluginId, instanceId, maxInFlight);
+	open(instanceId: string, maxInFlight: number, policy: DeliveryPolicy): ReceivingSession {
+		const session = this.#deps.router.attach(this.#pluginId, instanceId, maxInFlight, policy);
 		this.#session = session;
 		session.listen({
 			wake: () => this.responses.wake(),
@@ -103,7 +105,10 @@ export class DeliveryStream {
 	}
 
 	#release(): void {
-		this.#session?.close();
+		const { signal } = this.#call;
+		const isHubStopping =
+			signal.aborted && signal.reason instanceof HubError && signal.reason.reason === "HUB_DRAINING";
+		this.#session?.close(isHubStopping);
 	}
 }
 

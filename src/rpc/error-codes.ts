@@ -48,6 +48,7 @@ export const CODE_OF = Object.freeze({
 	CREDENTIAL_NOT_FOUND: Code.NotFound,
 	NO_ROUTE: Code.NotFound,
 	SERVICE_NOT_FOUND: Code.NotFound,
+	DEAD_LETTER_NOT_FOUND: Code.NotFound,
 	SUBSCRIPTION_NOT_FOUND: Code.NotFound,
 	PLUGIN_EXISTS: Code.AlreadyExists,
 	SUBSCRIPTION_EXISTS: Code.AlreadyExists,

@@ -1,6 +1,7 @@
 import { Durability } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import type { Clock } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
-import { type MessageDraft, parseMessage } from "../messaging/message-draft.ts";
+import { MAX_AHEAD_MS, type MessageDraft, parseMessage } from "../messaging/message-draft.ts";
 import type { Router } from "../messaging/router.ts";
 import type { Caller } from "../security/caller.ts";
 import type { Guard } from "../security/guard.ts";
@@ -9,6 +10,9 @@ import { readAddress, type SendView } from "./send-frames.ts";
 
 /** The part of the guard that messages need. */
 export type MessageGuard = Pick<Guard, "check" | "spoofed">;
+
+/** What the hub promises of a message. */
+export type MessageDurability = "durable" | "transient";
 
 /** A message that may be sent. */
 export interface AdmittedMessage {
@@ -28,18 +32,20 @@ const MAX_TIMEOUT_MS = 60 * 60 * 1000;
 export class MessageIntake {
 	readonly #router: Router;
 	readonly #guard: MessageGuard;
+	readonly #clock: Clock;
 
-	constructor(router: Router, guard: MessageGuard) {
+	constructor(router: Router, guard: MessageGuard, clock: Clock) {
 		this.#router = router;
+		this.#clock = clock;
 		this.#guard = guard;
 	}
 
 	/** `prefix` is the path of what holds the message, empty or ending in a dot. */
-	admit(call: Call, view: SendView, prefix: string): AdmittedMessage {
+	admit(call: Call, view: SendView, prefix: string, durability: MessageDurability): AdmittedMessage {
 		const source = pluginOf(call.caller);
 		const to = readAddress(view.to, `${prefix}to`);
 		if (view.message === undefined) throw HubError.field(`${prefix}message`, "is required");
-		const draft = this.#read(view.message, call, source, `${prefix}message`);
+		const draft = this.#read(view.message, call, source, `${prefix}message`, durability);
 		const recipient = this.#router.resolve(to, source);
 		const recipientExists = this.#router.knows(recipient);
 		try {
@@ -51,9 +57,13 @@ export class MessageIntake {
 		return { draft, source, recipient };
 	}
 
-	#read(message: Uint8Array, call: Call, source: string, field: string): MessageDraft {
+	#read(message: Uint8Array, call: Call, source: string, field: string, durability: MessageDurability): MessageDraft {
 		try {
-			return parseMessage(message, source, field);
+			const draft = parseMessage(message, source, field, durability);
+			if (draft.deliverAt !== undefined && draft.deliverAt - this.#clock.now() > MAX_AHEAD_MS) {
+				throw HubError.field(`${field}.deliver_at`, "must be at most 366 days ahead");
+			}
+			return draft;
 		} catch (error) {
 			if (error instanceof HubError && error.reason === "SPOOFED_SOURCE") {
 				this.#guard.spoofed(call.caller, error, call.requestId);
@@ -70,19 +80,21 @@ export function pluginOf(caller: Caller): string {
 }
 
 /** Refuses a durability that is not one of the enum's. */
-export function checkDurability(durability: number | undefined, field: string): void {
+function checkDurability(durability: number | undefined, field: string): void {
 	if (durability === undefined || durability === Durability.TRANSIENT || durability === Durability.DURABLE) return;
 	throw HubError.field(field, "must be TRANSIENT or DURABLE where it is set");
 }
 
-/** Refuses a message that asks for durability, which is what an absent one means where `absent` says so. */
-export function requireTransient(durability: number | undefined, absent: "durable" | "transient"): void {
-	if (durability === Durability.TRANSIENT || (durability === undefined && absent === "transient")) return;
-	throw new HubError(
-		"FEATURE_NOT_AVAILABLE",
-		"this hub does not keep durable messages; set durability to DURABILITY_TRANSIENT",
-		{ metadata: { feature: "durable_messages" } },
-	);
+/** What a one-way message is sent as. Refuses what is not one of the enum's. */
+export function durabilityOf(durability: number | undefined, field: string): MessageDurability {
+	checkDurability(durability, field);
+	return durability === Durability.TRANSIENT ? "transient" : "durable";
+}
+
+/** Refuses a request that asks for durability. */
+export function requireTransient(durability: number | undefined, field: string): void {
+	checkDurability(durability, field);
+	if (durability === Durability.DURABLE) throw HubError.field(field, "a request cannot be durable");
 }
 
 /** When a request's sender stops waiting, in `Clock.monotonic()` milliseconds: its timeout or the call's deadline. */

@@ -4,17 +4,12 @@ import { WireReader } from "../wire/wire-reader.ts";
 import { openingCredit, readAcknowledge, readReplyRequest } from "./attach-frames.ts";
 import { AttachStream } from "./attach-stream.ts";
 import { type Call, Encoded, type MountedService, mount, Raw } from "./call.ts";
+import { deadLetterCalls } from "./dead-letter-calls.ts";
 import { reply, settle } from "./delivery-answers.ts";
+import { policyOf } from "./delivery-policy-request.ts";
 import { DeliveryStream, type DeliveryStreamDeps } from "./delivery-stream.ts";
 import { entryErrorOf } from "./entry-error.ts";
-import {
-	checkDurability,
-	type MessageGuard,
-	MessageIntake,
-	pluginOf,
-	replyDeadline,
-	requireTransient,
-} from "./message-intake.ts";
+import { durabilityOf, type MessageGuard, MessageIntake, pluginOf, replyDeadline } from "./message-intake.ts";
 import { REQUEST_REQUEST, readSend, SEND_REQUEST } from "./send-frames.ts";
 import { encodeAccepted, encodeReply } from "./send-results.ts";
 import { SendStream } from "./send-stream.ts";
@@ -28,21 +23,21 @@ export interface MessagingServiceDeps extends DeliveryStreamDeps {
 /** Direct messages and requests between plugins. */
 export function createMessagingService(deps: MessagingServiceDeps): MountedService {
 	const { router, clock, guard, streams } = deps;
-	const intake = new MessageIntake(router, guard);
+	const intake = new MessageIntake(router, guard, clock);
 	const sendDeps = { ...deps, intake };
 
 	const send = async (bytes: Uint8Array, call: Call) => {
 		const view = readSend(new WireReader(bytes), SEND_REQUEST);
-		checkDurability(view.durability, "durability");
-		const { draft, source, recipient } = intake.admit(call, view, "");
-		requireTransient(view.durability, "durable");
-		return new Encoded([encodeAccepted(router.send(draft, source, recipient))]);
+		const durability = durabilityOf(view.durability, "durability");
+		const { draft, source, recipient } = intake.admit(call, view, "", durability);
+		if (durability === "transient") return new Encoded([encodeAccepted(router.send(draft, source, recipient))]);
+		return new Encoded([encodeAccepted(await router.sendDurable(draft, source, recipient))]);
 	};
 
 	const request = async (bytes: Uint8Array, call: Call) => {
 		const view = readSend(new WireReader(bytes), REQUEST_REQUEST);
 		const deadline = replyDeadline(clock.monotonic(), view.timeoutMs, call, "timeout");
-		const { draft, source, recipient } = intake.admit(call, view, "");
+		const { draft, source, recipient } = intake.admit(call, view, "", "transient");
 		const { signal } = call;
 		const { promise, resolve, reject } = Promise.withResolvers<Encoded>();
 		const { id, pending } = router.request(draft, source, recipient, deadline, (outcome) => {
@@ -74,10 +69,9 @@ export function createMessagingService(deps: MessagingServiceDeps): MountedServi
 		const { sessionId, settlements, maxInFlight } = readAcknowledge(bytes);
 		guard.check(call.caller, { kind: "receive" }, undefined, call.requestId);
 		const session = router.session(pluginOf(call.caller), sessionId);
-		const failures = settlements
-			.map((settlement) => settle(session, settlement))
-			.filter((failure) => failure !== undefined);
+		const settled = settlements.map((settlement) => settle(session, settlement));
 		if (maxInFlight !== undefined) session.setMaxInFlight(maxInFlight);
+		const failures = (await Promise.all(settled)).filter((failure) => failure !== undefined);
 		return {
 			failures: failures.map(({ deliveryId, error }) => ({
 				deliveryId,
@@ -94,11 +88,12 @@ export function createMessagingService(deps: MessagingServiceDeps): MountedServi
 		return {};
 	};
 
-	const receive = ({ instanceId, maxInFlight }: ReceiveRequest, call: Call) => {
+	const receive = ({ instanceId, maxInFlight, policy }: ReceiveRequest, call: Call) => {
 		const credit = openingCredit(maxInFlight, "");
+		const deliveryPolicy = policyOf(policy, "policy");
 		const down = new DeliveryStream(deps, call);
 		try {
-			down.open(instanceId, credit);
+			down.open(instanceId, credit, deliveryPolicy);
 		} catch (error) {
 			down.responses.fail(error);
 		}
@@ -117,6 +112,7 @@ export function createMessagingService(deps: MessagingServiceDeps): MountedServi
 		receive,
 		acknowledge: new Raw(acknowledge),
 		reply: new Raw(answer),
+		...deadLetterCalls(router),
 	});
 }
 

@@ -75,6 +75,7 @@ export const METHOD_POLICIES: MethodPolicies = new Map([
 	...rows(messaging, { ...message, rateClass: "none" }, "Reply"),
 	...rows(messaging, batches, "SendStream", "Attach"),
 	...rows(messaging, { ...read, callers: "plugin" }, "Receive", "Acknowledge"),
+	...rows(messaging, read, "ListDeadLetters", "GetDeadLetter", "RedriveDeadLetters", "DeleteDeadLetters"),
 
 	...rows(security, control, "IssueCredential", "RevokeCredential", "SetPermissions", "SetTrustLevel"),
 	...rows(security, { ...read, callers: "operator" }, "GetPermissions", "GetTrustLevel"),

@@ -1,5 +1,5 @@
 import { Disposition } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
-import type { AcceptedMessage } from "../messaging/router.ts";
+import type { AcceptedMessage } from "../messaging/accepted-message.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 import { Encoded } from "./call.ts";
 

@@ -5,7 +5,7 @@ import type { PendingReply, ReplyOutcome } from "../messaging/pending-replies.ts
 import type { Router } from "../messaging/router.ts";
 import type { Call, Encoded } from "./call.ts";
 import { encodeEntryError } from "./entry-error.ts";
-import { checkDurability, type MessageIntake, pluginOf, replyDeadline, requireTransient } from "./message-intake.ts";
+import { durabilityOf, type MessageIntake, pluginOf, replyDeadline, requireTransient } from "./message-intake.ts";
 import { encodeFrame, SEND_FRAMES } from "./messaging-frames.ts";
 import { PulledStream } from "./pulled-stream.ts";
 import { breaksFrame, readSendFrame, type SendView } from "./send-frames.ts";
@@ -23,6 +23,9 @@ export interface SendStreamDeps {
 /** Entries without a result that was taken, above which the stream is not read on; one batch may come on top. */
 const MAX_UNANSWERED = 4096;
 
+/** Bytes of messages that are being stored, above which the stream is not read on; one batch may come on top. */
+const MAX_STORING_BYTES = 8 * 1024 * 1024;
+
 /** Bytes of results not taken, above which the caller counts as too slow to go on. */
 const MAX_RESULT_BYTES = 16 * 1024 * 1024;
 
@@ -35,6 +38,9 @@ export class SendStream {
 	readonly #results = new SendResults();
 	/** Requests that wait for their reply. */
 	readonly #pending = new Map<number | bigint, PendingReply>();
+	/** Durable messages that are being stored. */
+	#storing = 0;
+	#storingBytes = 0;
 	#ready = false;
 	#inputEnded = false;
 
@@ -59,12 +65,15 @@ export class SendStream {
 		for await (const frame of requests) {
 			if (this.responses.ended) return;
 			this.#take(frame);
-			while (this.#pending.size + this.#results.size >= MAX_UNANSWERED && !this.responses.ended) {
-				await this.responses.pulled();
-			}
+			while (this.#isFull && !this.responses.ended) await this.responses.pulled();
 		}
 		this.#inputEnded = true;
 		this.#finishWhenDone();
+	}
+
+	get #isFull(): boolean {
+		const unanswered = this.#pending.size + this.#results.size + this.#storing;
+		return unanswered >= MAX_UNANSWERED || this.#storingBytes >= MAX_STORING_BYTES;
 	}
 
 	#take(bytes: Uint8Array): void {
@@ -95,20 +104,36 @@ export class SendStream {
 	}
 
 	#send(entry: SendView, prefix: string): void {
-		checkDurability(entry.durability, `${prefix}durability`);
-		const { draft, source, recipient } = this.#deps.intake.admit(this.#call, entry, prefix);
-		requireTransient(entry.durability, "durable");
-		const accepted = this.#deps.router.send(draft, source, recipient);
-		this.#results.add(entry.entryId, "accepted", encodeAccepted(accepted));
+		const { router, intake } = this.#deps;
+		const durability = durabilityOf(entry.durability, `${prefix}durability`);
+		const { draft, source, recipient } = intake.admit(this.#call, entry, prefix, durability);
+		if (durability === "transient") {
+			this.#results.add(entry.entryId, "accepted", encodeAccepted(router.send(draft, source, recipient)));
+			return;
+		}
+		const bytes = draft.wire.byteLength;
+		this.#storing++;
+		this.#storingBytes += bytes;
+		router
+			.sendDurable(draft, source, recipient)
+			.then(
+				(accepted) => this.#results.add(entry.entryId, "accepted", encodeAccepted(accepted)),
+				(error: unknown) => this.#results.add(entry.entryId, "error", encodeEntryError(error, this.#call.requestId)),
+			)
+			.finally(() => {
+				this.#storing--;
+				this.#storingBytes -= bytes;
+				this.responses.wake();
+				this.#finishWhenDone();
+			});
 	}
 
 	#request(entry: SendView, prefix: string): void {
 		const { router, clock, intake } = this.#deps;
 		const { entryId } = entry;
-		checkDurability(entry.durability, `${prefix}durability`);
+		requireTransient(entry.durability, `${prefix}durability`);
 		const deadline = replyDeadline(clock.monotonic(), entry.timeoutMs, this.#call, `${prefix}request_timeout`);
-		const { draft, source, recipient } = intake.admit(this.#call, entry, prefix);
-		requireTransient(entry.durability, "transient");
+		const { draft, source, recipient } = intake.admit(this.#call, entry, prefix, "transient");
 		const { id, pending } = router.request(draft, source, recipient, deadline, (outcome) =>
 			this.#answered(entryId, id, outcome),
 		);
@@ -150,7 +175,7 @@ export class SendStream {
 	}
 
 	#finishWhenDone(): void {
-		if (this.#inputEnded && this.#pending.size === 0) this.responses.finish();
+		if (this.#inputEnded && this.#pending.size === 0 && this.#storing === 0) this.responses.finish();
 	}
 
 	/** Nobody waits for the replies any more. */

@@ -1,3 +1,4 @@
+import type { Clock } from "../clock/clock.ts";
 import type { EventBus } from "../events/event-bus.ts";
 import type { MessagingCounters } from "../messaging/messaging-counters.ts";
 import type { Router } from "../messaging/router.ts";
@@ -10,6 +11,8 @@ const MESSAGES: Readonly<Record<keyof MessagingCounters, string>> = {
 	sent: "One-way messages accepted.",
 	requested: "Requests accepted.",
 	delivered: "Messages handed to a session; a redelivery counts again.",
+	redelivered: "Messages handed to a session again.",
+	acknowledged: "Durable messages whose acknowledgement is stored.",
 	answered: "Requests that their handler answered.",
 	late: "Settlements and replies for deliveries that were no longer there.",
 	duplicates: "Repeats of a message id.",
@@ -29,9 +32,10 @@ export function registerHubMetrics(
 		readonly router: Router;
 		readonly security: Security;
 		readonly server: RpcServer;
+		readonly clock: Clock;
 	},
 ): void {
-	const { registry, bus, router, security, server } = hub;
+	const { registry, bus, router, security, server, clock } = hub;
 	const { log } = bus;
 	metrics.gauge("hub_plugins", "Registered plugins.", () => registry.index.size);
 	metrics.gauge("hub_connections", "Open connections of any protocol.", () => server.openConnections);
@@ -63,7 +67,25 @@ export function registerHubMetrics(
 	metrics.gauge("hub_events_stored", "Events in the log.", () => log.bounds().next - log.bounds().first);
 	metrics.gauge("hub_events_stored_bytes", "Bytes of events in the log, about.", () => log.bounds().bytes);
 	metrics.counter("hub_events_total", "Events ever stored; the last sequence.", () => log.bounds().next - 1);
-	metrics.gauge("hub_message_recipients", "Plugins that have a mailbox.", () => router.held.recipients);
+	metrics.gauge("hub_mailbox_messages", "Messages waiting in mailboxes.", () => router.backlog.messages);
+	metrics.gauge("hub_mailbox_bytes", "Bytes waiting in mailboxes, about.", () => router.backlog.bytes);
+	metrics.gauge("hub_durable_messages", "Durable messages that are not settled.", () => router.store.size);
+	metrics.gauge("hub_durable_oldest_seconds", "Age of the oldest durable message that is not settled.", () => {
+		const { oldest } = router.store;
+		return oldest === undefined ? 0 : Math.max(0, (clock.now() - oldest) / 1000);
+	});
+	metrics.gauge("hub_dead_letters", "Dead letters that are kept.", () => router.letters.size);
+	metrics.counter("hub_dead_letters_total", "Messages that became dead letters.", () => router.letters.parked);
+	metrics.counter(
+		"hub_dead_letters_dropped_total",
+		"Dead letters that made room for newer ones.",
+		() => router.letters.dropped,
+	);
+	metrics.gauge(
+		"hub_message_recipients",
+		"Plugins that are attached or have messages waiting.",
+		() => router.held.recipients,
+	);
 	metrics.gauge("hub_requests_pending", "Requests waiting for their reply.", () => router.held.pendingReplies);
 	metrics.counter(
 		"hub_audit_dropped_total",

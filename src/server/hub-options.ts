@@ -23,7 +23,7 @@ export interface HubOptions {
 	readonly keepalive: { readonly intervalMs: number; readonly timeoutMs: number };
 	/** How long open streams may take to end at shutdown, in milliseconds. */
 	readonly drainMs: number;
-	/** How long, and how many, ids of events are remembered. */
+	/** How long ids of events and durable messages are remembered, and how many of events. */
 	readonly idWindow: { readonly ms: number; readonly ids: number };
 	/** What the event log keeps; 0 means no bound. */
 	readonly retention: { readonly maxAgeMs: number; readonly maxRecords: number; readonly maxBytes: number };

@@ -1,8 +1,10 @@
 import type { Clock, IdSource } from "../clock/clock.ts";
+import { DeadLetters } from "../dead-letters/dead-letters.ts";
 import { EventBus } from "../events/event-bus.ts";
 import type { FirstAnswers } from "../idempotency/first-answers.ts";
 import { Router } from "../messaging/router.ts";
 import { Registry } from "../plugins/registry.ts";
+import { CommitQueue } from "../state/commit-queue.ts";
 import type { StateBackend } from "../state/state-backend.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { HubOptions } from "./hub-options.ts";
@@ -27,6 +29,7 @@ export async function openSubsystems(parts: {
 }): Promise<Subsystems> {
 	const { state, clock, ids, logger, options, answers, owner } = parts;
 	const { kv } = state;
+	const onFault = (what: string, error: unknown) => logger.error({ err: error, what }, "a background task failed");
 	const log = await state.log("events", { rememberMs: options.idWindow.ms, rememberIds: options.idWindow.ids });
 	const registry = owner.use(new Registry({ kv, bus: state.bus, clock, ids, answers, leaseMs: options.leaseMs }));
 	await registry.start();
@@ -43,7 +46,7 @@ export async function openSubsystems(parts: {
 				maxRecords: maxRecords || undefined,
 				maxBytes: maxBytes || undefined,
 			},
-			onFault: (what, error) => logger.error({ err: error, what }, "a background task failed"),
+			onFault,
 		}),
 	);
 	bus.start();
@@ -51,6 +54,18 @@ export async function openSubsystems(parts: {
 		isLive: (pluginId: string, instanceId: string) => registry.isLive(pluginId, instanceId),
 		onEnd: (listener: (pluginId: string, instanceId: string) => void) => registry.onInstanceEnd(listener),
 	};
-	const router = owner.use(new Router({ clock, ids, directory: registry, leases }));
+	const directory = {
+		lookup: (pluginId: string) => registry.lookup(pluginId),
+		onRemoved: (listener: (pluginId: string) => void) =>
+			registry.index.onTransitions((transitions) => {
+				for (const { id, after } of transitions) if (after === undefined) listener(id);
+			}),
+	};
+	const queue = owner.use(new CommitQueue({ kv, clock, ids }));
+	const letters = new DeadLetters({ kv, queue, clock, ids });
+	letters.load();
+	const storage = { idWindowMs: options.idWindow.ms };
+	const router = owner.use(new Router({ clock, ids, directory, leases, kv, queue, letters, storage, onFault }));
+	router.start();
 	return { registry, bus, router };
 }

@@ -9,6 +9,8 @@
  * | `outbox/` | outbox | records on their way to a log |
  * | `idempotency/` | idempotency | first answers to request ids |
  * | `subscription/` | events | durable subscriptions, how far they are, and the events they set aside |
+ * | `mailbox/` | messaging | durable messages, by recipient, and marks of ids lately used |
+ * | `dead-letter/` | dead-letters | what could not be delivered, by plugin |
  */
 export const keys = Object.freeze({
 	/** PluginRecord. */
@@ -32,6 +34,11 @@ export const keys = Object.freeze({
 	/** FirstAnswerRecord. */
 	firstAnswer: (principal: string, method: string, requestId: string) =>
 		`idempotency/${principal}/${method}/${requestId}`,
+	/** MailboxRecord. `sequence` orders a mailbox's messages by their acceptance. */
+	mailboxMessage: (pluginId: string, sequence: number) =>
+		`mailbox/${pluginId}/${sequence.toString(16).padStart(14, "0")}`,
+	/** DeadLetterRecord. */
+	deadLetter: (pluginId: string, id: string) => `dead-letter/${pluginId}/${id}`,
 });
 
 export const prefixes = Object.freeze({
@@ -41,4 +48,6 @@ export const prefixes = Object.freeze({
 	outboxEvents: "outbox/event/",
 	outboxAudit: "outbox/audit/",
 	idempotency: "idempotency/",
+	mailboxes: "mailbox/",
+	deadLetters: "dead-letter/",
 });

@@ -20,10 +20,14 @@ export function readDuration(reader: WireReader): number {
 	return valid ? seconds * 1000 + nanos / NANOS_PER_MS : Number.NaN;
 }
 
-/** Refuses a `google.protobuf.Timestamp` that is out of its bounds, which decoders may choke on. */
-export function readTimestamp(reader: WireReader, field: string): void {
+/**
+ * A `google.protobuf.Timestamp` in milliseconds since the Unix epoch. Refuses one that is out of its bounds, which decoders
+ * may choke on.
+ */
+export function readTimestamp(reader: WireReader, field: string): number {
 	const { seconds, nanos } = read(reader);
 	if (!isTimestamp(seconds, nanos)) throw HubError.field(field, "is not a time from year 1 to year 9999");
+	return seconds * 1000 + nanos / NANOS_PER_MS;
 }
 
 function read(reader: WireReader): { seconds: number; nanos: number } {

@@ -8,6 +8,7 @@ import {
 } from "@bufbuild/protobuf";
 import {
 	AcknowledgeRequestSchema,
+	type AttachOpenSchema,
 	type AttachRequest,
 	AttachRequestSchema,
 	AttachResponseSchema,
@@ -25,6 +26,7 @@ import {
 	SendStreamRequestSchema,
 	SendStreamResponseSchema,
 } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import { DeadLetters } from "../../src/dead-letters/dead-letters.ts";
 import { HubError } from "../../src/hub-error.ts";
 import type { RecipientDirectory } from "../../src/messaging/address.ts";
 import { Router, type RouterOptions } from "../../src/messaging/router.ts";
@@ -34,10 +36,16 @@ import type { Action } from "../../src/security/actions.ts";
 import type { Caller } from "../../src/security/caller.ts";
 import { type ContentFacts, checkContent } from "../../src/security/content-rule.ts";
 import type { OpenStream } from "../../src/security/open-streams.ts";
+import { CommitQueue } from "../../src/state/commit-queue.ts";
+import type { KvStore } from "../../src/state/kv-store.ts";
+import { VolatileKvStore } from "../../src/state/volatile-kv-store.ts";
 import { Mailbox } from "../../src/streams/mailbox.ts";
 import { FakeClock, SequentialIds } from "./fake-clock.ts";
 
 type Init<D extends DescMessage> = MessageInitShape<D>;
+
+/** Rigs so far: those that share a store must not share the ids of commits and letters. */
+let rigs = 0;
 
 /** A call whose caller can go away. */
 export interface HeldCall {
@@ -47,7 +55,10 @@ export interface HeldCall {
 
 /** MessagingService over a router, a held clock and a guard whose grants the test sets; calls are made in process. */
 export class MessagingRig implements Disposable {
-	readonly clock = new FakeClock();
+	readonly clock: FakeClock;
+	/** Outlives the rig where a test gives it one. */
+	readonly kv: KvStore;
+	readonly letters: DeadLetters;
 	readonly plugins = new Map<string, "present" | "disabled">();
 	/** `sender>recipient` pairs that the guard refuses. */
 	readonly denied = new Set<string>();
@@ -57,12 +68,29 @@ export class MessagingRig implements Disposable {
 	readonly router: Router;
 	readonly #handlers: Readonly<Record<string, unknown>>;
 	readonly #leaseListeners = new Set<(pluginId: string, instanceId: string) => void>();
+	readonly #removalListeners = new Set<(pluginId: string) => void>();
 
-	constructor(options: Partial<RouterOptions> = {}) {
-		const directory: RecipientDirectory = { lookup: (id) => this.plugins.get(id) ?? "unknown" };
+	constructor(options: Partial<Omit<RouterOptions, "clock">> & { readonly clock?: FakeClock } = {}) {
+		this.clock = options.clock ?? new FakeClock();
+		const directory: RecipientDirectory = {
+			lookup: (id) => this.plugins.get(id) ?? "unknown",
+			onRemoved: (listener) => {
+				this.#removalListeners.add(listener);
+				return { [Symbol.dispose]: () => void this.#removalListeners.delete(listener) };
+			},
+		};
+		const { clock } = this;
+		for (const id of ["alice", "bob", "carol"]) this.plugins.set(id, "present");
+		this.kv = options.kv ?? new VolatileKvStore(clock);
+		const queue = new CommitQueue({ kv: this.kv, clock, ids: new SequentialIds(`commit-${++rigs}-`) });
+		this.letters = new DeadLetters({ kv: this.kv, queue, clock, ids: new SequentialIds(`letter-${rigs}-`) });
+		this.letters.load();
 		this.router = new Router({
-			clock: this.clock,
+			clock,
 			ids: new SequentialIds(),
+			kv: this.kv,
+			queue,
+			letters: this.letters,
 			directory,
 			leases: {
 				isLive: (pluginId, instanceId) => this.leases.has(`${pluginId}/${instanceId}`),
@@ -73,6 +101,7 @@ export class MessagingRig implements Disposable {
 			},
 			...options,
 		});
+		this.router.start();
 		const guard = {
 			check: (caller: Caller, action: Action, content?: ContentFacts) => this.#check(caller, action, content),
 			recheck: () => {},
@@ -86,7 +115,12 @@ export class MessagingRig implements Disposable {
 			watch: (_caller: Caller, revoke: OpenStream["revoke"]) => streams.open(_caller, { recheck: () => {}, revoke }),
 		};
 		this.#handlers = createMessagingService({ clock: this.clock, router: this.router, guard, streams }).handlers;
-		for (const id of ["alice", "bob", "carol"]) this.plugins.set(id, "present");
+	}
+
+	/** The plugin is no longer registered. */
+	unregister(pluginId: string): void {
+		this.plugins.delete(pluginId);
+		for (const listener of this.#removalListeners) listener(pluginId);
 	}
 
 	#check(caller: Caller, action: Action, content?: ContentFacts): void {
@@ -156,8 +190,22 @@ export class MessagingRig implements Disposable {
 		return this.#unary("reply", [ReplyRequestSchema, output], request, this.call(from).call);
 	}
 
+	/** A handler that takes messages, as the plugin or (with an empty id) as an operator calls it. */
+	async deadLetters<M extends "listDeadLetters" | "getDeadLetter" | "redriveDeadLetters" | "deleteDeadLetters">(
+		method: M,
+		from: string,
+		request: Init<(typeof MessagingService.method)[M]["input"]>,
+	): Promise<MessageShape<(typeof MessagingService.method)[M]["output"]>> {
+		const { input, output } = MessagingService.method[method] as { input: DescMessage; output: DescMessage };
+		const handler = this.#handlers[method] as (request: unknown, call: Call) => Promise<never>;
+		const { call } = this.call(from);
+		const caller: Caller =
+			from === "" ? { kind: "operator", id: "root", credentialId: "c", expiresAt: undefined } : call.caller;
+		return create(output, await handler(create(input, request as never), { ...call, caller })) as never;
+	}
+
 	/** An open `Attach` stream past its `ready`. */
-	async attach(pluginId: string, open: { instanceId?: string; maxInFlight?: number } = {}): Promise<AttachPeer> {
+	async attach(pluginId: string, open: Init<typeof AttachOpenSchema> = {}): Promise<AttachPeer> {
 		const peer = this.attachUnopened(pluginId);
 		peer.up({ frame: { case: "open", value: open } });
 		await peer.expect("ready");

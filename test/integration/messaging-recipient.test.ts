@@ -1,10 +1,16 @@
 import { expect, test } from "vitest";
 import type { Clock } from "../../src/clock/clock.ts";
+import { DeadLetters } from "../../src/dead-letters/dead-letters.ts";
+import { DEFAULT_POLICY } from "../../src/messaging/delivery-policy.ts";
+import { MessageStore } from "../../src/messaging/message-store.ts";
 import { MessagingCounters } from "../../src/messaging/messaging-counters.ts";
 import { QueuedMessage } from "../../src/messaging/queued-message.ts";
 import { ReceivingSession, type SessionOutput } from "../../src/messaging/receiving-session.ts";
 import { Recipient } from "../../src/messaging/recipient.ts";
+import { CommitQueue } from "../../src/state/commit-queue.ts";
+import { VolatileKvStore } from "../../src/state/volatile-kv-store.ts";
 import { DeadlineQueue } from "../../src/streams/deadline-queue.ts";
+import { SequentialIds } from "../harness/fake-clock.ts";
 
 /** A recipient with one session, on a clock whose timers are late for ever. */
 function attached(maxBytes = 1 << 20) {
@@ -12,16 +18,27 @@ function attached(maxBytes = 1 << 20) {
 	const timer = { cancel() {} };
 	const clock: Clock = { now: () => now, monotonic: () => now, after: () => timer, every: () => timer };
 	const counters = new MessagingCounters();
+	const kv = new VolatileKvStore(clock);
+	const ids = new SequentialIds();
+	const queue = new CommitQueue({ kv, clock, ids });
 	const recipient = new Recipient({
 		pluginId: "bob",
 		clock,
 		deadlines: new DeadlineQueue(clock),
 		counters,
 		bounds: { maxMessages: 100, maxBytes },
+		store: new MessageStore({ kv, queue, clock }),
+		letters: new DeadLetters({ kv, queue, clock, ids }),
 		onDeserted: () => {},
 	});
 	const join = () => {
-		const session = new ReceivingSession(recipient, "s", "bob", "", 10);
+		const session = new ReceivingSession(recipient, {
+			id: "s",
+			pluginId: "bob",
+			instanceId: "",
+			maxInFlight: 10,
+			policy: DEFAULT_POLICY,
+		});
 		recipient.join(session);
 		return session;
 	};
@@ -38,8 +55,10 @@ const message = (id: string, expiresAt = Number.POSITIVE_INFINITY) =>
 		priority: 1,
 		orderingKey: "",
 		bytes: Buffer.from(id),
+		size: id.length,
 		expiresAt,
 		request: undefined,
+		stored: undefined,
 	});
 
 function messages(output: SessionOutput | undefined): readonly string[] {

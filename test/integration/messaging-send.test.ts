@@ -106,15 +106,12 @@ describe("Send", () => {
 	});
 
 	test.each([
-		["absent", undefined, "FEATURE_NOT_AVAILABLE"],
-		["durable", Durability.DURABLE, "FEATURE_NOT_AVAILABLE"],
 		["unspecified", Durability.UNSPECIFIED, "INVALID_FIELD"],
 		["unknown", 7, "INVALID_FIELD"],
 	])("refuses %s durability", async (_name, value, reason) => {
 		const bob = await rig.attach("bob");
 		const error = await refusal(rig.send("alice", { to: to("bob"), message: create({}), durability: value }));
 		expect(error.reason).toBe(reason);
-		if (reason === "FEATURE_NOT_AVAILABLE") expect(error.message).toContain("DURABILITY_TRANSIENT");
 		bob.vanish();
 	});
 

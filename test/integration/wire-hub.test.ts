@@ -41,7 +41,7 @@ describeHubs("what a hub says of itself", (start) => {
 			},
 			// A feature is announced only where it is there.
 			features: {
-				durableMessages: false,
+				durableMessages: true,
 				durableSubscriptions: false,
 				stores: false,
 				discovery: false,

@@ -57,7 +57,7 @@ test("a recipient sees what the sender wrote, and the hub's stamp", () => {
 			fc.boolean(),
 			fc.integer({ min: 1, max: 300 }),
 			(sent, hubTime, asks, attempt) => {
-				const draft = parseMessage(toBinary(MessageSchema, sent), "alice", "message");
+				const draft = parseMessage(toBinary(MessageSchema, sent), "alice", "message", "durable");
 				const id = draft.id === "" ? "made" : draft.id;
 				const stamped = stampMessage(draft, { id, source: "alice", recipient: "bob", hubTime, requiresResponse: asks });
 				const one = { id: "17", message: stamped, attempt, timeLeftMs: asks ? 1500.25 : undefined };
@@ -121,7 +121,7 @@ const readers: [string, DescMessage, fc.Arbitrary<Uint8Array>, (bytes: Uint8Arra
 		MessageSchema,
 		message.map((value) => toBinary(MessageSchema, value)),
 		(bytes) => {
-			const draft = parseMessage(bytes, "alice", "message");
+			const draft = parseMessage(bytes, "alice", "message", "durable");
 			return stampMessage(draft, { id: "x", source: "alice", recipient: "bob", hubTime: 1, requiresResponse: true });
 		},
 	],

@@ -7,11 +7,12 @@ import type { AuditEntry } from "../../src/security/audit-entry.ts";
 import { Guard } from "../../src/security/guard.ts";
 import type { PolicySource } from "../../src/security/policy-view.ts";
 import { FakeCall, plugin } from "../harness/event-hub.ts";
+import { FakeClock } from "../harness/fake-clock.ts";
 
 it("a message that names another plugin as its source is refused and recorded", () => {
 	const records: AuditEntry[] = [];
 	const guard = new Guard({ policy: {} as PolicySource, audit: { record: (entry) => void records.push(entry) } });
-	const intake = new MessageIntake({} as Router, guard);
+	const intake = new MessageIntake({} as Router, guard, new FakeClock());
 	const call = new FakeCall(plugin("mallory"));
 	const view = {
 		entryId: 0,
@@ -20,7 +21,7 @@ it("a message that names another plugin as its source is refused and recorded", 
 		durability: undefined,
 		timeoutMs: undefined,
 	};
-	expect(() => intake.admit(call, view, "")).toThrow(expect.objectContaining({ reason: "SPOOFED_SOURCE" }));
+	expect(() => intake.admit(call, view, "", "durable")).toThrow(expect.objectContaining({ reason: "SPOOFED_SOURCE" }));
 	expect(records).toMatchObject([
 		{ event: "message_denied", actor: "plugin:mallory", reason: "spoofed_source", requestId: call.requestId },
 	]);

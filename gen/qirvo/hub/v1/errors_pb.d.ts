@@ -272,6 +272,13 @@ export enum ErrorReason {
   SERVICE_NOT_FOUND = 66,
 
   /**
+   * NOT_FOUND. The plugin has no such dead letter, or it is being put back just now.
+   *
+   * @generated from enum value: ERROR_REASON_DEAD_LETTER_NOT_FOUND = 67;
+   */
+  DEAD_LETTER_NOT_FOUND = 67,
+
+  /**
    * NOT_FOUND. The plugin has no such durable subscription.
    *
    * @generated from enum value: ERROR_REASON_SUBSCRIPTION_NOT_FOUND = 70;

@@ -173,7 +173,7 @@ export declare type HubLimits = Message<"qirvo.hub.v1.HubLimits"> & {
   maxMailboxBytes: bigint;
 
   /**
-   * How long ids of events are remembered.
+   * How long ids of events and durable messages are remembered.
    *
    * @generated from field: google.protobuf.Duration id_window = 9;
    */

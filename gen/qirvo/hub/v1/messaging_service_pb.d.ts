@@ -9,6 +9,7 @@ import type { Message as Message$1 } from "@bufbuild/protobuf";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Draining, Heartbeat, Payload, Revoked, StreamReady } from "./payload_pb.js";
 import type { EntryError } from "./errors_pb.js";
+import type { DeliveryPolicy } from "./delivery_policy_pb.js";
 
 /**
  * Describes the file qirvo/hub/v1/messaging_service.proto.
@@ -109,14 +110,16 @@ export declare type Message = Message$1<"qirvo.hub.v1.Message"> & {
   orderingKey: string;
 
   /**
-   * Not delivered after this long. Absent: no bound for a message, the deadline for a request.
+   * Not delivered after this long, counted from its acceptance, or from `deliver_at` where that is later. Absent: no bound
+   * for a message, the deadline for a request.
    *
    * @generated from field: google.protobuf.Duration ttl = 7;
    */
   ttl?: Duration | undefined;
 
   /**
-   * Not delivered before this time. Durable messages only.
+   * Not delivered before this time, at most 366 days ahead; it takes its place behind what has arrived by then. Durable
+   * messages only.
    *
    * @generated from field: google.protobuf.Timestamp deliver_at = 8;
    */
@@ -165,7 +168,8 @@ export declare type Message = Message$1<"qirvo.hub.v1.Message"> & {
   requiresResponse: boolean;
 
   /**
-   * Set by the hub: 1 for the first delivery.
+   * Set by the hub: 1 for the first delivery. Of a durable message it outlives a restart, but for deliveries that were under
+   * way then.
    *
    * @generated from field: uint32 attempt = 20;
    */
@@ -487,7 +491,7 @@ export declare type SendEntry = Message$1<"qirvo.hub.v1.SendEntry"> & {
   message?: Message | undefined;
 
   /**
-   * Absent: durable for a message, transient for a request.
+   * Absent: durable for a message, transient for a request. A request cannot be durable: INVALID_FIELD.
    *
    * @generated from field: optional qirvo.hub.v1.Durability durability = 4;
    */
@@ -729,6 +733,13 @@ export declare type AttachOpen = Message$1<"qirvo.hub.v1.AttachOpen"> & {
    * @generated from field: uint32 max_in_flight = 2;
    */
   maxInFlight: number;
+
+  /**
+   * How durable messages are repeated on this session. Absent: the defaults.
+   *
+   * @generated from field: qirvo.hub.v1.DeliveryPolicy policy = 3;
+   */
+  policy?: DeliveryPolicy | undefined;
 };
 
 /**
@@ -806,7 +817,8 @@ export declare type DeliverySettlement = Message$1<"qirvo.hub.v1.DeliverySettlem
   } | {
     /**
      * Not handled; try again. A transient message is tried 5 times; then it is dropped, and a request gets an unsuccessful
-     * reply of type `attempts_exhausted`.
+     * reply of type `attempts_exhausted`. A durable one is tried as often as the session's policy says; then it becomes a
+     * dead letter.
      *
      * @generated from field: qirvo.hub.v1.NegativeAcknowledgement negative = 3;
      */
@@ -814,7 +826,8 @@ export declare type DeliverySettlement = Message$1<"qirvo.hub.v1.DeliverySettlem
     case: "negative";
   } | {
     /**
-     * Not to be tried again. A request gets an unsuccessful reply of type `terminated`, with the reason as its message.
+     * Not to be tried again. A request gets an unsuccessful reply of type `terminated`, with the reason as its message. A
+     * durable message becomes a dead letter.
      *
      * @generated from field: qirvo.hub.v1.Termination terminate = 4;
      */
@@ -822,7 +835,7 @@ export declare type DeliverySettlement = Message$1<"qirvo.hub.v1.DeliverySettlem
     case: "terminate";
   } | {
     /**
-     * Still being worked on. Must be true where it is set. Changes nothing for a transient message.
+     * Still being worked on: the ack wait begins anew. Must be true where it is set. Changes nothing for a transient message.
      *
      * @generated from field: bool in_progress = 5;
      */
@@ -844,7 +857,7 @@ export declare const DeliverySettlementSchema: GenMessage<DeliverySettlement>;
  */
 export declare type NegativeAcknowledgement = Message$1<"qirvo.hub.v1.NegativeAcknowledgement"> & {
   /**
-   * Not before this long, at most 1 hour. Absent: at once.
+   * Not before this long, at most 1 hour. Absent: as the policy's backoff says for a durable message, else at once.
    *
    * @generated from field: google.protobuf.Duration delay = 1;
    */
@@ -1128,6 +1141,13 @@ export declare type ReceiveRequest = Message$1<"qirvo.hub.v1.ReceiveRequest"> & 
    * @generated from field: uint32 max_in_flight = 2;
    */
   maxInFlight: number;
+
+  /**
+   * As in `AttachOpen`.
+   *
+   * @generated from field: qirvo.hub.v1.DeliveryPolicy policy = 3;
+   */
+  policy?: DeliveryPolicy | undefined;
 };
 
 /**
@@ -1300,6 +1320,333 @@ export declare type ReplyResponse = Message$1<"qirvo.hub.v1.ReplyResponse"> & {
 export declare const ReplyResponseSchema: GenMessage<ReplyResponse>;
 
 /**
+ * A durable message that could not be delivered: it was terminated, or failed in all its deliveries. At most 10,000 and 64
+ * MiB are kept for a plugin; the oldest make room.
+ *
+ * @generated from message qirvo.hub.v1.DeadLetter
+ */
+export declare type DeadLetter = Message$1<"qirvo.hub.v1.DeadLetter"> & {
+  /**
+   * Names it among those of its plugin.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The plugin that should have received it.
+   *
+   * @generated from field: string plugin_id = 2;
+   */
+  pluginId: string;
+
+  /**
+   * The message, with `attempt` as it was last delivered. In lists without its payload.
+   *
+   * @generated from field: qirvo.hub.v1.Message message = 3;
+   */
+  message?: Message | undefined;
+
+  /**
+   * Why it is here, for people.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+
+  /**
+   * When it became a dead letter.
+   *
+   * @generated from field: google.protobuf.Timestamp time = 5;
+   */
+  time?: Timestamp | undefined;
+
+  /**
+   * Bytes that it counts for towards the bound.
+   *
+   * @generated from field: uint64 bytes = 6;
+   */
+  bytes: bigint;
+};
+
+/**
+ * Describes the message qirvo.hub.v1.DeadLetter.
+ * Use `create(DeadLetterSchema)` to create a new message.
+ */
+export declare const DeadLetterSchema: GenMessage<DeadLetter>;
+
+/**
+ * Which dead letters to list.
+ *
+ * @generated from message qirvo.hub.v1.ListDeadLettersRequest
+ */
+export declare type ListDeadLettersRequest = Message$1<"qirvo.hub.v1.ListDeadLettersRequest"> & {
+  /**
+   * Whose. A plugin may name itself only, which is its default. An operator: empty for all.
+   *
+   * @generated from field: string plugin_id = 1;
+   */
+  pluginId: string;
+
+  /**
+   * At most 1,000, fewer where they are large. Default 50.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * Where to go on, from `next_page_token`; with the same `plugin_id`.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message qirvo.hub.v1.ListDeadLettersRequest.
+ * Use `create(ListDeadLettersRequestSchema)` to create a new message.
+ */
+export declare const ListDeadLettersRequestSchema: GenMessage<ListDeadLettersRequest>;
+
+/**
+ * Dead letters.
+ *
+ * @generated from message qirvo.hub.v1.ListDeadLettersResponse
+ */
+export declare type ListDeadLettersResponse = Message$1<"qirvo.hub.v1.ListDeadLettersResponse"> & {
+  /**
+   * Oldest first, plugin by plugin; without their payloads.
+   *
+   * @generated from field: repeated qirvo.hub.v1.DeadLetter dead_letters = 1;
+   */
+  deadLetters: DeadLetter[];
+
+  /**
+   * Where to go on; empty: there are no more.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message qirvo.hub.v1.ListDeadLettersResponse.
+ * Use `create(ListDeadLettersResponseSchema)` to create a new message.
+ */
+export declare const ListDeadLettersResponseSchema: GenMessage<ListDeadLettersResponse>;
+
+/**
+ * Which dead letter.
+ *
+ * @generated from message qirvo.hub.v1.GetDeadLetterRequest
+ */
+export declare type GetDeadLetterRequest = Message$1<"qirvo.hub.v1.GetDeadLetterRequest"> & {
+  /**
+   * As in `ListDeadLettersRequest`; required of an operator.
+   *
+   * @generated from field: string plugin_id = 1;
+   */
+  pluginId: string;
+
+  /**
+   * Required.
+   *
+   * @generated from field: string id = 2;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message qirvo.hub.v1.GetDeadLetterRequest.
+ * Use `create(GetDeadLetterRequestSchema)` to create a new message.
+ */
+export declare const GetDeadLetterRequestSchema: GenMessage<GetDeadLetterRequest>;
+
+/**
+ * The dead letter.
+ *
+ * @generated from message qirvo.hub.v1.GetDeadLetterResponse
+ */
+export declare type GetDeadLetterResponse = Message$1<"qirvo.hub.v1.GetDeadLetterResponse"> & {
+  /**
+   * With its payload.
+   *
+   * @generated from field: qirvo.hub.v1.DeadLetter dead_letter = 1;
+   */
+  deadLetter?: DeadLetter | undefined;
+};
+
+/**
+ * Describes the message qirvo.hub.v1.GetDeadLetterResponse.
+ * Use `create(GetDeadLetterResponseSchema)` to create a new message.
+ */
+export declare const GetDeadLetterResponseSchema: GenMessage<GetDeadLetterResponse>;
+
+/**
+ * Which dead letters to put back.
+ *
+ * @generated from message qirvo.hub.v1.RedriveDeadLettersRequest
+ */
+export declare type RedriveDeadLettersRequest = Message$1<"qirvo.hub.v1.RedriveDeadLettersRequest"> & {
+  /**
+   * As in `GetDeadLetterRequest`.
+   *
+   * @generated from field: string plugin_id = 1;
+   */
+  pluginId: string;
+
+  /**
+   * Those with these ids, at most 1,000.
+   *
+   * @generated from field: repeated string ids = 2;
+   */
+  ids: string[];
+
+  /**
+   * The 1,000 oldest, in place of `ids`.
+   *
+   * @generated from field: bool all = 3;
+   */
+  all: boolean;
+};
+
+/**
+ * Describes the message qirvo.hub.v1.RedriveDeadLettersRequest.
+ * Use `create(RedriveDeadLettersRequestSchema)` to create a new message.
+ */
+export declare const RedriveDeadLettersRequestSchema: GenMessage<RedriveDeadLettersRequest>;
+
+/**
+ * What became of them.
+ *
+ * @generated from message qirvo.hub.v1.RedriveDeadLettersResponse
+ */
+export declare type RedriveDeadLettersResponse = Message$1<"qirvo.hub.v1.RedriveDeadLettersResponse"> & {
+  /**
+   * Those that were put back.
+   *
+   * @generated from field: repeated string ids = 1;
+   */
+  ids: string[];
+
+  /**
+   * Those that were not, and stay: MAILBOX_FULL, DEAD_LETTER_NOT_FOUND, STORAGE_FULL, STORAGE_UNAVAILABLE.
+   *
+   * @generated from field: repeated qirvo.hub.v1.DeadLetterFailure failures = 2;
+   */
+  failures: DeadLetterFailure[];
+
+  /**
+   * With `all`: whether others are left.
+   *
+   * @generated from field: bool more = 3;
+   */
+  more: boolean;
+};
+
+/**
+ * Describes the message qirvo.hub.v1.RedriveDeadLettersResponse.
+ * Use `create(RedriveDeadLettersResponseSchema)` to create a new message.
+ */
+export declare const RedriveDeadLettersResponseSchema: GenMessage<RedriveDeadLettersResponse>;
+
+/**
+ * Which dead letters to remove.
+ *
+ * @generated from message qirvo.hub.v1.DeleteDeadLettersRequest
+ */
+export declare type DeleteDeadLettersRequest = Message$1<"qirvo.hub.v1.DeleteDeadLettersRequest"> & {
+  /**
+   * As in `GetDeadLetterRequest`.
+   *
+   * @generated from field: string plugin_id = 1;
+   */
+  pluginId: string;
+
+  /**
+   * Those with these ids, at most 1,000.
+   *
+   * @generated from field: repeated string ids = 2;
+   */
+  ids: string[];
+
+  /**
+   * The 1,000 oldest, in place of `ids`.
+   *
+   * @generated from field: bool all = 3;
+   */
+  all: boolean;
+};
+
+/**
+ * Describes the message qirvo.hub.v1.DeleteDeadLettersRequest.
+ * Use `create(DeleteDeadLettersRequestSchema)` to create a new message.
+ */
+export declare const DeleteDeadLettersRequestSchema: GenMessage<DeleteDeadLettersRequest>;
+
+/**
+ * What became of them.
+ *
+ * @generated from message qirvo.hub.v1.DeleteDeadLettersResponse
+ */
+export declare type DeleteDeadLettersResponse = Message$1<"qirvo.hub.v1.DeleteDeadLettersResponse"> & {
+  /**
+   * Those that were removed.
+   *
+   * @generated from field: repeated string ids = 1;
+   */
+  ids: string[];
+
+  /**
+   * Those that were not.
+   *
+   * @generated from field: repeated qirvo.hub.v1.DeadLetterFailure failures = 2;
+   */
+  failures: DeadLetterFailure[];
+
+  /**
+   * With `all`: whether others are left.
+   *
+   * @generated from field: bool more = 3;
+   */
+  more: boolean;
+};
+
+/**
+ * Describes the message qirvo.hub.v1.DeleteDeadLettersResponse.
+ * Use `create(DeleteDeadLettersResponseSchema)` to create a new message.
+ */
+export declare const DeleteDeadLettersResponseSchema: GenMessage<DeleteDeadLettersResponse>;
+
+/**
+ * A dead letter that was left as it is.
+ *
+ * @generated from message qirvo.hub.v1.DeadLetterFailure
+ */
+export declare type DeadLetterFailure = Message$1<"qirvo.hub.v1.DeadLetterFailure"> & {
+  /**
+   * The dead letter.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Why.
+   *
+   * @generated from field: qirvo.hub.v1.EntryError error = 2;
+   */
+  error?: EntryError | undefined;
+};
+
+/**
+ * Describes the message qirvo.hub.v1.DeadLetterFailure.
+ * Use `create(DeadLetterFailureSchema)` to create a new message.
+ */
+export declare const DeadLetterFailureSchema: GenMessage<DeadLetterFailure>;
+
+/**
  * Which message goes first.
  *
  * @generated from enum qirvo.hub.v1.Priority
@@ -1413,7 +1760,8 @@ export declare const DispositionSchema: GenEnum<Disposition>;
 export declare const MessagingService: GenService<{
   /**
    * Sends one message. Errors: NO_SEND_PERMISSION, TRUST_LEVEL_MISMATCH, INVALID_CONTENT, RECIPIENT_CANNOT_RECEIVE, NO_ROUTE,
-   * RECIPIENT_UNAVAILABLE (transient, and nobody is attached), MAILBOX_FULL, PLUGIN_DISABLED, FEATURE_NOT_AVAILABLE.
+   * RECIPIENT_UNAVAILABLE (transient, and nobody is attached), MAILBOX_FULL, PLUGIN_DISABLED, ID_REUSED, STORAGE_FULL,
+   * STORAGE_UNAVAILABLE.
    *
    * @generated from rpc qirvo.hub.v1.MessagingService.Send
    */
@@ -1467,7 +1815,8 @@ export declare const MessagingService: GenService<{
     output: typeof ReceiveResponseSchema;
   },
   /**
-   * Settles deliveries of a `Receive` session.
+   * Settles deliveries of a `Receive` or `Attach` session. Once it answers, what it settled of durable messages is stored:
+   * none that it acknowledged is delivered again.
    *
    * @generated from rpc qirvo.hub.v1.MessagingService.Acknowledge
    */
@@ -1485,6 +1834,48 @@ export declare const MessagingService: GenService<{
     methodKind: "unary";
     input: typeof ReplyRequestSchema;
     output: typeof ReplyResponseSchema;
+  },
+  /**
+   * Durable messages that could not be delivered, oldest first, without their payloads. A plugin sees its own, an operator
+   * all.
+   *
+   * @generated from rpc qirvo.hub.v1.MessagingService.ListDeadLetters
+   */
+  listDeadLetters: {
+    methodKind: "unary";
+    input: typeof ListDeadLettersRequestSchema;
+    output: typeof ListDeadLettersResponseSchema;
+  },
+  /**
+   * One dead letter, with its payload. Errors: DEAD_LETTER_NOT_FOUND.
+   *
+   * @generated from rpc qirvo.hub.v1.MessagingService.GetDeadLetter
+   */
+  getDeadLetter: {
+    methodKind: "unary";
+    input: typeof GetDeadLetterRequestSchema;
+    output: typeof GetDeadLetterResponseSchema;
+  },
+  /**
+   * Puts dead letters back where they came from, as new messages that were never delivered, and removes them in the same
+   * commit: none is put back twice. Each succeeds or fails alone.
+   *
+   * @generated from rpc qirvo.hub.v1.MessagingService.RedriveDeadLetters
+   */
+  redriveDeadLetters: {
+    methodKind: "unary";
+    input: typeof RedriveDeadLettersRequestSchema;
+    output: typeof RedriveDeadLettersResponseSchema;
+  },
+  /**
+   * Removes dead letters for good. Each succeeds or fails alone.
+   *
+   * @generated from rpc qirvo.hub.v1.MessagingService.DeleteDeadLetters
+   */
+  deleteDeadLetters: {
+    methodKind: "unary";
+    input: typeof DeleteDeadLettersRequestSchema;
+    output: typeof DeleteDeadLettersResponseSchema;
   },
 }>;
 

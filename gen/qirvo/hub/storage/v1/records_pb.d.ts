@@ -427,3 +427,162 @@ export declare type DeadEventRecord = Message<"qirvo.hub.storage.v1.DeadEventRec
  */
 export declare const DeadEventRecordSchema: GenMessage<DeadEventRecord>;
 
+/**
+ * A durable message in its recipient's mailbox, under `mailbox/<plugin id>/<sequence>`; once it is settled, for a while, the
+ * mark that its id was used.
+ *
+ * @generated from message qirvo.hub.storage.v1.MailboxRecord
+ */
+export declare type MailboxRecord = Message<"qirvo.hub.storage.v1.MailboxRecord"> & {
+  /**
+   * As its sender chose it, or as the hub made it.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The plugin that sent it.
+   *
+   * @generated from field: string source = 2;
+   */
+  source: string;
+
+  /**
+   * What tells a repeat from another message of the same id. Empty: the hub made the id.
+   *
+   * @generated from field: string digest = 3;
+   */
+  digest: string;
+
+  /**
+   * When it was accepted. Milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 accept_time_ms = 4;
+   */
+  acceptTimeMs: bigint;
+
+  /**
+   * Not delivered before. Milliseconds since the Unix epoch; 0: at once.
+   *
+   * @generated from field: int64 deliver_time_ms = 5;
+   */
+  deliverTimeMs: bigint;
+
+  /**
+   * Not delivered after this long, from the later of the two times. Milliseconds; 0: no bound.
+   *
+   * @generated from field: int64 ttl_ms = 6;
+   */
+  ttlMs: bigint;
+
+  /**
+   * 0 is served first.
+   *
+   * @generated from field: uint32 priority_class = 7;
+   */
+  priorityClass: number;
+
+  /**
+   * Empty: none.
+   *
+   * @generated from field: string ordering_key = 8;
+   */
+  orderingKey: string;
+
+  /**
+   * Settled: of the rest only id, source, digest and the times are there.
+   *
+   * @generated from field: bool done = 9;
+   */
+  done: boolean;
+
+  /**
+   * A `qirvo.hub.v1.Message` in wire form, with what the hub sets but `attempt`.
+   *
+   * @generated from field: bytes message = 10;
+   */
+  message: Uint8Array;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.MailboxRecord.
+ * Use `create(MailboxRecordSchema)` to create a new message.
+ */
+export declare const MailboxRecordSchema: GenMessage<MailboxRecord>;
+
+/**
+ * That a durable message was delivered in vain, under its key with `.d` behind it.
+ *
+ * @generated from message qirvo.hub.storage.v1.DeliveryRecord
+ */
+export declare type DeliveryRecord = Message<"qirvo.hub.storage.v1.DeliveryRecord"> & {
+  /**
+   * Deliveries so far.
+   *
+   * @generated from field: uint32 attempts = 1;
+   */
+  attempts: number;
+
+  /**
+   * Not delivered again before. Milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 not_before_ms = 2;
+   */
+  notBeforeMs: bigint;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.DeliveryRecord.
+ * Use `create(DeliveryRecordSchema)` to create a new message.
+ */
+export declare const DeliveryRecordSchema: GenMessage<DeliveryRecord>;
+
+/**
+ * What could not be delivered, under `dead-letter/<plugin id>/<id>`.
+ *
+ * @generated from message qirvo.hub.storage.v1.DeadLetterRecord
+ */
+export declare type DeadLetterRecord = Message<"qirvo.hub.storage.v1.DeadLetterRecord"> & {
+  /**
+   * Where it came from, in the words of whoever put it here.
+   *
+   * @generated from field: string origin = 1;
+   */
+  origin: string;
+
+  /**
+   * The message in wire form, as its origin has it.
+   *
+   * @generated from field: bytes item = 2;
+   */
+  item: Uint8Array;
+
+  /**
+   * Deliveries in vain.
+   *
+   * @generated from field: uint32 attempts = 3;
+   */
+  attempts: number;
+
+  /**
+   * For people.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+
+  /**
+   * When it became a dead letter. Milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 time_ms = 5;
+   */
+  timeMs: bigint;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.DeadLetterRecord.
+ * Use `create(DeadLetterRecordSchema)` to create a new message.
+ */
+export declare const DeadLetterRecordSchema: GenMessage<DeadLetterRecord>;
+

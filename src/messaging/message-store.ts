@@ -1,0 +1,165 @@
+import type { Clock } from "../clock/clock.ts";
+import type { CommitQueue } from "../state/commit-queue.ts";
+import { prefixes } from "../state/key-layout.ts";
+import type { KvEntry, KvStore } from "../state/kv-store.ts";
+import { prefixEnd } from "../state/state-backend.ts";
+import { IdMarks } from "./id-marks.ts";
+import { decodeAttempts, decodeRecord, messageOf } from "./mailbox-record.ts";
+import type { QueuedMessage } from "./queued-message.ts";
+import { isStored, type MailboxStorage, StoredMailbox, type StoredMessage } from "./stored-mailbox.ts";
+
+export interface MessageStoreOptions {
+	readonly kv: KvStore;
+	readonly queue: CommitQueue;
+	readonly clock: Clock;
+	/** How long ids are remembered after a message was accepted, in milliseconds. Default 2 minutes. */
+	readonly idWindowMs?: number;
+	/** Ids of settled messages that are remembered at most. Default 200,000, about 60 MiB. */
+	readonly maxMarks?: number;
+	/** Bytes of waiting messages that are kept in memory beside the store. Default 32 MiB. */
+	readonly cacheBytes?: number;
+}
+
+/** A message that waited when the hub stopped. */
+export interface RestoredMessage {
+	readonly message: StoredMessage;
+	/** Not delivered before, in milliseconds since the Unix epoch, because a delivery failed; 0: at once. */
+	readonly notBefore: number;
+}
+
+const DEFAULTS = { idWindowMs: 120_000, maxMarks: 200_000, cacheBytes: 32 * 1024 * 1024 };
+const PAGE = 1000;
+/** A letter that no sequence has stands behind what is stored beside a message. */
+const NOTE_SUFFIX = ".d";
+
+/** The stored mailboxes of all plugins, and the memory that their messages may take. */
+export class MessageStore implements Disposable {
+	readonly queue: CommitQueue;
+	readonly #storage: MailboxStorage;
+	readonly #marks: IdMarks;
+	readonly #mailboxes = new Map<string, StoredMailbox>();
+	readonly #cacheBytes: number;
+	#cached = 0;
+
+	constructor(options: MessageStoreOptions) {
+		const { kv, queue, clock, idWindowMs, maxMarks, cacheBytes } = { ...DEFAULTS, ...options };
+		this.queue = queue;
+		this.#marks = new IdMarks({ clock, queue, max: maxMarks });
+		this.#storage = { kv, queue, clock, marks: this.#marks, idWindowMs, lastSequence: 0 };
+		this.#cacheBytes = cacheBytes;
+	}
+
+	/** Durable messages that are not settled. */
+	get size(): number {
+		let size = 0;
+		for (const mailbox of this.#mailboxes.values()) size += mailbox.size;
+		return size;
+	}
+
+	/** When the oldest of them was accepted, in milliseconds since the Unix epoch; undefined: there is none. */
+	get oldest(): number | undefined {
+		let oldest: number | undefined;
+		for (const mailbox of this.#mailboxes.values()) {
+			const time = mailbox.oldest;
+			if (time !== undefined && (oldest === undefined || time < oldest)) oldest = time;
+		}
+		return oldest;
+	}
+
+	/** What is in memory beside the messages themselves. */
+	get held(): { readonly marks: number; readonly cachedBytes: number } {
+		return { marks: this.#marks.size, cachedBytes: this.#cached };
+	}
+
+	mailbox(pluginId: string): StoredMailbox {
+		let mailbox = this.#mailboxes.get(pluginId);
+		if (mailbox === undefined) {
+			mailbox = new StoredMailbox(pluginId, this.#storage);
+			this.#mailboxes.set(pluginId, mailbox);
+		}
+		return mailbox;
+	}
+
+	/** Reads what is stored: what waits for each plugin, in the order of its acceptance. Once. */
+	load(): ReadonlyMap<string, readonly RestoredMessage[]> {
+		const waiting = new Map<string, RestoredMessage[]>();
+		const settled: { readonly mailbox: StoredMailbox; readonly message: StoredMessage; readonly until: number }[] = [];
+		let last: { pluginId: string; entry: KvEntry } | undefined;
+		const flush = (note?: Uint8Array) => {
+			if (last === undefined) return;
+			const { pluginId, entry } = last;
+			last = undefined;
+			const record = decodeRecord(entry.value);
+			const { attempts, notBefore } = decodeAttempts(note);
+			const sequence = Number.parseInt(entry.key.slice(entry.key.lastIndexOf("/") + 1), 16);
+			const message: QueuedMessage = messageOf(record, sequence, attempts, this.#storage.clock);
+			if (!isStored(message)) return;
+			const mailbox = this.mailbox(pluginId);
+			if (record.done) {
+				settled.push({ mailbox, message, until: message.stored.acceptTime + this.#storage.idWindowMs });
+				return;
+			}
+			mailbox.restore(message);
+			const messages = waiting.get(pluginId);
+			if (messages) messages.push({ message, notBefore });
+			else waiting.set(pluginId, [{ message, notBefore }]);
+		};
+		for (const entry of this.#entries()) {
+			if (entry.key.endsWith(NOTE_SUFFIX)) {
+				flush(entry.value);
+				continue;
+			}
+			flush();
+			last = { pluginId: entry.key.split("/")[1] ?? "", entry };
+		}
+		flush();
+		settled.sort((a, b) => a.until - b.until);
+		for (const { mailbox, message, until } of settled) mailbox.restore(message, until);
+		return waiting;
+	}
+
+	/** Forgets a plugin and deletes what it has; what comes for another of its id is stored beside that. */
+	async purge(pluginId: string): Promise<void> {
+		const mailbox = this.#mailboxes.get(pluginId);
+		if (mailbox === undefined) return;
+		this.#mailboxes.delete(pluginId);
+		await mailbox.purge();
+	}
+
+	/** Forgets a mailbox that has nothing to remember. */
+	dropIfEmpty(pluginId: string): void {
+		if (this.#mailboxes.get(pluginId)?.isEmpty) this.#mailboxes.delete(pluginId);
+	}
+
+	/** A message begins to wait: its bytes stay in memory as far as there is room. */
+	rest(message: QueuedMessage): void {
+		if (message.stored === undefined || message.bytes === undefined || message.cached) return;
+		if (this.#cached + message.size > this.#cacheBytes) {
+			message.bytes = undefined;
+			return;
+		}
+		message.cached = true;
+		this.#cached += message.size;
+	}
+
+	/** A message no longer waits. */
+	rouse(message: QueuedMessage): void {
+		if (!message.cached) return;
+		message.cached = false;
+		this.#cached -= message.size;
+	}
+
+	[Symbol.dispose](): void {
+		this.#marks[Symbol.dispose]();
+	}
+
+	*#entries(): Generator<KvEntry, void, undefined> {
+		const end = prefixEnd(prefixes.mailboxes);
+		for (let start: string = prefixes.mailboxes; ; ) {
+			const page = this.#storage.kv.range({ start, end, limit: PAGE });
+			yield* page.entries;
+			if (!page.more) return;
+			start = `${page.entries.at(-1)!.key}\u0000`;
+		}
+	}
+}

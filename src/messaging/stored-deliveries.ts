@@ -1,0 +1,120 @@
+import type { Clock } from "../clock/clock.ts";
+import type { DeadLetters } from "../dead-letters/dead-letters.ts";
+import type { DeadlineQueue } from "../streams/deadline-queue.ts";
+import { backoffAfter, type DeliveryPolicy } from "./delivery-policy.ts";
+import type { MessagingCounters } from "./messaging-counters.ts";
+import type { StoredMailbox, StoredMessage } from "./stored-mailbox.ts";
+
+export interface StoredDeliveriesOptions {
+	readonly mailbox: StoredMailbox;
+	readonly letters: DeadLetters;
+	readonly clock: Clock;
+	readonly deadlines: DeadlineQueue;
+	readonly counters: MessagingCounters;
+	/** The message is settled for good. */
+	readonly onSettled: (message: StoredMessage) => void;
+	/** The message is to be delivered again, after so many milliseconds. */
+	readonly onAgain: (message: StoredMessage, delayMs: number) => void;
+}
+
+/** Where the letters come from that this puts among the dead. */
+export const MAILBOX_ORIGIN = "mailbox";
+
+/** How long to wait with a message that could not be settled for a fault of the storage, in milliseconds. */
+const FAULT_PAUSE_MS = 1000;
+
+/**
+ * What becomes of the durable messages that one recipient was delivered.
+ *
+ * - SD-1 A message counts as delivered, so that the next of its ordering key does not go, until its settlement is stored.
+ * - SD-2 A failed delivery is stored before the next one. Deliveries that are under way when the process ends are not.
+ * - SD-3 After its last attempt a message becomes a dead letter, in one commit; where that fails it is delivered once more.
+ */
+export class StoredDeliveries {
+	readonly #options: StoredDeliveriesOptions;
+
+	constructor(options: StoredDeliveriesOptions) {
+		this.#options = options;
+	}
+
+	/** A delivery is on its way: `onLate` runs unless it is answered in time. */
+	await(message: StoredMessage, ackWaitMs: number, onLate: () => void): void {
+		const { deadlines, clock } = this.#options;
+		this.stopWaiting(message);
+		const due = { at: clock.monotonic() + ackWaitMs, slot: -1, run: onLate };
+		message.answerDue = due;
+		deadlines.add(due);
+	}
+
+	stopWaiting(message: StoredMessage): void {
+		if (message.answerDue === undefined) return;
+		this.#options.deadlines.remove(message.answerDue);
+		message.answerDue = undefined;
+	}
+
+	/** SD-1. Rejects where it could not be stored; the message is then delivered again. */
+	acknowledge(message: StoredMessage): Promise<void> {
+		const { mailbox, counters, onSettled, onAgain } = this.#options;
+		return new Promise((resolve, reject) => {
+			mailbox.finish(message, [], (error) => {
+				if (error === undefined) {
+					counters.acknowledged++;
+					onSettled(message);
+					resolve();
+				} else {
+					onAgain(message, FAULT_PAUSE_MS);
+					reject(error);
+				}
+			});
+		});
+	}
+
+	/** A delivery has failed; `delayMs` goes before the policy's backoff. Resolves once that is stored, or cannot be. */
+	fail(message: StoredMessage, policy: DeliveryPolicy, why: string, delayMs?: number): Promise<void> {
+		const { clock, mailbox, onAgain } = this.#options;
+		const { attempt } = message;
+		if (attempt >= policy.maxDeliveries) return this.park(message, `${why}, in delivery ${attempt}`).catch(() => {});
+		const delay = delayMs ?? backoffAfter(policy, attempt);
+		const due = clock.monotonic() + delay;
+		return new Promise((resolve) => {
+			mailbox.note(message, delay > 0 ? clock.now() + delay : 0, () => {
+				onAgain(message, due - clock.monotonic());
+				resolve();
+			});
+		});
+	}
+
+	/** SD-3. Rejects where it could not be stored. */
+	park(message: StoredMessage, reason: string): Promise<void> {
+		const { mailbox, letters, onSettled, onAgain } = this.#options;
+		const item = message.bytes ?? mailbox.read(message);
+		if (item === undefined || mailbox.gone) {
+			onSettled(message);
+			return Promise.resolve();
+		}
+		const { attempt: attempts } = message;
+		const letter = letters.park({ pluginId: mailbox.pluginId, origin: MAILBOX_ORIGIN, item, attempts, reason });
+		return new Promise((resolve, reject) => {
+			mailbox.finish(message, letter.writes, (error) => {
+				letter.settled(error === undefined);
+				if (error === undefined) {
+					onSettled(message);
+					resolve();
+				} else {
+					onAgain(message, FAULT_PAUSE_MS);
+					reject(error);
+				}
+			});
+		});
+	}
+
+	/** It cannot be delivered any more, because its plugin is gone. */
+	drop(message: StoredMessage): void {
+		this.#options.onSettled(message);
+	}
+
+	/** Its time is over. Where that cannot be stored it is found expired at the next start. */
+	expire(message: StoredMessage): void {
+		this.#options.mailbox.finish(message, [], () => {});
+	}
+}

@@ -1,0 +1,117 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import {
+	type DeleteDeadLettersRequest,
+	type GetDeadLetterRequest,
+	type ListDeadLettersRequest,
+	MessageSchema,
+	type RedriveDeadLettersRequest,
+} from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import type { DeadLetter, DeadLetters } from "../dead-letters/dead-letters.ts";
+import { HubError } from "../hub-error.ts";
+import type { Router } from "../messaging/router.ts";
+import type { Caller } from "../security/caller.ts";
+import { parsePluginId } from "../subjects/plugin-id.ts";
+import type { Call } from "./call.ts";
+import { entryErrorOf } from "./entry-error.ts";
+import { decodePageToken, encodePageToken, pageSizeOf } from "./page-token.ts";
+
+const PAGE_SIZES = { usual: 50, most: 1000 };
+const MAX_SELECTED = 1000;
+const MAX_ID_LENGTH = 64;
+
+/** Which letters a request is about. */
+interface Selection {
+	readonly pluginId: string;
+	readonly ids: readonly string[];
+	readonly all: boolean;
+}
+
+/** The dead letters of MessagingService: a plugin's own, or for an operator any plugin's. */
+export function deadLetterCalls(router: Router) {
+	const { letters } = router;
+	return {
+		async listDeadLetters(request: ListDeadLettersRequest, { caller }: Call) {
+			const pluginId = scopeOf(caller, request.pluginId);
+			const size = pageSizeOf(request.pageSize, PAGE_SIZES);
+			const query = ["dead-letters", pluginId];
+			const page = letters.list(pluginId, size, decodePageToken(query, request.pageToken) ?? "");
+			return {
+				deadLetters: page.letters.map((letter) => describe(letter, false)),
+				nextPageToken: encodePageToken(query, page.next || undefined),
+			};
+		},
+
+		async getDeadLetter(request: GetDeadLetterRequest, { caller }: Call) {
+			const pluginId = ownerOf(caller, request.pluginId);
+			return { deadLetter: describe(letters.get(pluginId, idOf(request.id, "id")), true) };
+		},
+
+		redriveDeadLetters(request: RedriveDeadLettersRequest, call: Call) {
+			const redrive = (pluginId: string, id: string) => router.redrive(letters.get(pluginId, id));
+			return forEach(letters, selectionOf(request, call.caller), call, redrive);
+		},
+
+		deleteDeadLetters(request: DeleteDeadLettersRequest, call: Call) {
+			const remove = (pluginId: string, id: string) => letters.delete(pluginId, id);
+			return forEach(letters, selectionOf(request, call.caller), call, remove);
+		},
+	};
+}
+
+/** Begins them in their order, so that messages that are put back keep it. */
+async function forEach(
+	letters: DeadLetters,
+	selection: Selection,
+	{ requestId }: Call,
+	act: (pluginId: string, id: string) => Promise<void>,
+) {
+	const { pluginId } = selection;
+	const { ids, more } = selection.all ? letters.oldest(pluginId, MAX_SELECTED) : { ids: selection.ids, more: false };
+	const outcomes = await Promise.allSettled(ids.map(async (id) => act(pluginId, id)));
+	const done: string[] = [];
+	const failures: { id: string; error: ReturnType<typeof entryErrorOf> }[] = [];
+	for (const [index, outcome] of outcomes.entries()) {
+		const id = ids[index]!;
+		if (outcome.status === "fulfilled") done.push(id);
+		else failures.push({ id, error: entryErrorOf(outcome.reason, requestId) });
+	}
+	return { ids: done, failures, more };
+}
+
+function selectionOf(request: RedriveDeadLettersRequest | DeleteDeadLettersRequest, caller: Caller): Selection {
+	const { ids, all } = request;
+	const pluginId = ownerOf(caller, request.pluginId);
+	if (all === ids.length > 0) throw HubError.field("ids", "either `ids` or `all` must be set");
+	if (ids.length > MAX_SELECTED) throw HubError.field("ids", `has more than ${MAX_SELECTED} entries`);
+	return { pluginId, ids: ids.map((id, index) => idOf(id, `ids[${index}]`)), all };
+}
+
+function idOf(id: string, field: string): string {
+	if (id === "") throw HubError.field(field, "is required");
+	if (id.length > MAX_ID_LENGTH) throw HubError.field(field, `has more than ${MAX_ID_LENGTH} characters`);
+	return id;
+}
+
+/** Whose letters the caller sees. Empty: everyone's. */
+function scopeOf(caller: Caller, asked: string): string {
+	if (asked !== "") parsePluginId(asked, "plugin_id");
+	if (caller.kind === "operator") return asked;
+	if (caller.kind !== "plugin") throw new HubError("CALLER_NOT_ALLOWED", "dead letters are for plugins and operators");
+	if (asked === "" || asked === caller.id) return caller.id;
+	throw HubError.field("plugin_id", "a plugin sees its own dead letters only", "CALLER_NOT_ALLOWED");
+}
+
+function ownerOf(caller: Caller, asked: string): string {
+	const pluginId = scopeOf(caller, asked);
+	if (pluginId === "") throw HubError.field("plugin_id", "is required of an operator");
+	return pluginId;
+}
+
+function describe(letter: DeadLetter, withPayload: boolean) {
+	const { id, pluginId, reason, time, bytes, attempts } = letter;
+	const message = fromBinary(MessageSchema, letter.item);
+	message.attempt = attempts;
+	if (!withPayload) message.payload = undefined;
+	return { id, pluginId, message, reason, time: timestampFromMs(time), bytes: BigInt(bytes) };
+}

@@ -1,0 +1,122 @@
+import { KV_LIMITS, type KvStore, type KvWrite, StorageError } from "./kv-store.ts";
+
+/** What a queue needs of the hub's clock and of its ids. */
+export interface CommitQueueOptions {
+	readonly kv: KvStore;
+	readonly clock: { after(ms: number, run: () => void): { cancel(): void } };
+	readonly ids: { next(): string };
+}
+
+/** Writes that are stored together, and what is told once that is known. */
+interface Unit {
+	readonly writes: readonly KvWrite[];
+	readonly settled: (error?: unknown) => void;
+}
+
+/** Bytes waiting above which `isFull` asks for a pause. */
+const FULL_BYTES = 64 * 1024 * 1024;
+/** Units waiting above which `isFull` asks for a pause. */
+const FULL_UNITS = 100_000;
+/** How long to wait before a commit of unknown outcome is tried again under the same id, in milliseconds. */
+const RETRY_MS = 100;
+
+/**
+ * Many small writes as few commits: while one commit is on its way, what comes waits and then goes together, up to the
+ * bounds of a commit.
+ *
+ * - CQ-1 One commit is on its way at a time, so units are stored in the order of `add`, and told in that order.
+ * - CQ-2 The writes of a unit are stored together or not at all. Of two units that write a key in one commit the later wins.
+ * - CQ-3 A commit of unknown outcome is repeated under its id until it is known, unless the storage is at its end.
+ * - CQ-4 Every unit is told once. Those that wait when the queue is disposed are stored before disposal ends.
+ */
+export class CommitQueue implements AsyncDisposable {
+	readonly #options: CommitQueueOptions;
+	#waiting: Unit[] = [];
+	#waitingBytes = 0;
+	#running: Promise<void> | undefined;
+	#disposed = false;
+
+	constructor(options: CommitQueueOptions) {
+		this.#options = options;
+	}
+
+	/** Whether so much waits that nothing should be added that can be refused. */
+	get isFull(): boolean {
+		return this.#waitingBytes >= FULL_BYTES || this.#waiting.length >= FULL_UNITS;
+	}
+
+	/**
+	 * At most 1,000 writes and 4 MiB. `settled` is called later, with the storage's error where nothing was stored, and must
+	 * not throw. The values must not change until then.
+	 */
+	add(writes: readonly KvWrite[], settled: (error?: unknown) => void): void {
+		this.#waiting.push({ writes, settled });
+		for (const write of writes) this.#waitingBytes += sizeOf(write);
+		this.#running ??= this.#run();
+	}
+
+	/** The same as a promise. */
+	store(writes: readonly KvWrite[]): Promise<void> {
+		return new Promise((resolve, reject) => {
+			this.add(writes, (error) => (error === undefined ? resolve() : reject(error)));
+		});
+	}
+
+	/** CQ-4. */
+	async [Symbol.asyncDispose](): Promise<void> {
+		this.#disposed = true;
+		await this.#running;
+	}
+
+	async #run(): Promise<void> {
+		// What is added in the same turn goes together.
+		await undefined;
+		while (this.#waiting.length > 0) {
+			const { units, writes } = this.#take();
+			const error = await this.#commit(writes);
+			for (const unit of units) unit.settled(error);
+		}
+		this.#running = undefined;
+	}
+
+	#take(): { readonly units: readonly Unit[]; readonly writes: readonly KvWrite[] } {
+		const writes = new Map<string, KvWrite>();
+		let bytes = 0;
+		let taken = 0;
+		for (const unit of this.#waiting) {
+			let unitBytes = 0;
+			for (const write of unit.writes) unitBytes += sizeOf(write);
+			const fits =
+				writes.size + unit.writes.length <= KV_LIMITS.commitWrites && bytes + unitBytes <= KV_LIMITS.commitBytes;
+			if (taken > 0 && !fits) break;
+			for (const write of unit.writes) writes.set(write.key, write);
+			bytes += unitBytes;
+			taken++;
+		}
+		const units = this.#waiting.slice(0, taken);
+		this.#waiting = taken === this.#waiting.length ? [] : this.#waiting.slice(taken);
+		this.#waitingBytes -= bytes;
+		return { units, writes: [...writes.values()] };
+	}
+
+	/** Undefined once it is stored. */
+	async #commit(writes: readonly KvWrite[]): Promise<unknown> {
+		const { kv, ids } = this.#options;
+		const id = ids.next();
+		while (true) {
+			try {
+				await kv.commit({ id, writes });
+				return undefined;
+			} catch (error) {
+				const isOpen = error instanceof StorageError && error.outcome === "unknown" && error.kind !== "fatal";
+				if (!isOpen || this.#disposed) return error;
+				await new Promise<void>((resolve) => void this.#options.clock.after(RETRY_MS, resolve));
+			}
+		}
+	}
+}
+
+/** Keys of this queue's users are ASCII. */
+function sizeOf(write: KvWrite): number {
+	return write.key.length + ("value" in write ? write.value.byteLength : 0);
+}

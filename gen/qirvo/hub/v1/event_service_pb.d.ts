@@ -26,7 +26,8 @@ export declare const file_qirvo_hub_v1_event_service: GenFile;
 export declare type Event = Message<"qirvo.hub.v1.Event"> & {
   /**
    * Names the event: 1-128 bytes, unique within its source. Publishing an id again within the window (2 minutes by
-   * default) stores nothing and answers with the first position; with other content it is ID_REUSED. Made by the hub where it is empty.
+   * default, but no longer than the event is kept) stores nothing and answers with the first position; with other content
+   * it is ID_REUSED. Made by the hub where it is empty.
    *
    * @generated from field: string id = 1;
    */

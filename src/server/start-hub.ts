@@ -163,6 +163,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 			connections: server.openConnections,
 			revocableStreams: streams.size,
 			subscriptions: bus.attached,
+			consumedSubscriptions: bus.durable.totals.groups,
 		}),
 		reloadTls: () => server.reloadTls(),
 		stop,

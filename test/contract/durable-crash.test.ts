@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { temporaryFolder } from "../harness/state-backends.ts";
 
-const CYCLES = Number(process.env.CRASH_CYCLES ?? 10);
+const CYCLES = Number(process.env.CONSUMER_CRASH_CYCLES ?? 10);
 const CYCLE_MS = 20_000;
 /** Confirmations heard before the kill. */
 const MAX_HEARD = 400;

@@ -7,7 +7,7 @@ import { temporaryFolder } from "../harness/state-backends.ts";
 import { checkKv, checkLog } from "./crash-check.ts";
 import { CrashLedger } from "./crash-ledger.ts";
 
-const CYCLES = Number(process.env.CRASH_CYCLES ?? 10);
+const CYCLES = Number(process.env.STATE_CRASH_CYCLES ?? 10);
 const CYCLE_MS = 20_000;
 /** Acknowledgements heard before the kill: from the very first to well under way. */
 const MAX_HEARD = 400;

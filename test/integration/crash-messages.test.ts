@@ -7,7 +7,7 @@ import { until } from "../harness/hub.ts";
 import { HubProcess, TestFolder } from "../harness/hub-process.ts";
 import { MessageLedger } from "./message-ledger.ts";
 
-const CYCLES = Number(process.env.CRASH_CYCLES ?? 5);
+const CYCLES = Number(process.env.MESSAGE_CRASH_CYCLES ?? 5);
 const CYCLE_MS = 15_000;
 const KEYS = 6;
 /** Confirmations heard before a kill: from none to well under way. */

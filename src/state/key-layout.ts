@@ -9,6 +9,7 @@
  * | `outbox/` | outbox | records on their way to a log |
  * | `idempotency/` | idempotency | first answers to request ids |
  * | `mailbox/` | messaging | durable messages, by recipient, and marks of ids lately used |
+ * | `topic/` | messaging | subscriptions to topics, by plugin |
  * | `dead-letter/` | dead-letters | what could not be delivered, by plugin |
  */
 export const keys = Object.freeze({
@@ -49,4 +50,5 @@ export const prefixes = Object.freeze({
 	idempotency: "idempotency/",
 	mailboxes: "mailbox/",
 	deadLetters: "dead-letter/",
+	topics: "topic/",
 });

@@ -58,6 +58,8 @@ export class EventFeed {
 	readonly #listener: FeedListener;
 	#start: EventStart;
 	#position: FeedPosition | undefined;
+	/** From the last `ready` frame: with it the hub lets the feed go on without the `replay` grant. */
+	#resumeToken = "";
 	#ready = false;
 	#caughtUp: boolean;
 	#delivered = 0;
@@ -100,9 +102,10 @@ export class EventFeed {
 				return this.#deliver(events, message.position);
 			}
 			if (message.position) this.#position = message.position;
-			if (frame.case === "ready" && !this.#ready) {
+			if (frame.case === "ready") {
+				this.#resumeToken = frame.value.resumeToken;
+				if (!this.#ready) this.#listener.onReady?.(frame.value.id);
 				this.#ready = true;
-				this.#listener.onReady?.(frame.value.id);
 			} else if (frame.case === "caughtUp") {
 				complete = !live;
 				if (!this.#caughtUp) this.#listener.onCaughtUp?.();
@@ -135,7 +138,10 @@ export class EventFeed {
 	#message(): SubscribeRequest {
 		const { patterns, live, filter, priority, limit, idleTimeoutMs } = this.#request;
 		const request = create(SubscribeRequestSchema, { patterns: [...patterns], live, filter, priority });
-		request.start = startMessage(this.#position ?? this.#start);
+		// Until an event has come a time is asked for again: a position says nothing of a time that is still to come.
+		const from = this.#start instanceof Date && this.#delivered === 0 ? undefined : this.#position;
+		request.start = startMessage(from ?? this.#start);
+		if (from !== undefined) request.resumeToken = this.#resumeToken;
 		if (limit !== undefined) request.limit = limit - this.#delivered;
 		if (idleTimeoutMs !== undefined) request.idleTimeout = toDuration(idleTimeoutMs);
 		return request;

@@ -6,6 +6,7 @@ import { CONTENT_LIMITS } from "../content/content-limits.ts";
 import { HubError } from "../hub-error.ts";
 import { LOG_LIMITS, type LogRecord } from "../state/log-store.ts";
 import { isLifecycleType, type Subject } from "../subjects/subject.ts";
+import { isPlain } from "../wire/plain-wire.ts";
 import { exactVarint } from "../wire/varint.ts";
 import { lengthDelimited } from "../wire/wire-writer.ts";
 import { EventScanner } from "./event-scanner.ts";
@@ -94,6 +95,16 @@ export class EventIntake {
 
 	/** An `EmitRequest`. Throws what is wrong with it. */
 	readOne(request: Uint8Array, policy: EmitPolicy): IntakeRecord {
+		try {
+			return this.#readOne(request, policy);
+		} catch (error) {
+			// Where readers may differ about the bytes, the one that all share says what they are.
+			if (isPlain(UNARY.schema, request)) throw error;
+			return this.#readOne(reencode(UNARY.schema, request), policy);
+		}
+	}
+
+	#readOne(request: Uint8Array, policy: EmitPolicy): IntakeRecord {
 		this.#policy = policy;
 		const bytes = this.#frame(request, UNARY, 1);
 		if (this.#count === 0) throw HubError.field("event", "is required");
@@ -109,6 +120,22 @@ export class EventIntake {
 	 * be read, INVALID_FIELD where it holds no event or too many.
 	 */
 	readBatch(request: Uint8Array, policy: EmitPolicy): IntakeBatch {
+		let batch: IntakeBatch | undefined;
+		let failure: unknown;
+		try {
+			batch = this.#readBatch(request, policy);
+		} catch (error) {
+			failure = error;
+		}
+		const isRefused = batch === undefined || batch.entries.some((entry) => entry instanceof HubError);
+		if (isRefused && !isPlain(BATCH.schema, request)) {
+			return this.#readBatch(reencode(BATCH.schema, request), policy);
+		}
+		if (batch === undefined) throw failure;
+		return batch;
+	}
+
+	#readBatch(request: Uint8Array, policy: EmitPolicy): IntakeBatch {
 		this.#policy = policy;
 		if (request.byteLength > CONTENT_LIMITS.batchBytes) {
 			throw HubError.field("events", `hold more than ${CONTENT_LIMITS.batchBytes} bytes`);
@@ -274,6 +301,6 @@ function reencode(schema: DescMessage, bytes: Uint8Array): Uint8Array {
 	try {
 		return toBinary(schema, fromBinary(schema, bytes, { readUnknownFields: false }), { writeUnknownFields: false });
 	} catch (error) {
-		throw new HubError("MALFORMED_REQUEST", "the request is not a valid message", { cause: error });
+		throw new HubError("MALFORMED_REQUEST", `the request is not a ${schema.typeName}`, { cause: error });
 	}
 }

@@ -57,9 +57,11 @@ export class EventLog {
 			let run = 1;
 			while (sequences[at + run] === from + run) run++;
 			const page = await this.#log.read({ from: { sequence: from }, maxRecords: run, maxBytes: COMPARE_PAGE_BYTES });
-			for (const record of page.records) if (record.sequence < from + run) found.set(record.sequence, record);
-			const last = page.records.at(-1)?.sequence ?? from + run - 1;
-			while (at < sequences.length && sequences[at]! <= Math.max(last, from)) at++;
+			const end = from + run - 1;
+			for (const record of page.records) if (record.sequence <= end) found.set(record.sequence, record);
+			// Where `from` is trimmed the page starts further on, past sequences that were not asked for in this read.
+			const last = Math.min(page.records.at(-1)?.sequence ?? end, end);
+			while (at < sequences.length && sequences[at]! <= last) at++;
 		}
 		return found;
 	}

@@ -14,6 +14,8 @@ export interface StartPosition {
 	readonly sequence: number;
 	/** Whether everything from there on has to be there still. */
 	readonly exact: boolean;
+	/** Events stored before this time, in milliseconds since the Unix epoch, are not wanted; undefined: all are. */
+	readonly notBefore?: number;
 }
 
 /**
@@ -29,7 +31,7 @@ export async function startPosition(log: LogStore, start: Start): Promise<StartP
 			return { sequence: bounds.first, exact: false };
 		case "time": {
 			const page = await log.read({ from: { time: start.time }, maxRecords: 1, maxBytes: 1 });
-			return { sequence: page.records[0]?.sequence ?? page.next, exact: false };
+			return { sequence: page.records[0]?.sequence ?? page.next, exact: false, notBefore: start.time };
 		}
 		case "after": {
 			if (start.epoch !== log.epoch) throw trimmed(log, "is of another epoch");

@@ -14,17 +14,20 @@ export class SubscriptionFrames {
 	/** `EventBatch.subscription_id`. */
 	readonly #id: Uint8Array;
 	readonly #subscriptionId: string;
+	readonly #resumeToken: string;
 
-	constructor(subscriptionId: string, epoch: string) {
+	constructor(subscriptionId: string, epoch: string, resumeToken: string) {
 		this.#epoch = epoch;
 		this.#epochField = lengthDelimited(1, Buffer.from(epoch));
 		this.#subscriptionId = subscriptionId;
+		this.#resumeToken = resumeToken;
 		this.#id = lengthDelimited(2, Buffer.from(subscriptionId));
 	}
 
 	ready(sequence: number, heartbeatMs: number): FrameParts {
 		const heartbeatInterval = durationFromMs(heartbeatMs);
-		return this.#plain(sequence, { case: "ready", value: { id: this.#subscriptionId, heartbeatInterval } as never });
+		const ready = { id: this.#subscriptionId, heartbeatInterval, resumeToken: this.#resumeToken };
+		return this.#plain(sequence, { case: "ready", value: ready as never });
 	}
 
 	caughtUp(sequence: number): FrameParts {

@@ -29,6 +29,10 @@ export interface SubscriptionParts {
 	readonly began: number;
 	/** Whether the record at `from` has to be there still when it is first read. */
 	readonly exactStart: boolean;
+	/** Events stored before this time are passed over, in milliseconds since the Unix epoch; -Infinity: none are. */
+	readonly notBefore: number;
+	/** Told to the reader at first; empty: none. */
+	readonly resumeToken: string;
 	readonly log: LogStore;
 	readonly pump: TailPump;
 	readonly clock: Clock;

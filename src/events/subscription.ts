@@ -1,6 +1,6 @@
 import type { Clock, Timer } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
-import type { LogStore } from "../state/log-store.ts";
+import type { LogStore, StoredRecord } from "../state/log-store.ts";
 import { HEARTBEAT_MS } from "../streams/heartbeat.ts";
 import { BatchBuilder, type Run } from "./batch-builder.ts";
 import { HistoryReader } from "./history-reader.ts";
@@ -42,6 +42,7 @@ export class Subscription {
 	readonly #builder: BatchBuilder;
 	/** Events stored below this were there before the subscription. */
 	readonly #began: number;
+	readonly #notBefore: number;
 	/** The next sequence to examine; all below it were delivered or did not match. */
 	#cursor: number;
 	#attached: Disposable | undefined;
@@ -67,9 +68,10 @@ export class Subscription {
 		this.#clock = clock;
 		this.#onClose = parts.onClose;
 		this.#began = parts.began;
+		this.#notBefore = parts.notBefore;
 		this.#cursor = parts.from;
 		this.#frameAt = this.#eventAt = clock.monotonic();
-		this.#frames = new SubscriptionFrames(id, log.epoch);
+		this.#frames = new SubscriptionFrames(id, log.epoch, parts.resumeToken);
 		const { began: replayBelow, exactStart } = parts;
 		this.#history = new HistoryReader({ log, patterns: options.patterns, replayBelow, exactStart });
 		this.#builder = new BatchBuilder({
@@ -264,11 +266,19 @@ export class Subscription {
 		return this.#examine(run);
 	}
 
-	/** Adds a run to the frame in hand, without what was delivered already; gives what the frame had no room for. */
+	/**
+	 * Whether it was delivered already or was stored before the time to start at. Record times never decrease, so what is
+	 * passed over comes before what is not.
+	 */
+	#isPassedOver({ sequence, time }: StoredRecord): boolean {
+		return sequence < this.#cursor || time < this.#notBefore;
+	}
+
+	/** Adds a run to the frame in hand, without what is passed over; gives what the frame had no room for. */
 	#examine(run: Run): Run | undefined {
 		const { block, to } = run;
 		let { from } = run;
-		while (from < to && block.records[from]!.sequence < this.#cursor) from++;
+		while (from < to && this.#isPassedOver(block.records[from]!)) from++;
 		if (from === to) return undefined;
 		const examined = this.#builder.add({ block, from, to });
 		if (examined > from) this.#cursor = block.records[examined - 1]!.sequence + 1;

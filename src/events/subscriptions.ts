@@ -77,8 +77,16 @@ export class Subscriptions implements Disposable {
 		this.#sweep ??= this.#options.clock.every(SWEEP_MS, () => this.#endStalled());
 	}
 
-	/** Opens a subscription that its `frames()` reader must end. Throws LIMIT_EXCEEDED, POSITION_TRIMMED. */
-	async open(subscriber: Subscriber, start: Start, options: SubscriptionOptions): Promise<Subscription> {
+	/**
+	 * Opens a subscription that its `frames()` reader must end. `tokenFrom` makes what it is resumed with from the first
+	 * sequence that it wants; called for live ones only. Throws LIMIT_EXCEEDED, POSITION_TRIMMED.
+	 */
+	async open(
+		subscriber: Subscriber,
+		start: Start,
+		options: SubscriptionOptions,
+		tokenFrom: (sequence: number) => string = () => "",
+	): Promise<Subscription> {
 		const release = this.#count(subscriber.principal);
 		try {
 			const { log, pump, clock, ids } = this.#options;
@@ -92,6 +100,8 @@ export class Subscriptions implements Disposable {
 				from: position.sequence,
 				began,
 				exactStart: position.exact,
+				notBefore: position.notBefore ?? Number.NEGATIVE_INFINITY,
+				resumeToken: options.live ? tokenFrom(position.sequence) : "",
 				log,
 				pump,
 				clock,

@@ -105,6 +105,8 @@ export class TailPump implements Disposable {
 			}
 		} catch (error) {
 			this.#onFault(error);
+			// A batch may have made it read before the retry was due.
+			this.#retry?.cancel();
 			if (this.#tail !== undefined) this.#retry = this.#clock.after(RETRY_MS, () => this.#resume());
 		} finally {
 			this.#reading = false;

@@ -3,8 +3,10 @@ import { type FirstAnswerRecord, FirstAnswerRecordSchema } from "#gen/qirvo/hub/
 import type { Clock, IdSource, Timer } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import { keys, prefixes } from "../state/key-layout.ts";
+import { compareKeys } from "../state/key-order.ts";
 import type { KvCheck, KvCommit, KvCommitResult, KvEntry, KvStore, KvWrite } from "../state/kv-store.ts";
 import { prefixEnd } from "../state/state-backend.ts";
+import { AnswerCounts } from "./answer-counts.ts";
 import { repeatUnknown, storageRefusal } from "./storage-refusal.ts";
 
 /** A mutation that its caller may send again without doing it again. */
@@ -79,9 +81,9 @@ export class FirstAnswers implements AsyncDisposable {
 	readonly #windowMs: number;
 	readonly #maxPerPrincipal: number;
 	readonly #maxAnswers: number;
-	/** Answers kept, by principal; at most `maxAnswers` principals. */
-	#kept = new Map<string, number>();
-	#total = 0;
+	#kept = new AnswerCounts();
+	/** What a purge under way has counted so far, of the keys below `end`. */
+	#recount: { readonly kept: AnswerCounts; end: string } | undefined;
 	#timer: Timer | undefined;
 	#purging: Promise<void> = Promise.resolve();
 	#disposed = false;
@@ -129,35 +131,33 @@ export class FirstAnswers implements AsyncDisposable {
 				writes: remembered ? [remembered.write, ...writes] : writes,
 			});
 			if (!result.ok) continue;
-			if (request && !known) this.#count(request.principal, 1);
+			if (request && !known) this.#count(request);
 			return { answer, duplicate: false, firstRevision: result.firstRevision + (remembered ? 1 : 0) };
 		}
 		throw new HubError("STORAGE_UNAVAILABLE", "too many others change the same thing", { retryAfterMs: 1000 });
 	}
 
-	/** Drops answers past their age. What cannot be dropped now is dropped next time. */
+	/** Drops answers past their age, and counts the others. What cannot be dropped now is dropped next time. One at a time. */
 	async purge(): Promise<void> {
-		const kept = new Map<string, number>();
-		let total = 0;
-		let start: string = prefixes.idempotency;
-		for (let more = true; more && !this.#disposed; ) {
-			const page = this.#kv.range({ start, end: prefixEnd(prefixes.idempotency), limit: PURGE_WRITES });
-			const expired = [];
-			for (const entry of page.entries) {
-				if (this.#isFresh(decode(entry))) {
-					const principal = principalOf(entry.key);
-					kept.set(principal, (kept.get(principal) ?? 0) + 1);
-					total++;
-				} else expired.push(entry);
+		const end = prefixEnd(prefixes.idempotency);
+		const recount = { kept: new AnswerCounts(), end: prefixes.idempotency as string };
+		this.#recount = recount;
+		try {
+			while (recount.end !== end) {
+				const page = this.#kv.range({ start: recount.end, end, limit: PURGE_WRITES });
+				const expired = [];
+				for (const entry of page.entries) {
+					if (this.#isFresh(decode(entry))) recount.kept.add(principalOf(entry.key));
+					else expired.push(entry);
+				}
+				recount.end = page.more ? `${page.entries.at(-1)!.key}\0` : end;
+				await this.#drop(expired);
+				if (this.#disposed) return;
 			}
-			more = page.more;
-			const last = page.entries.at(-1);
-			if (last) start = `${last.key}\0`;
-			await this.#drop(expired);
+			this.#kept = recount.kept;
+		} finally {
+			this.#recount = undefined;
 		}
-		if (this.#disposed) return;
-		this.#kept = kept;
-		this.#total = total;
 	}
 
 	async [Symbol.asyncDispose](): Promise<void> {
@@ -180,13 +180,14 @@ export class FirstAnswers implements AsyncDisposable {
 		return { record, revision: entry.revision };
 	}
 
+	/** Also of one from the time to come, as the clock was stepped back, but not from so far that it would stay. */
 	#isFresh(record: FirstAnswerRecord): boolean {
-		return this.#clock.now() - Number(record.timeMs) < this.#windowMs;
+		return Math.abs(this.#clock.now() - Number(record.timeMs)) < this.#windowMs;
 	}
 
 	#remember(request: RepeatableRequest, revision: number, response: Uint8Array): { check: KvCheck; write: KvWrite } {
-		const mine = this.#kept.get(request.principal) ?? 0;
-		if (revision === 0 && (mine >= this.#maxPerPrincipal || this.#total >= this.#maxAnswers)) {
+		const mine = this.#kept.of(request.principal);
+		if (revision === 0 && (mine >= this.#maxPerPrincipal || this.#kept.total >= this.#maxAnswers)) {
 			throw new HubError("LIMIT_EXCEEDED", "too many request ids within the time they are remembered", {
 				retryAfterMs: this.#windowMs,
 				quota: { subject: request.principal, description: `at most ${this.#maxPerPrincipal} request ids` },
@@ -218,9 +219,14 @@ export class FirstAnswers implements AsyncDisposable {
 		});
 	}
 
-	#count(principal: string, by: number): void {
-		this.#kept.set(principal, (this.#kept.get(principal) ?? 0) + by);
-		this.#total += by;
+	/**
+	 * Counts a new answer. A purge under way may have passed its key; one that saw it a moment ago counts it twice, which
+	 * the next one mends.
+	 */
+	#count(request: RepeatableRequest): void {
+		this.#kept.add(request.principal);
+		const recount = this.#recount;
+		if (recount && compareKeys(keyOf(request), recount.end) < 0) recount.kept.add(request.principal);
 	}
 }
 

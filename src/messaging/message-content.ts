@@ -1,7 +1,8 @@
+import { attributePath, RESERVED_ATTRIBUTE_PREFIX } from "../content/content-limits.ts";
 import { HubError } from "../hub-error.ts";
 import type { WireReader } from "../wire/wire-reader.ts";
 
-/** What a message or reply carries, as those need it who judge it. Nothing in it is judged yet but its UTF-8. */
+/** What a message or reply carries, as those need it who judge it. Nothing in it is judged yet but its UTF-8 and whose attributes they are. */
 export interface MessageContent {
 	/** Bytes of the payload's body and of the attributes together. */
 	readonly bytes: number;
@@ -50,14 +51,17 @@ export class ContentReader implements MessageContent {
 		}
 	}
 
-	/** One entry of the attributes. */
-	attribute(reader: WireReader): void {
+	/** One entry of the attributes of what stands at `field`. Refuses a key that only the hub may set. */
+	attribute(reader: WireReader, field: string): void {
 		let key = "";
 		let value = "";
 		for (let number = reader.next(); number !== 0; number = reader.next()) {
 			if (number === 1) key = reader.string();
 			else if (number === 2) value = reader.string();
 			else reader.skip();
+		}
+		if (key.startsWith(RESERVED_ATTRIBUTE_PREFIX)) {
+			throw HubError.field(`${field}.${attributePath(key)}`, `the prefix "${RESERVED_ATTRIBUTE_PREFIX}" is reserved`);
 		}
 		this.attributes ??= Object.create(null) as Record<string, string>;
 		this.attributes[key] = value;

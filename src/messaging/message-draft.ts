@@ -78,7 +78,7 @@ export function parseMessage(
 				deliverAt = readTimestamp(reader.nested(), `${field}.deliver_at`);
 				break;
 			case 9:
-				content.attribute(reader.nested());
+				content.attribute(reader.nested(), field);
 				break;
 			case 10:
 				content.payload(reader.nested());

@@ -35,7 +35,7 @@ export function parseReply(wire: Uint8Array, field: string): ReplyDraft {
 				readError(reader.nested(), details, `${field}.error`);
 				break;
 			case 4:
-				data.attribute(reader.nested());
+				data.attribute(reader.nested(), field);
 				break;
 			default:
 				reader.skip();

@@ -47,14 +47,27 @@ export class Encoded {
 
 type Response<O extends DescMessage> = MessageInitShape<O> | Encoded;
 
+/** How a handler takes requests in wire form. */
+export interface RawOptions {
+	/**
+	 * The handler itself decodes and encodes again what is not plain, in whatever it refuses, because it reads every byte
+	 * of what it takes and a look at them before would be a second one.
+	 */
+	readonly judgesWire: boolean;
+}
+
+const CHECKED: RawOptions = { judgesWire: false };
+
 /**
- * Marks a handler that takes its requests in wire form, because it forwards most of their bytes as they are. It must
- * itself refuse bytes that are not a valid message, with MALFORMED_REQUEST.
+ * Marks a handler that takes its requests in wire form, because it forwards most of their bytes as they are. They are
+ * well formed, unless it asks to judge that itself; only what is not known to the schema may hold anything.
  */
 export class Raw<H> {
 	readonly handler: H;
-	constructor(handler: H) {
+	readonly options: RawOptions;
+	constructor(handler: H, options: RawOptions = CHECKED) {
 		this.handler = handler;
+		this.options = options;
 	}
 }
 

@@ -19,9 +19,36 @@ export function webHeaders(headers: IncomingHttpHeaders): Headers {
 	return web;
 }
 
-/** The body of a request, read as it is asked for. Leaving early does not destroy the connection under the response. */
-export async function* readBody(request: IncomingMessage | Http2ServerRequest): AsyncGenerator<Uint8Array> {
-	yield* (request as IncomingMessage).iterator({ destroyOnReturn: false });
+/**
+ * The body of a request, read as it is asked for. Leaving early does not destroy the connection under the response.
+ * Fails as soon as `signal` aborts for good, which is when `given` names a reason.
+ */
+export async function* readBody(
+	request: IncomingMessage | Http2ServerRequest,
+	signal: AbortSignal,
+	given: () => Error | undefined,
+): AsyncGenerator<Uint8Array> {
+	const chunks = (request as IncomingMessage).iterator({ destroyOnReturn: false });
+	let fail: ((reason: Error) => void) | undefined;
+	const abort = () => {
+		const reason = given();
+		if (reason !== undefined) fail?.(reason);
+	};
+	signal.addEventListener("abort", abort);
+	try {
+		while (true) {
+			const { done, value } = await new Promise<IteratorResult<Uint8Array>>((resolve, reject) => {
+				fail = reject;
+				abort();
+				chunks.next().then(resolve, reject);
+			});
+			if (done) return;
+			yield value;
+		}
+	} finally {
+		signal.removeEventListener("abort", abort);
+		void releaseIterator(chunks);
+	}
 }
 
 /**

@@ -17,6 +17,7 @@ import { readCallHeaders } from "./call-headers.ts";
 import { COMPRESSIONS } from "./compressions.ts";
 import { describeUnaryError, fromLibrary, toConnectError } from "./connect-errors.ts";
 import { endExchange, readBody, webHeaders, writeResponse } from "./connect-http.ts";
+import { gatherAll, gatherEnvelopes } from "./gather-body.ts";
 import { responseMessage } from "./message-codec.ts";
 import type { MountedMethod } from "./method-table.ts";
 import type { Pipeline } from "./pipeline.ts";
@@ -119,8 +120,13 @@ export class ConnectLane {
 			const bare = contentType.startsWith("application/grpc") ? undefined : entry.bare;
 			// A bidi stream needs a transport that carries both directions at once.
 			const half = request.httpVersion.startsWith("1.") && mounted.descriptor.methodKind === "bidi_streaming";
+			const held = (bytes: number) => holdOrAbort(pipeline, call, bytes);
+			const chunks = readBody(request, call.signal, () => call.abortReason);
+			const isFramed = contentType.startsWith("application/grpc") || contentType.startsWith("application/connect+");
+			const gather = isFramed ? gatherEnvelopes : gatherAll;
 			let answer = await (bare ?? entry.framed)({
 				...universalRequest(request, url, call),
+				body: gather(chunks, mounted.maxRequestBytes, held),
 				httpVersion: half ? request.httpVersion : "2.0",
 			});
 			if (bare && answer.status >= 400 && answer.body) {
@@ -152,6 +158,7 @@ export class ConnectLane {
 
 	async #unary(mounted: MountedMethod, request: unknown, context: HandlerContext): Promise<unknown> {
 		const call = context.values.get(CALL)!;
+		call.isReceived = true;
 		try {
 			const message = responseMessage(
 				mounted,
@@ -177,12 +184,14 @@ export class ConnectLane {
 		try {
 			if (methodKind === "unary") {
 				const input = await unlessAborted(call, single(inputs));
+				call.isReceived = true;
 				const message = responseMessage(mounted, await unlessAborted(call, mounted.handle(input, call)));
 				this.#pipeline.close(call, 0);
 				yield message;
 				return;
 			}
 			const input = methodKind === "bidi_streaming" ? inputs : await unlessAborted(call, single(inputs));
+			call.isReceived = true;
 			responses = (mounted.handle(input, call) as AsyncIterable<unknown>)[Symbol.asyncIterator]();
 			while (true) {
 				const { done, value } = await unlessAborted(call, responses.next());
@@ -227,7 +236,17 @@ async function single(inputs: AsyncGenerator<unknown>): Promise<unknown> {
 }
 
 function toInput(mounted: MountedMethod, message: unknown): unknown {
-	return mounted.raw ? toBinary(mounted.descriptor.input, message as never) : message;
+	return mounted.raw !== undefined ? toBinary(mounted.descriptor.input, message as never) : message;
+}
+
+/** Ends the call where it holds too much: an error of the body alone would reach the peer in the library's words. */
+function holdOrAbort(pipeline: Pipeline, call: ServerCall, bytes: number): void {
+	try {
+		pipeline.hold(call, bytes);
+	} catch (error) {
+		call.abort(error as HubError);
+		throw error;
+	}
 }
 
 /** What `work` gives, or the reason why nobody waits for it any more. */
@@ -250,7 +269,7 @@ function universalRequest(
 	request: IncomingMessage | Http2ServerRequest,
 	url: string,
 	call: ServerCall,
-): UniversalServerRequest {
+): Omit<UniversalServerRequest, "body"> {
 	const header = webHeaders(request.headers);
 	header.delete("grpc-timeout");
 	header.delete("connect-timeout-ms");
@@ -259,7 +278,6 @@ function universalRequest(
 		method: request.method ?? "",
 		url: `http://hub${url}`,
 		header,
-		body: readBody(request),
 		signal: call.signal,
 		contextValues: createContextValues().set(CALL, call),
 	};

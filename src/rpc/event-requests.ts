@@ -23,6 +23,8 @@ const MAX_PRIORITY = 100;
 export interface SubscribeQuery {
 	readonly start: Start;
 	readonly options: SubscriptionOptions;
+	/** As given; empty: none. */
+	readonly resumeToken: string;
 }
 
 /** Throws INVALID_FIELD, INVALID_PATTERN or INVALID_FILTER, naming the field. */
@@ -37,8 +39,9 @@ export async function parseSubscribe(request: SubscribeRequest): Promise<Subscri
 		throw HubError.field("idle_timeout", "is shorter than a millisecond");
 	}
 	const filter = request.filter === "" ? undefined : await compileEventFilter(request.filter, "filter");
-	const { priority, limit } = request;
-	return { start, options: { patterns, priority, filter, limit, idleTimeoutMs, live: request.live ?? true } };
+	const { priority, limit, resumeToken } = request;
+	const options = { patterns, priority, filter, limit, idleTimeoutMs, live: request.live ?? true };
+	return { start, options, resumeToken };
 }
 
 const EVENTS_PAGE = Object.freeze({ usual: 50, most: 1000 });

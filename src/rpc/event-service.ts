@@ -11,8 +11,9 @@ import { HubError } from "../hub-error.ts";
 import type { EventAction } from "../security/actions.ts";
 import type { AuditRecorder } from "../security/audit-entry.ts";
 import { type Caller, principalOf } from "../security/caller.ts";
+import type { ResumeTokens, SubscriptionBeginning } from "../security/resume-tokens.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
-import { type Call, Encoded, type MountedService, mount, Raw } from "./call.ts";
+import { type Call, Encoded, type MountedService, mount, Raw, type RawOptions } from "./call.ts";
 import { emitAnswer } from "./emit-answer.ts";
 import { EmitStream } from "./emit-stream.ts";
 import { parseListEvents, parseSubscribe, type SubscribeQuery } from "./event-requests.ts";
@@ -29,6 +30,7 @@ export interface EventServiceDeps {
 	readonly bus: EventBus;
 	readonly guard: EventGuard;
 	readonly streams: StreamRegistry;
+	readonly resumeTokens: Pick<ResumeTokens, "seal" | "open">;
 	readonly audit: AuditRecorder;
 	readonly clock: Clock;
 	readonly ids: IdSource;
@@ -38,10 +40,11 @@ export interface EventServiceDeps {
 
 const SUBSCRIPTIONS_PAGE = Object.freeze({ usual: 50, most: 500 });
 const MAX_BYTES_IN_FLIGHT = 8 * 1024 * 1024;
+const INTAKE_JUDGES: RawOptions = { judgesWire: true };
 
 /** The event bus on the wire. */
 export function createEventService(deps: EventServiceDeps): MountedService {
-	const { bus, guard, streams, clock, ids } = deps;
+	const { bus, guard, streams, resumeTokens, clock, ids } = deps;
 	const budget = new FlightBudget(deps.maxBytesInFlight ?? MAX_BYTES_IN_FLIGHT);
 	// A caller is one object for as long as its credential is remembered.
 	const intakes = new WeakMap<Caller, EventIntake>();
@@ -60,7 +63,7 @@ export function createEventService(deps: EventServiceDeps): MountedService {
 			const [outcome] = await bus.events.append([record]);
 			if (outcome === undefined || outcome instanceof HubError) throw outcome;
 			return new Encoded([emitAnswer(record.eventId, bus.events.epoch, outcome)]);
-		}),
+		}, INTAKE_JUDGES),
 
 		emitStream: new Raw((requests: AsyncIterable<Uint8Array>, call: Call) => {
 			const { caller } = call;
@@ -76,13 +79,20 @@ export function createEventService(deps: EventServiceDeps): MountedService {
 				clock,
 			};
 			return new EmitStream(options, requests).responses;
-		}),
+		}, INTAKE_JUDGES),
 
 		async *subscribe(request, call) {
 			const query = await parseSubscribe(request);
-			const actions = actionsOf(query);
+			const { start, options, resumeToken } = query;
+			const reader = { principal: principalOf(call.caller), patterns: options.patterns };
+			const began = resumeToken === "" ? undefined : resumeTokens.open(resumeToken, reader);
+			const resumes = began !== undefined && isResumed(query, began);
+			const actions = actionsOf(query, resumes);
 			for (const action of actions) guard.check(call.caller, action, undefined, call.requestId);
-			const subscription = await bus.subscriptions.open(subscriberOf(call.caller), query.start, query.options);
+			// A resumed subscription hands on the token that it was resumed with, and with that where it all began.
+			const tokenFrom = (sequence: number) =>
+				resumes ? resumeToken : resumeTokens.seal(reader, { epoch: bus.log.epoch, sequence });
+			const subscription = await bus.subscriptions.open(subscriberOf(call.caller), start, options, tokenFrom);
 			let registered: Disposable | undefined;
 			try {
 				registered = endWith(
@@ -112,7 +122,7 @@ export function createEventService(deps: EventServiceDeps): MountedService {
 		},
 
 		async listSubscriptions(request, call) {
-			const pluginId = scopeOf(call.caller, request.pluginId);
+			const pluginId = scopeOf(deps, call, request.pluginId);
 			const bound = ["subscriptions", pluginId];
 			const after = decodePageToken(bound, request.pageToken) ?? "";
 			const limit = pageSizeOf(request.pageSize, SUBSCRIPTIONS_PAGE);
@@ -143,21 +153,37 @@ function subscriberOf(caller: Caller): Subscriber {
 	return { principal: principalOf(caller), pluginId: caller.kind === "plugin" ? caller.id : undefined };
 }
 
-/** The grants that a subscription needs: `replay` for what is past, `subscribe` for what is to come. */
-function actionsOf({ start, options }: SubscribeQuery): readonly EventAction[] {
+/** Whether a subscription that began there goes on: nothing it asks for lies before. */
+function isResumed({ start, options }: SubscribeQuery, began: SubscriptionBeginning): boolean {
+	if (!options.live || start.from !== "after") return false;
+	return start.epoch === began.epoch && start.sequence + 1n >= BigInt(began.sequence);
+}
+
+/** The grants that a subscription needs: `replay` for what is past, `subscribe` for what is to come or was missed. */
+function actionsOf({ start, options }: SubscribeQuery, resumes: boolean): readonly EventAction[] {
 	const { patterns, live } = options;
 	const actions: EventAction[] = [];
 	if (live) actions.push({ kind: "subscribe", patterns });
-	if (!live || start.from !== "new") actions.push({ kind: "replay", patterns });
+	if (!live || (start.from !== "new" && !resumes)) actions.push({ kind: "replay", patterns });
 	return actions;
 }
 
 /** Whose subscriptions the caller sees: its own, and an operator's choice. Empty: everyone's. */
-function scopeOf(caller: Caller, asked: string): string {
+function scopeOf({ audit }: EventServiceDeps, call: Call, asked: string): string {
+	const { caller } = call;
 	if (caller.kind === "operator") return asked;
 	if (caller.kind !== "plugin") throw new HubError("CALLER_NOT_ALLOWED", "subscriptions are listed for plugins");
 	if (asked === "" || asked === caller.id) return caller.id;
-	throw HubError.field("plugin_id", "a plugin sees its own subscriptions only", "CALLER_NOT_ALLOWED");
+	const error = HubError.field("plugin_id", "a plugin sees its own subscriptions only", "CALLER_NOT_ALLOWED");
+	audit.record({
+		event: "data_access_denied",
+		actor: principalOf(caller),
+		target: "subscriptions",
+		reason: error.reason.toLowerCase(),
+		details: { asked, message: error.message },
+		requestId: call.requestId,
+	});
+	throw error;
 }
 
 function describe(subscription: Subscription) {

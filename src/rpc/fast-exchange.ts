@@ -15,6 +15,9 @@ const RESPONSE_HEADERS = Object.freeze({ ":status": 200, "content-type": "applic
 const WAIT_FOR_TRAILERS = Object.freeze({ waitForTrailers: true });
 const PREFIX_BYTES = 5;
 
+/** A whole request of up to this many bytes is not counted as held. */
+const UNCOUNTED_BYTES = 1024;
+
 /** Responses up to this many bytes are copied behind their prefix; larger ones are written in parts, uncopied. */
 const COALESCE_BYTES = 32 * 1024;
 
@@ -75,12 +78,15 @@ export class FastExchange {
 	#receiveOne(chunk: Buffer): void {
 		if (this.#finished) return;
 		const { maxRequestBytes } = this.#call.mounted;
-		if (!this.#message && !this.#frames) {
-			this.#message = wholeMessage(chunk, maxRequestBytes);
-			if (this.#message) return;
-		}
-		this.#frames ??= new FrameReader(maxRequestBytes);
+		const isFirst = !this.#message && !this.#frames;
+		if (isFirst) this.#message = wholeMessage(chunk, maxRequestBytes);
+		const isWhole = isFirst && this.#message !== undefined;
+		// A small one that is whole takes no more than the stream it came on, and those are bounded.
+		if (isWhole && chunk.byteLength <= UNCOUNTED_BYTES) return;
 		try {
+			this.#pipeline.hold(this.#call, this.#call.heldBytes + chunk.byteLength);
+			if (isWhole) return;
+			this.#frames ??= new FrameReader(maxRequestBytes);
 			this.#frames.push(chunk, (message) => {
 				if (this.#message) throw new HubError("MALFORMED_REQUEST", "this call takes one request message, not several");
 				this.#message = message;
@@ -94,11 +100,13 @@ export class FastExchange {
 		if (this.#finished) return;
 		const call = this.#call;
 		const { mounted } = call;
+		call.isReceived = true;
 		try {
 			if (this.#frames?.partial) throw truncated();
 			if (!this.#message) throw new HubError("MALFORMED_REQUEST", "the request message is missing");
 			const request = decodeRequest(mounted, this.#message);
 			this.#message = undefined;
+			this.#pipeline.hold(call, 0);
 			if (mounted.descriptor.methodKind === "unary") {
 				mounted.handle(request, call).then(
 					(response: unknown) => this.#respond(response),
@@ -123,6 +131,7 @@ export class FastExchange {
 			if (this.#finished) return;
 			try {
 				frames.push(chunk, push);
+				this.#pipeline.hold(this.#call, frames.pendingBytes);
 			} catch (error) {
 				requests.end(error);
 			}

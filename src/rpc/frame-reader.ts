@@ -1,4 +1,5 @@
 import { HubError } from "../hub-error.ts";
+import { GatheredBytes } from "./gathered-bytes.ts";
 
 /** A flag byte and a 32-bit length. */
 const PREFIX_BYTES = 5;
@@ -9,22 +10,13 @@ const PREFIX_BYTES = 5;
  */
 const RETAIN_RATIO = 4;
 
-/** Small chunks of an unfinished message are gathered in buffers of this size. */
-const GATHER_BYTES = 16 * 1024;
-
-/** What waits in a reader that holds nothing; never written to. */
-const NONE: Uint8Array[] = [];
-
 /**
  * Cuts a byte stream into gRPC messages. Nothing is allocated from a declared length: bytes are kept as they arrive, and
  * a length beyond the cap is refused as soon as its five bytes are there.
  */
 export class FrameReader {
 	readonly #maxBytes: number;
-	#pending: Uint8Array[] = NONE;
-	#pendingBytes = 0;
-	/** How much of the last pending buffer is filled, where that gathers small chunks; else undefined. */
-	#gathered: number | undefined;
+	readonly #pending = new GatheredBytes();
 	/** Bytes that must be pending before anything can be cut. */
 	#wanted = PREFIX_BYTES;
 
@@ -34,21 +26,21 @@ export class FrameReader {
 
 	/** Whether bytes of an unfinished message wait. True at the end of a stream means that it was cut short. */
 	get partial(): boolean {
-		return this.#pendingBytes > 0;
+		return this.#pending.byteLength > 0;
+	}
+
+	/** Bytes of an unfinished message. */
+	get pendingBytes(): number {
+		return this.#pending.byteLength;
 	}
 
 	/** Hands each message that `chunk` completes to `take`, in order. Throws a `HubError`; then the stream is unusable. */
 	push(chunk: Uint8Array, take: (message: Uint8Array) => void): void {
 		let bytes = chunk;
-		if (this.#pendingBytes > 0) {
-			this.#keep(chunk);
-			if (this.#pendingBytes < PREFIX_BYTES) return;
-			if (this.#wanted === PREFIX_BYTES) {
-				bytes = this.#join();
-			} else {
-				if (this.#pendingBytes < this.#wanted) return;
-				bytes = this.#join();
-			}
+		if (this.#pending.byteLength > 0) {
+			this.#pending.push(chunk);
+			if (this.#pending.byteLength < this.#wanted) return;
+			bytes = this.#pending.take();
 		}
 		let offset = 0;
 		while (bytes.byteLength - offset >= PREFIX_BYTES) {
@@ -62,40 +54,7 @@ export class FrameReader {
 			offset = end;
 			this.#wanted = PREFIX_BYTES;
 		}
-		if (offset < bytes.byteLength) {
-			this.#pending = [];
-			this.#keep(offset === 0 ? bytes : bytes.subarray(offset));
-		}
-	}
-
-	/**
-	 * A peer may send a message byte by byte: kept as they come, each byte would cost a hundred times its size, and a read
-	 * of the network that it keeps alive.
-	 */
-	#keep(chunk: Uint8Array): void {
-		this.#pendingBytes += chunk.byteLength;
-		if (chunk.byteLength * RETAIN_RATIO >= chunk.buffer.byteLength || chunk.byteLength >= GATHER_BYTES) {
-			this.#endGathering();
-			this.#pending.push(chunk);
-			return;
-		}
-		let offset = 0;
-		while (offset < chunk.byteLength) {
-			if (this.#gathered === undefined || this.#gathered === GATHER_BYTES) {
-				this.#pending.push(Buffer.allocUnsafeSlow(GATHER_BYTES));
-				this.#gathered = 0;
-			}
-			const part = chunk.subarray(offset, offset + GATHER_BYTES - this.#gathered);
-			this.#pending.at(-1)!.set(part, this.#gathered);
-			this.#gathered += part.byteLength;
-			offset += part.byteLength;
-		}
-	}
-
-	#endGathering(): void {
-		if (this.#gathered === undefined) return;
-		this.#pending.push(this.#pending.pop()!.subarray(0, this.#gathered));
-		this.#gathered = undefined;
+		if (offset < bytes.byteLength) this.#pending.push(offset === 0 ? bytes : bytes.subarray(offset));
 	}
 
 	#length(bytes: Uint8Array, offset: number): number {
@@ -105,14 +64,6 @@ export class FrameReader {
 			bytes[offset + 1]! * 0x1000000 + ((bytes[offset + 2]! << 16) | (bytes[offset + 3]! << 8) | bytes[offset + 4]!);
 		if (length > this.#maxBytes) throw tooLarge(this.#maxBytes);
 		return length;
-	}
-
-	#join(): Uint8Array {
-		this.#endGathering();
-		const joined = this.#pending.length === 1 ? this.#pending[0]! : Buffer.concat(this.#pending, this.#pendingBytes);
-		this.#pending = NONE;
-		this.#pendingBytes = 0;
-		return joined;
 	}
 }
 

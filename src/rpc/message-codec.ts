@@ -1,13 +1,16 @@
 import { create, type DescMessage, fromBinary, isMessage, type Message, toBinary } from "@bufbuild/protobuf";
 import { HubError } from "../hub-error.ts";
+import { isPlain } from "../wire/plain-wire.ts";
 import { Encoded } from "./call.ts";
 import type { MountedMethod } from "./method-table.ts";
 
 /** What a handler of `mounted` gets for a request in wire form. Throws MALFORMED_REQUEST. */
 export function decodeRequest(mounted: MountedMethod, bytes: Uint8Array): Message | Uint8Array {
-	if (mounted.raw) return bytes;
+	const { input } = mounted.descriptor;
+	if (mounted.raw !== undefined && (mounted.raw.judgesWire || isPlain(input, bytes))) return bytes;
 	try {
-		return fromBinary(mounted.descriptor.input, bytes);
+		const message = fromBinary(input, bytes);
+		return mounted.raw === undefined ? message : toBinary(input, message);
 	} catch (cause) {
 		throw notTheMessage(mounted, cause);
 	}

@@ -19,15 +19,17 @@ import { requestMany } from "./request-many-stream.ts";
 import { REQUEST_REQUEST, readSend, SEND_REQUEST } from "./send-frames.ts";
 import { encodeAccepted, encodeReply } from "./send-results.ts";
 import { SendStream } from "./send-stream.ts";
+import type { CallRegistry, StreamRegistry } from "./stream-ending.ts";
 import { topicCalls } from "./topic-calls.ts";
 
 export interface MessagingServiceDeps extends DeliveryStreamDeps, FanOutDeps {
 	readonly guard: DeliveryStreamDeps["guard"] & FanOutDeps["guard"] & MessageGuard;
+	readonly streams: StreamRegistry & CallRegistry;
 }
 
 /** Messages and requests between plugins, to one or to many. */
 export function createMessagingService(deps: MessagingServiceDeps): MountedService {
-	const { router, clock, guard } = deps;
+	const { router, clock, guard, streams } = deps;
 	const intake = new MessageIntake(router, guard, clock);
 	const sendDeps = { ...deps, intake };
 
@@ -49,13 +51,25 @@ export function createMessagingService(deps: MessagingServiceDeps): MountedServi
 			if (outcome.kind === "reply") resolve(new Encoded([encodeReply(id, outcome.content, outcome.source)]));
 			else reject(outcome.error);
 		});
-		const giveUp = () => {
-			pending.cancel(isDeadline(signal.reason) ? "DEADLINE_EXCEEDED" : "CANCELLED");
-			reject(signal.reason);
+		const giveUp = (error: unknown) => {
+			pending.cancel(isDeadline(error) ? "DEADLINE_EXCEEDED" : "CANCELLED");
+			reject(error);
 		};
-		signal.addEventListener("abort", giveUp, { once: true });
-		if (signal.aborted) giveUp();
-		return promise.finally(() => signal.removeEventListener("abort", giveUp));
+		const aborted = () => giveUp(signal.reason);
+		signal.addEventListener("abort", aborted, { once: true });
+		if (signal.aborted) aborted();
+		let watched: Disposable | undefined;
+		try {
+			// A reply is for those only who may still ask.
+			if (!pending.settled) watched = streams.watch(call.caller, giveUp);
+			return await promise;
+		} catch (error) {
+			pending.cancel();
+			throw error;
+		} finally {
+			watched?.[Symbol.dispose]();
+			signal.removeEventListener("abort", aborted);
+		}
 	};
 
 	const acknowledge = async (bytes: Uint8Array, call: Call) => {

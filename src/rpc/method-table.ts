@@ -1,6 +1,6 @@
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { CallSeries, Lane, Metrics } from "../telemetry/metrics.ts";
-import { type Call, type MountedService, Raw } from "./call.ts";
+import { type Call, type MountedService, Raw, type RawOptions } from "./call.ts";
 import type { MethodPolicies, MethodPolicy } from "./method-policy.ts";
 
 /** An RPC as the lanes see it: everything about it that does not change from call to call. */
@@ -10,8 +10,8 @@ export interface MountedMethod {
 	readonly descriptor: DescMethod;
 	// biome-ignore lint/suspicious/noExplicitAny: the types are in the descriptor
 	readonly handle: (input: any, call: Call) => any;
-	/** Whether the handler takes requests in wire form. */
-	readonly raw: boolean;
+	/** Set where the handler takes requests in wire form. */
+	readonly raw: RawOptions | undefined;
 	/** Undefined: the RPC has no row, and every call of it is refused. */
 	readonly policy: MethodPolicy | undefined;
 	/** The cap on one request message, in bytes. */
@@ -34,12 +34,12 @@ export function mountMethods(
 			if (table.has(path)) throw new Error(`${path} is mounted twice`);
 			if (method.methodKind === "client_streaming") throw new Error(`${path}: uploads are bidi streams`);
 			const policy = policies.get(path);
-			const raw = handler instanceof Raw;
+			const raw = handler instanceof Raw ? handler : undefined;
 			table.set(path, {
 				path,
 				descriptor: method,
-				handle: raw ? handler.handler : handler,
-				raw,
+				handle: handler instanceof Raw ? handler.handler : handler,
+				raw: raw?.options,
 				policy,
 				maxRequestBytes: policy?.maxRequestBytes ?? 1,
 				series: { fast: metrics.calls(path, "fast"), connect: metrics.calls(path, "connect") },

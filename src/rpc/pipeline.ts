@@ -1,12 +1,14 @@
-import type { Clock, IdSource } from "../clock/clock.ts";
+import type { Clock, IdSource, Timer } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
-import type { Authenticator, Caller, PeerInfo } from "../security/caller.ts";
+import { type Authenticator, type Caller, type PeerInfo, principalOf } from "../security/caller.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Lane } from "../telemetry/metrics.ts";
+import { BodyBudget } from "./body-budget.ts";
 import type { CallHeaders } from "./call-headers.ts";
 import { isUnexpected, type Status, toStatus } from "./error-codes.ts";
 import type { RateClass } from "./method-policy.ts";
 import type { MountedMethod } from "./method-table.ts";
+import { type PublicStreamLimits, PublicStreams } from "./public-streams.ts";
 import { ServerCall } from "./server-call.ts";
 
 /** Decides whether a caller has budget left for a call. */
@@ -27,7 +29,26 @@ export interface PipelineOptions {
 	readonly ids: IdSource;
 	readonly rateGate?: RateGate;
 	readonly refusals?: RefusalListener;
+	readonly limits?: CallLimits;
 }
+
+/** What a request may take before it is handled, and what is open to anyone. */
+export interface CallLimits extends PublicStreamLimits {
+	/** Milliseconds from its headers until the request of a call that takes one is there. */
+	readonly requestBodyMs: number;
+	/** Bytes of unhandled requests of one principal, and of all callers without a credential together. */
+	readonly requestBytes: number;
+}
+
+const CALL_LIMITS: CallLimits = {
+	requestBodyMs: 30_000,
+	requestBytes: 64 * 1024 * 1024,
+	publicStreamsPerConnection: 16,
+	publicStreams: 1024,
+};
+
+/** How many times within the time that a request may take it is looked for late ones. */
+const LOOKS = 10;
 
 /**
  * What happens around every handler, the same on both lanes: observe, authenticate, method policy, rate class, handler,
@@ -37,10 +58,18 @@ export interface PipelineOptions {
 export class Pipeline {
 	readonly #options: PipelineOptions;
 	readonly #open = new Set<ServerCall>();
+	readonly #limits: CallLimits;
+	readonly #bodies: BodyBudget;
+	readonly #publicStreams: PublicStreams;
 	#draining: HubError | undefined;
+	/** One timer for all calls, so that a request which is there at once costs none. Runs while there are calls. */
+	#look: Timer | undefined;
 
 	constructor(options: PipelineOptions) {
 		this.#options = options;
+		this.#limits = options.limits ?? CALL_LIMITS;
+		this.#bodies = new BodyBudget(this.#limits.requestBytes);
+		this.#publicStreams = new PublicStreams(this.#limits);
 	}
 
 	/** Calls in progress. */
@@ -53,7 +82,18 @@ export class Pipeline {
 		const call = new ServerCall(mounted, lane, headers, peer, this.#options.clock, this.#options.ids);
 		this.#open.add(call);
 		mounted.series[lane].begin();
+		this.#look ??= this.#lookLater();
 		return call;
+	}
+
+	/**
+	 * Counts `bytes` as what the hub holds of the call's request, until it is told otherwise or the call ends. Throws
+	 * LIMIT_EXCEEDED where its principal holds too many.
+	 */
+	hold(call: ServerCall, bytes: number): void {
+		if (call.settled || bytes === call.heldBytes) return;
+		this.#bodies.change(principalOf(call.caller), call.heldBytes, bytes);
+		call.heldBytes = bytes;
 	}
 
 	/**
@@ -92,8 +132,10 @@ export class Pipeline {
 
 	/** Observes the end of a call. `code` is canonical, 0 for success. Later calls do nothing. */
 	close(call: ServerCall, code: number): void {
+		if (call.heldBytes > 0) this.hold(call, 0);
 		if (!call.settle()) return;
 		this.#open.delete(call);
+		if (call.isPublicStream) this.#publicStreams.release(call.peer.address);
 		call.mounted.series[call.lane].end(code, this.#options.clock.monotonic() - call.startedAt);
 	}
 
@@ -104,6 +146,25 @@ export class Pipeline {
 			retryAfterMs: 1000,
 		});
 		for (const call of this.#open) call.drain(this.#draining);
+	}
+
+	/** Ends the look for late requests: no call is opened any more. */
+	stop(): void {
+		this.#look?.cancel();
+	}
+
+	#lookLater(): Timer {
+		return this.#options.clock.after(this.#limits.requestBodyMs / LOOKS, () => this.#endLate());
+	}
+
+	#endLate(): void {
+		const before = this.#options.clock.monotonic() - this.#limits.requestBodyMs;
+		for (const call of this.#open) {
+			// They are in the order in which they began.
+			if (call.startedAt > before) break;
+			if (!call.isReceived) call.abort(new HubError("DEADLINE_EXCEEDED", "the request took too long to arrive"));
+		}
+		this.#look = this.#open.size === 0 ? undefined : this.#lookLater();
 	}
 
 	async #admitLater(call: ServerCall, caller: Promise<Caller>): Promise<void> {
@@ -128,6 +189,10 @@ export class Pipeline {
 		call.caller = caller;
 		const { policy } = call.mounted;
 		if (!policy) throw new HubError("CALLER_NOT_ALLOWED", `${call.method} may not be called`);
+		if (policy.callers === "public" && call.mounted.descriptor.methodKind !== "unary" && !call.settled) {
+			this.#publicStreams.take(call.peer.address);
+			call.isPublicStream = true;
+		}
 		if (policy.callers !== "public" && policy.callers !== "enrolling") {
 			if (caller.kind === "anonymous") {
 				throw new HubError("CREDENTIAL_MISSING", "this call needs a credential: send `authorization: Bearer <token>`");

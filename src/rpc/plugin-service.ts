@@ -17,6 +17,7 @@ import type { Viewer } from "../plugins/access-control.ts";
 import { type Manifest, parseManifest } from "../plugins/manifest.ts";
 import { listPlugins } from "../plugins/plugin-list.ts";
 import type { Changed } from "../plugins/registry.ts";
+import type { AuditRecorder } from "../security/audit-entry.ts";
 import { type Caller, principalOf } from "../security/caller.ts";
 import type { KvWrite } from "../state/kv-store.ts";
 import { type PluginId, parsePluginId } from "../subjects/plugin-id.ts";
@@ -36,8 +37,11 @@ export interface ControlEntry {
 	readonly requestId?: string;
 }
 
-/** Makes the audit record of a control change: a write for the change's own commit, and what to do once it is stored. */
-interface ControlAudit {
+/**
+ * Makes the audit record of a control change: a write for the change's own commit, and what to do once it is stored. Takes
+ * refusals as well.
+ */
+interface ControlAudit extends AuditRecorder {
 	change(entry: ControlEntry): { readonly write: KvWrite; settle(): Promise<void> };
 }
 
@@ -99,12 +103,39 @@ export function createPluginService(deps: PluginServiceDeps): MountedService {
 			throw HubError.field("without_instance", "must be true: an operator registers for a plugin, and is none");
 		}
 		const { manifest, ...rest } = parseRegistration(request, byOperator ? undefined : (caller.id as PluginId));
-		if (!byOperator && manifest.id !== caller.id) throw spoofed(manifest.id, caller.id);
+		if (!byOperator && manifest.id !== caller.id) {
+			throw denied(spoofed(manifest.id, caller.id), `plugin:${manifest.id}`, call);
+		}
 		const instance = request.withoutInstance ? undefined : { carryOn: request.instanceId };
 		return await registry.register(
 			{ ...rest, manifest, pluginId: manifest.id, instance, byOperator },
 			{ request: repeatable(call, "plugin.register", RegisterRequestSchema, request) },
 		);
+	}
+
+	/** Records the refusal of a call that is about somebody else's registration. */
+	function denied(error: HubError, target: string, call: Call): HubError {
+		deps.audit.record({
+			event: "call_denied",
+			actor: principalOf(call.caller),
+			target,
+			reason: error.reason.toLowerCase(),
+			details: { method: call.method, message: error.message },
+			requestId: call.requestId,
+		});
+		return error;
+	}
+
+	/** The plugin that a change is about: a plugin acts for itself, an operator for any. */
+	function targetOf(pluginId: string, call: Call): PluginId {
+		const { caller } = call;
+		if (caller.kind === "anonymous") throw credentialMissing();
+		if (pluginId === "" && caller.kind === "plugin") return caller.id as PluginId;
+		const target = parsePluginId(pluginId, "plugin_id");
+		if (caller.kind === "plugin" && target !== caller.id) {
+			throw denied(notAllowed("a plugin changes its own registration only"), `plugin:${target}`, call);
+		}
+		return target;
 	}
 
 	return mount(PluginService, {
@@ -136,10 +167,12 @@ export function createPluginService(deps: PluginServiceDeps): MountedService {
 		},
 
 		async update(request, call) {
-			const pluginId = targetOf(request.pluginId, call.caller);
+			const pluginId = targetOf(request.pluginId, call);
 			const parts = parseUpdateMask(request);
 			const manifest = parts.manifest ? parseManifest(request.manifestJson, "manifest_json", pluginId) : undefined;
-			if (manifest && manifest.id !== pluginId) throw spoofed(manifest.id, pluginId);
+			if (manifest && manifest.id !== pluginId) {
+				throw denied(spoofed(manifest.id, pluginId), `plugin:${manifest.id}`, call);
+			}
 			if (parts.capabilities) parseCapabilities(request.capabilities, "capabilities");
 			const expected = parseExpectedState(request.expected, "expected");
 			const byOperator = call.caller.kind === "operator";
@@ -151,7 +184,7 @@ export function createPluginService(deps: PluginServiceDeps): MountedService {
 		},
 
 		async unregister(request, call) {
-			const pluginId = targetOf(request.pluginId, call.caller);
+			const pluginId = targetOf(request.pluginId, call);
 			const expected = parseExpectedState(request.expected, "expected");
 			const byOperator = call.caller.kind === "operator";
 			const once = repeatable(call, "plugin.unregister", UnregisterRequestSchema, request);
@@ -229,15 +262,6 @@ function parseStates(states: readonly PluginState[]): readonly PluginState[] {
 function viewerOf(caller: Caller): Viewer {
 	if (caller.kind === "anonymous") throw credentialMissing();
 	return caller.kind === "operator" ? undefined : caller.id;
-}
-
-/** The plugin that a change is about: a plugin acts for itself, an operator for any. */
-function targetOf(pluginId: string, caller: Caller): PluginId {
-	if (caller.kind === "anonymous") throw credentialMissing();
-	if (pluginId === "" && caller.kind === "plugin") return caller.id as PluginId;
-	const target = parsePluginId(pluginId, "plugin_id");
-	if (caller.kind === "plugin" && target !== caller.id) throw notAllowed("a plugin changes its own registration only");
-	return target;
 }
 
 function requireOperator(caller: Caller): void {

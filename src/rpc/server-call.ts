@@ -22,6 +22,12 @@ export class ServerCall implements Call {
 	/** `Clock.monotonic()` when the call began. */
 	readonly startedAt: number;
 	caller: Caller = ANONYMOUS;
+	/** Bytes of its request that the hub holds and has not handled, as the pipeline counts them. */
+	heldBytes = 0;
+	/** Whether it takes a place among the streams that anyone may open, as the pipeline counts them. */
+	isPublicStream = false;
+	/** Whether its request is there as a whole, or need never be: a stream of requests may last. */
+	isReceived: boolean;
 	/** Told once, when the call is aborted from outside: the lane ends it for the peer. */
 	onAbort: ((reason: HubError) => void) | undefined;
 	readonly #ids: IdSource;
@@ -39,6 +45,7 @@ export class ServerCall implements Call {
 		this.headers = headers;
 		this.peer = peer;
 		this.#ids = ids;
+		this.isReceived = mounted.descriptor.methodKind === "bidi_streaming";
 		this.startedAt = clock.monotonic();
 		if (headers.timeoutMs !== undefined) {
 			this.deadline = this.startedAt + headers.timeoutMs;

@@ -6,6 +6,9 @@ import type { Call } from "./call.ts";
 /** Where long-lived streams are registered, so that a change of policy ends them. */
 export type StreamRegistry = Pick<OpenStreams, "open">;
 
+/** Where calls that wait for their answer are registered, for the same. */
+export type CallRegistry = Pick<OpenStreams, "watch">;
+
 /** Which last frame goes with the error that a stream ends with. */
 export function endingOf(error: unknown): Ending {
 	if (!(error instanceof HubError)) return "silent";

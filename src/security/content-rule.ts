@@ -1,4 +1,4 @@
-import { attributePath, CONTENT_LIMITS, RESERVED_ATTRIBUTE_PREFIX } from "../content/content-limits.ts";
+import { attributePath, CONTENT_LIMITS } from "../content/content-limits.ts";
 import { checkJson } from "../content/json-structure.ts";
 import { HubError } from "../hub-error.ts";
 
@@ -41,9 +41,6 @@ function checkAttributes(attributes: Readonly<Record<string, string>>): HubError
 		if (key === "") return refuse("attributes", "a key is empty");
 		if (exceeds(key, CONTENT_LIMITS.attributeKeyBytes)) {
 			return refuse("attributes", "a key is too long", CONTENT_LIMITS.attributeKeyBytes);
-		}
-		if (key.startsWith(RESERVED_ATTRIBUTE_PREFIX)) {
-			return refuse(attributePath(key), `the prefix "${RESERVED_ATTRIBUTE_PREFIX}" is reserved for the hub`);
 		}
 		if (exceeds(attributes[key], CONTENT_LIMITS.attributeValueBytes)) {
 			return refuse(attributePath(key), "the value is too long", CONTENT_LIMITS.attributeValueBytes);

@@ -36,16 +36,25 @@ interface Entry {
 	readonly stream: OpenStream;
 	/** Which life of the registration the stream belongs to; 0: the plugin was not registered. */
 	readonly registration: number;
+	/** Whether it takes one of its principal's places. */
+	readonly counts: boolean;
+}
+
+/** What one principal has open. */
+interface Holding {
+	readonly entries: Set<Entry>;
+	/** Entries that count. */
+	places: number;
 }
 
 /**
- * The long-lived streams, by principal, so that a change of policy ends those that it concerns and looks at no others.
+ * The long-lived streams and the calls that wait, by principal, so that a change of policy ends those that it concerns and looks at no others.
  * A stream ends with CREDENTIAL_REVOKED, CREDENTIAL_EXPIRED, PLUGIN_DISABLED or PERMISSION_REVOKED.
  */
 export class OpenStreams implements AsyncDisposable {
 	readonly #options: OpenStreamsOptions;
 	readonly #maxPerPrincipal: number;
-	readonly #byPrincipal = new Map<string, Set<Entry>>();
+	readonly #byPrincipal = new Map<string, Holding>();
 	readonly #registrations: KeyFollower;
 	#changes: Disposable | undefined;
 	#size = 0;
@@ -72,7 +81,7 @@ export class OpenStreams implements AsyncDisposable {
 		this.#registrations.start();
 	}
 
-	/** Streams open now; 0 once all were disposed or revoked. */
+	/** Streams and calls open now; 0 once all were disposed or revoked. */
 	get size(): number {
 		return this.#size;
 	}
@@ -82,13 +91,28 @@ export class OpenStreams implements AsyncDisposable {
 	 * makes due, and LIMIT_EXCEEDED where the principal holds too many.
 	 */
 	open(caller: Caller, stream: OpenStream): Disposable {
-		const entry: Entry = { caller, stream, registration: this.#registrationOf(caller) };
+		return this.#add({ caller, stream, registration: this.#registrationOf(caller), counts: true });
+	}
+
+	/**
+	 * The same for a call that waits for its answer: it takes no place among its principal's streams, so whoever makes such
+	 * calls bounds them.
+	 */
+	watch(caller: Caller, revoke: OpenStream["revoke"]): Disposable {
+		const stream = { recheck: () => {}, revoke };
+		return this.#add({ caller, stream, registration: this.#registrationOf(caller), counts: false });
+	}
+
+	#add(entry: Entry): Disposable {
 		const problem = this.#problem(entry);
 		if (problem !== undefined) throw problem;
+		const { caller, counts } = entry;
 		const principal = principalOf(caller);
-		const streams = this.#byPrincipal.get(principal) ?? new Set<Entry>();
-		if (streams.size >= this.#maxPerPrincipal) throw this.#tooMany(principal);
-		this.#byPrincipal.set(principal, streams.add(entry));
+		const holding = this.#byPrincipal.get(principal) ?? { entries: new Set<Entry>(), places: 0 };
+		if (counts && holding.places >= this.#maxPerPrincipal) throw this.#tooMany(principal);
+		holding.entries.add(entry);
+		if (counts) holding.places++;
+		this.#byPrincipal.set(principal, holding);
 		this.#size++;
 		if (caller.kind !== "anonymous" && caller.expiresAt !== undefined) this.#expectExpiry(caller.expiresAt);
 		return { [Symbol.dispose]: () => void this.#remove(entry) };
@@ -107,7 +131,7 @@ export class OpenStreams implements AsyncDisposable {
 	#recheck(affected: Affected): void {
 		const principals = affected === "all" ? [...this.#byPrincipal.keys()] : affected;
 		for (const principal of principals) {
-			for (const entry of [...(this.#byPrincipal.get(principal) ?? [])]) {
+			for (const entry of [...(this.#byPrincipal.get(principal)?.entries ?? [])]) {
 				const problem = this.#problem(entry);
 				if (problem !== undefined) this.#revoke(entry, problem);
 			}
@@ -149,10 +173,11 @@ export class OpenStreams implements AsyncDisposable {
 
 	#remove(entry: Entry): boolean {
 		const principal = principalOf(entry.caller);
-		const streams = this.#byPrincipal.get(principal);
-		if (streams === undefined || !streams.delete(entry)) return false;
+		const holding = this.#byPrincipal.get(principal);
+		if (holding === undefined || !holding.entries.delete(entry)) return false;
 		this.#size--;
-		if (streams.size === 0) this.#byPrincipal.delete(principal);
+		if (entry.counts) holding.places--;
+		if (holding.entries.size === 0) this.#byPrincipal.delete(principal);
 		if (this.#size === 0) {
 			this.#expiry?.timer.cancel();
 			this.#expiry = undefined;
@@ -172,8 +197,8 @@ export class OpenStreams implements AsyncDisposable {
 		this.#expiry = undefined;
 		const now = this.#options.clock.now();
 		let next = Number.POSITIVE_INFINITY;
-		for (const streams of [...this.#byPrincipal.values()]) {
-			for (const entry of [...streams]) {
+		for (const { entries } of [...this.#byPrincipal.values()]) {
+			for (const entry of [...entries]) {
 				const { caller } = entry;
 				if (caller.kind === "anonymous" || caller.expiresAt === undefined) continue;
 				if (caller.expiresAt <= now)

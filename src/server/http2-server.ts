@@ -78,7 +78,7 @@ export class RpcServer implements AsyncDisposable {
 		const limits: ServerLimits = { ...SERVER_LIMITS, ...options.limits };
 		this.#limits = limits;
 		const methods = mountMethods(services, policies, metrics);
-		const pipeline = new Pipeline(options);
+		const pipeline = new Pipeline({ ...options, limits });
 		this.#pipeline = pipeline;
 		this.#fastLane =
 			options.fastLane === false ? undefined : new FastLane({ methods, pipeline, clock, lingerMs: limits.lingerMs });
@@ -180,6 +180,7 @@ export class RpcServer implements AsyncDisposable {
 		this.#tls?.stop();
 		await closed;
 		await emptied;
+		this.#pipeline.stop();
 	}
 
 	#accept(socket: Socket): void {

@@ -10,6 +10,7 @@ import { OpenStreams } from "../security/open-streams.ts";
 import { PolicyAdmin } from "../security/policy-admin.ts";
 import { PolicyView } from "../security/policy-view.ts";
 import { RefusedCalls } from "../security/refused-calls.ts";
+import { ResumeTokens } from "../security/resume-tokens.ts";
 import { loadSigningKey } from "../security/signing-key.ts";
 import { Tokens } from "../security/token.ts";
 import { TokenAuthenticator } from "../security/token-authenticator.ts";
@@ -22,6 +23,7 @@ export interface Security {
 	readonly policy: PolicyView;
 	readonly policyAdmin: PolicyAdmin;
 	readonly tokens: Tokens;
+	readonly resumeTokens: ResumeTokens;
 	readonly credentials: Credentials;
 	readonly devCredentials: DevCredentials;
 	readonly authenticator: TokenAuthenticator;
@@ -73,6 +75,7 @@ export async function openSecurity(parts: {
 		policy,
 		policyAdmin: new PolicyAdmin({ policy, audit, answers }),
 		tokens,
+		resumeTokens: new ResumeTokens(key),
 		credentials,
 		devCredentials: new DevCredentials({ kv, policy, credentials, audit, ids }),
 		authenticator: new TokenAuthenticator({ tokens, policy, clock }),

@@ -15,6 +15,13 @@ export const SERVER_LIMITS = Object.freeze({
 	keepaliveIntervalMs: 20_000,
 	/** A ping without an answer in this time ends its session. */
 	keepaliveTimeoutMs: 10_000,
+	/** How long after its headers the request of a call that takes one may take to arrive. */
+	requestBodyMs: 30_000,
+	/** Received and not yet handled, of one principal; and of all callers without a credential together. */
+	requestBytes: 64 * 1024 * 1024,
+	/** Open streams of RPCs that need no credential, such as `Health.Watch`: of one connection, and in all. */
+	publicStreamsPerConnection: 16,
+	publicStreams: 1024,
 	/** How long a finished call waits for a peer that does not take its answer. */
 	lingerMs: 10_000,
 	/** Streams a session may have open at once. */

@@ -77,7 +77,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 	const answers = owner.use(new FirstAnswers({ kv: state.kv, clock, ids }));
 	await answers.start();
 	const security = await openSecurity({ state, clock, ids, answers, owner });
-	const { authenticator, audit, guard, openStreams: streams } = security;
+	const { authenticator, audit, guard, resumeTokens, openStreams: streams } = security;
 	const subsystems = await openSubsystems({ state, clock, ids, logger, options, answers, owner });
 	const { registry, bus, router, topics, fanOut } = subsystems;
 	const audience = new PluginAudience(registry.index, security.policy);
@@ -97,7 +97,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 			ids,
 			...(options.dev ? { devCredentials: security.devCredentials } : {}),
 		}),
-		createEventService({ bus, guard, streams, audit, clock, ids }),
+		createEventService({ bus, guard, streams, resumeTokens, audit, clock, ids }),
 		createMessagingService({ router, topics, fanOut, audience, guard, streams, clock }),
 		createSecurityAdminService({ credentials: security.credentials, policy: security.policyAdmin }),
 	];

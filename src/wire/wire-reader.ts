@@ -5,6 +5,8 @@ import { exactVarint } from "./varint.ts";
 const VARINT = 0;
 const FIXED64 = 1;
 const DELIMITED = 2;
+const GROUP_START = 3;
+const GROUP_END = 4;
 const FIXED32 = 5;
 
 /** Strings up to this many bytes are first tried as ASCII, which decodes faster. */
@@ -12,7 +14,7 @@ const SHORT_STRING = 48;
 
 /**
  * Reads protobuf wire form in place, without building messages: what is only passed on is never decoded. Everything it
- * lets through is well formed; what is not is refused with MALFORMED_REQUEST, and so are groups, which proto3 has not.
+ * lets through is well formed; what is not is refused with MALFORMED_REQUEST.
  */
 export class WireReader {
 	readonly bytes: Buffer;
@@ -133,8 +135,22 @@ export class WireReader {
 				this.pos += this.wireType === FIXED64 ? 8 : 4;
 				if (this.pos > this.end) throw truncated();
 				return;
+			case GROUP_START:
+				this.#skipGroup();
+				return;
 			default:
 				throw malformed(`wire type ${this.wireType} is not supported`);
+		}
+	}
+
+	/** Groups within it are only counted, so that no depth of them can exhaust the stack. */
+	#skipGroup(): void {
+		let depth = 1;
+		while (depth > 0) {
+			if (this.next() === 0) throw truncated();
+			if (this.wireType === GROUP_START) depth++;
+			else if (this.wireType === GROUP_END) depth--;
+			else this.skip();
 		}
 	}
 

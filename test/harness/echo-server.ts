@@ -41,6 +41,8 @@ export async function startEcho(options: Partial<RpcServerOptions> = {}): Promis
 		clock: systemClock,
 		ids: randomIds,
 		...options,
+		// Every RPC of the echo service is open to anyone.
+		limits: { publicStreamsPerConnection: 100_000, publicStreams: 100_000, ...options.limits },
 	});
 	const { port } = await server.listen("127.0.0.1", 0);
 	const scheme = options.tls ? "https" : "http";

@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from "node:crypto";
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import {
 	EmitRequestSchema,
@@ -26,6 +27,7 @@ import type { Call, Encoded, MountedService, Raw } from "../../src/rpc/call.ts";
 import { createEventService, type EventGuard } from "../../src/rpc/event-service.ts";
 import type { AuditEntry } from "../../src/security/audit-entry.ts";
 import type { Caller } from "../../src/security/caller.ts";
+import { ResumeTokens } from "../../src/security/resume-tokens.ts";
 import type { LogStore } from "../../src/state/log-store.ts";
 import { openMemoryState } from "../../src/state/memory/open-memory-state.ts";
 import type { StateBackend } from "../../src/state/state-backend.ts";
@@ -121,6 +123,7 @@ export class EventHub {
 			bus: this.bus,
 			guard: this.guard,
 			streams: this.streams,
+			resumeTokens: new ResumeTokens({ id: "k1", ...generateKeyPairSync("ed25519") }),
 			audit: { record: (entry) => void this.audited.push(entry) },
 			clock,
 			ids,

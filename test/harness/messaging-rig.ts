@@ -114,10 +114,11 @@ export class MessagingRig implements Disposable {
 			mayReceiveTopic: () => true,
 		};
 		const streams = {
-			open: (_caller: Caller, stream: OpenStream) => {
+			open: (_caller: Caller, stream: OpenStream): Disposable => {
 				this.openStreams.add(stream);
 				return { [Symbol.dispose]: () => void this.openStreams.delete(stream) };
 			},
+			watch: (_caller: Caller, revoke: OpenStream["revoke"]) => streams.open(_caller, { recheck: () => {}, revoke }),
 		};
 		const { router } = this;
 		const ids = new SequentialIds("many-");

@@ -27,6 +27,7 @@ import { decodeOutbox } from "../../src/outbox/outbox.ts";
 import { Registry, type RegistryOptions } from "../../src/plugins/registry.ts";
 import type { AnyHandler, Call } from "../../src/rpc/call.ts";
 import { type ControlEntry, createPluginService, type DevCredentials } from "../../src/rpc/plugin-service.ts";
+import type { AuditEntry } from "../../src/security/audit-entry.ts";
 import { ANONYMOUS, type Caller } from "../../src/security/caller.ts";
 import type { KvEntry } from "../../src/state/kv-store.ts";
 import { openMemoryState } from "../../src/state/memory/open-memory-state.ts";
@@ -73,6 +74,7 @@ export class PluginWorld implements AsyncDisposable {
 	readonly answers: FirstAnswers;
 	readonly registry: Registry;
 	readonly audited: ControlEntry[] = [];
+	readonly denials: AuditEntry[] = [];
 	/** Ends the streams that are open, as a change of policy would. */
 	readonly openStreams = new Set<(error: HubError) => void>();
 	readonly #handlers: Readonly<Record<string, AnyHandler>>;
@@ -96,6 +98,7 @@ export class PluginWorld implements AsyncDisposable {
 				},
 			},
 			audit: {
+				record: (entry) => void this.denials.push(entry),
 				change: (entry) => ({
 					write: { key: `outbox/audit/${this.ids.next()}`, value: Buffer.from(JSON.stringify(entry)) },
 					settle: async () => void this.audited.push(entry),

@@ -235,6 +235,22 @@ describe("on", () => {
 		if (onGap === "stop") expect((await subscription.closed)?.reason).toBe("POSITION_TRIMMED");
 	});
 
+	it("asks for a time again until an event has come, and then goes on behind it", async () => {
+		const hub = new FakeHub();
+		const { client, clock } = await open(hub);
+		const seen: number[] = [];
+		const start = new Date(clock.now() + 60_000);
+		await client.events.on("n", (event) => void seen.push(event.data), { start });
+		hub.disconnect();
+		await until(clock, () => hub.subscribeRequests.length === 2);
+		await until(clock, () => hub.openStreams === 1);
+		hub.publish("n", 0);
+		await until(clock, () => seen.length === 1);
+		hub.disconnect();
+		await until(clock, () => hub.subscribeRequests.length === 3);
+		expect(hub.subscribeRequests.map(({ start }) => start?.from.case)).toEqual(["time", "time", "after"]);
+	});
+
 	it("calls onCaughtUp between history and news, once", async () => {
 		const hub = new FakeHub();
 		const { client, clock } = await open(hub);

@@ -330,3 +330,37 @@ function failing(log: LogStore, fault: Error): LogStore {
 		trim: (retention) => log.trim(retention),
 	};
 }
+
+test("an id published again is compared with its first, though history before it is dropped meanwhile", async () => {
+	// The first of the two originals is dropped after the ids were looked up and before the originals are read.
+	const hub = await EventHub.open({
+		wrapLog: (log) => ({
+			capabilities: log.capabilities,
+			epoch: log.epoch,
+			bounds: () => log.bounds(),
+			append: (records) => log.append(records),
+			read: (query) => {
+				const isFirst = "sequence" in query.from && query.from.sequence === 1;
+				return log.read(isFirst ? { ...query, from: { sequence: 3 } } : query);
+			},
+			tail: (listener) => log.tail(listener),
+			trim: (retention) => log.trim(retention),
+		}),
+	});
+	for (const id of ["1", "2", "3"]) await hub.emit({ id, type: "a", subject: id });
+	async function* batches() {
+		const events = ["1", "3"].map((id) => ({ id, type: "a", subject: "another" }));
+		yield { batchId: 1n, events };
+	}
+	const frames = [];
+	for await (const { frame } of hub.emitStream(batches())) frames.push(frame);
+	expect(frames[1]).toMatchObject({
+		value: {
+			exceptions: [
+				{ index: 0, outcome: { case: "duplicateOf", value: 1n } },
+				{ index: 1, outcome: { case: "error", value: { reason: "ID_REUSED" } } },
+			],
+		},
+	});
+	await hub[Symbol.asyncDispose]();
+});

@@ -165,6 +165,9 @@ test("open subscriptions are paged, and a plugin sees its own only", async () =>
 	await expect(hub.listSubscriptions({ pluginId: "b" }, plugin("a"))).rejects.toMatchObject({
 		reason: "CALLER_NOT_ALLOWED",
 	});
+	expect(hub.audited).toMatchObject([
+		{ event: "data_access_denied", actor: "plugin:a", reason: "caller_not_allowed", details: { asked: "b" } },
+	]);
 	const { nextPageToken } = await hub.listSubscriptions({ pageSize: 1 }, operator);
 	await expect(hub.listSubscriptions({ pluginId: "b", pageToken: nextPageToken }, operator)).rejects.toMatchObject({
 		reason: "INVALID_PAGE_TOKEN",

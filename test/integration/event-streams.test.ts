@@ -72,6 +72,22 @@ test("starts at a time", async () => {
 	await frames.return();
 });
 
+test("starts at a time to come", async () => {
+	await hub.clock.advance(1000 - (hub.clock.now() % 1000));
+	const time = { seconds: BigInt(hub.clock.now() / 1000 + 2), nanos: 0 };
+	const frames = await live({ patterns: ["a"], start: { from: { case: "time", value: time } } });
+	const first = next(frames);
+	await hub.emit({ type: "a", subject: "early" });
+	await hub.clock.advance(1000);
+	await hub.emit({ type: "a", subject: "early still" });
+	await hub.clock.advance(1000);
+	await hub.emit({ type: "a", subject: "in time" });
+	expect(subjectsOf(await first)).toEqual(["in time"]);
+	await hub.emit({ type: "a", subject: "late" });
+	expect(subjectsOf(await next(frames))).toEqual(["late"]);
+	await frames.return();
+});
+
 test("ends after as many events as were asked for", async () => {
 	for (const subject of ["1", "2", "3"]) await hub.emit({ type: "a", subject });
 	const past = hub.subscribe({ patterns: ["a"], start: everything, limit: 2 });
@@ -466,6 +482,26 @@ test("tries again to move the outbox when the log does not take it", async () =>
 	await broken.clock.advance(500);
 	expect(broken.log.bounds().next).toBe(2);
 	expect(broken.state.kv.get(write.key)).toBeUndefined();
+	await broken[Symbol.asyncDispose]();
+});
+
+test("tries again to read the log at one time, however often a batch made it try in between", async () => {
+	const { hub: broken, log } = await openFaulty();
+	const frames = broken.subscribe({ patterns: ["a"] });
+	for (let index = 0; index < 2; index++) await frames.next();
+	const waiting = frames.next();
+	await broken.clock.advance(1);
+	const timers = broken.clock.pendingTimers;
+	log.loseBatches = 1;
+	log.failReads = 3;
+	for (const subject of ["lost", "1", "2", "3"]) await broken.emit({ type: "a", subject });
+	await eventually(() => broken.faults.length === 3);
+	await broken.clock.advance(0);
+	expect(broken.clock.pendingTimers).toBe(timers + 1);
+	await broken.clock.advance(250);
+	const { value } = await waiting;
+	expect(value && subjectsOf(value)).toEqual(["lost", "1", "2", "3"]);
+	await frames.return();
 	await broken[Symbol.asyncDispose]();
 });
 

@@ -141,6 +141,32 @@ describe("a request id", () => {
 		await add("d");
 	});
 
+	test("counts when it comes while others are dropped", async () => {
+		const { clock, answers, add } = await open({ maxPerPrincipal: 3 });
+		for (let at = 0; at < 1200; at++) await add(`r${at}`, "add", `plugin:z${at}`);
+		await clock.advance(120_000 - 1);
+		clock.stepWall(1);
+		const purged = answers.purge();
+		// The purge has passed where these belong and waits for its commits.
+		await Promise.all(["a", "b", "z"].map((id) => add(id)));
+		await purged;
+		await expect(add("c")).rejects.toMatchObject({ reason: "LIMIT_EXCEEDED" });
+		await answers.purge();
+		await expect(add("c")).rejects.toMatchObject({ reason: "LIMIT_EXCEEDED" });
+	});
+
+	test("is dropped, too, where its time is far ahead of a clock that was stepped back", async () => {
+		const { clock, add, kept } = await open();
+		await add("r1", "one");
+		clock.stepWall(-119_999);
+		expect((await add("r1", "one")).duplicate).toBe(true);
+		clock.stepWall(-1);
+		expect((await add("r1", "two")).duplicate).toBe(false);
+		clock.stepWall(-3_600_000);
+		await clock.advance(30_000);
+		expect(kept()).toEqual([]);
+	});
+
 	test("is dropped in pages, however many there are", async () => {
 		const { clock, add, kept } = await open({ maxPerPrincipal: 5000 });
 		for (let at = 0; at < 900; at++) await add(`r${at}`);

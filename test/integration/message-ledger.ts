@@ -10,6 +10,8 @@ export class MessageLedger {
 	/** Ids that the hub has accepted. */
 	readonly accepted = new Set<string>();
 	readonly got: Got[] = [];
+	/** Ids that have come. */
+	readonly came = new Set<string>();
 	/** When the acknowledgement of an id was confirmed. */
 	readonly confirmed = new Map<string, number>();
 
@@ -19,7 +21,10 @@ export class MessageLedger {
 		const rest = lines.pop()!;
 		for (const line of lines) {
 			const [kind, time, id = ""] = line.split(" ");
-			if (kind === "got") this.got.push({ time: Number(time), id });
+			if (kind === "got") {
+				this.got.push({ time: Number(time), id });
+				this.came.add(id);
+			}
 			if (kind === "confirmed") this.confirmed.set(id, Number(time));
 		}
 		return rest;
@@ -45,7 +50,6 @@ export class MessageLedger {
 
 	/** Accepted messages that have not come. */
 	get missing(): readonly string[] {
-		const came = new Set(this.got.map(({ id }) => id));
-		return [...this.accepted].filter((id) => !came.has(id));
+		return [...this.accepted].filter((id) => !this.came.has(id));
 	}
 }

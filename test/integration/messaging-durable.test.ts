@@ -403,6 +403,19 @@ describe("a durable message", () => {
 		bob.vanish();
 	});
 
+	test.each([
+		["a short ack wait", { ackWait: seconds(0.05) }, "open.policy.ack_wait"],
+		["a long ack wait", { ackWait: seconds(3601) }, "open.policy.ack_wait"],
+		["a long backoff list", { backoff: Array(33).fill(seconds(1)) }, "open.policy.backoff"],
+		["a negative backoff", { backoff: [seconds(1), seconds(-1)] }, "open.policy.backoff[1]"],
+		["no delivery", { maxDeliveries: 0 }, "open.policy.max_deliveries"],
+		["too many deliveries", { maxDeliveries: 1001 }, "open.policy.max_deliveries"],
+	])("is not delivered by a policy with %s", async (_name, policy, field) => {
+		const peer = rig.attachUnopened("bob");
+		peer.up({ frame: { case: "open", value: { policy } } });
+		expect((await refusal(peer.frame())).metadata.field).toBe(field);
+	});
+
 	test("is refused where it would not fit into a commit with its dead letter", async () => {
 		const payload = { body: { case: "binary", value: new Uint8Array(1000) } } as const;
 		const request = durable("bob", { payload });

@@ -124,6 +124,7 @@ describe("Send", () => {
 		["a priority of no meaning", { priority: Priority.UNSPECIFIED }, "INVALID_FIELD", "message.priority"],
 		["a long id", { id: "x".repeat(129) }, "INVALID_FIELD", "message.id"],
 		["a long ordering key", { orderingKey: "x".repeat(257) }, "INVALID_FIELD", "message.ordering_key"],
+		["attributes of the hub", { attributes: { "hub-x": "1" } }, "INVALID_FIELD", 'message.attributes["hub-x"]'],
 		["a ttl of nothing", { ttl: { seconds: 0n } }, "INVALID_FIELD", "message.ttl"],
 	])("refuses a message with %s", async (_name, message, reason, field) => {
 		const error = await refusal(rig.send("alice", transient("bob", message)));
@@ -131,7 +132,6 @@ describe("Send", () => {
 	});
 
 	test.each([
-		["attributes of the hub", { attributes: { "hub-x": "1" } }],
 		["JSON that nests too deep", { payload: json("[".repeat(65) + "]".repeat(65)) }],
 		["more than 1 MiB", { payload: json(`"${"x".repeat(1024 * 1024)}"`) }],
 	])("refuses %s as content", async (_name, message) => {

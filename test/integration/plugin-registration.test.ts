@@ -119,6 +119,9 @@ describe("register", () => {
 		await expect(hub.register(weather, { manifestJson: "{" })).rejects.toEqual(refused("INVALID_MANIFEST"));
 		await expect(hub.register(weather, { manifestJson: "" })).rejects.toEqual(refused("INVALID_MANIFEST"));
 		expect(hub.registry.index.size).toBe(1);
+		expect(hub.denials).toMatchObject([
+			{ event: "call_denied", actor: "plugin:weather", target: "plugin:mail", reason: "spoofed_source" },
+		]);
 	});
 
 	test("an operator registers for a plugin without an instance; it comes online later", async () => {
@@ -299,6 +302,10 @@ describe("update", () => {
 			refused("CALLER_NOT_ALLOWED"),
 		);
 		await expect(hub.update(weather, { manifestJson: manifest("mail") })).rejects.toEqual(refused("SPOOFED_SOURCE"));
+		expect(hub.denials).toMatchObject([
+			{ event: "call_denied", actor: "plugin:mail", target: "plugin:weather", reason: "caller_not_allowed" },
+			{ event: "call_denied", actor: "plugin:weather", target: "plugin:mail", reason: "spoofed_source" },
+		]);
 		const changes = ["x", "y", "z"].map((name) =>
 			hub.update(weather, {
 				capabilities: { provides: [name] },

@@ -232,7 +232,6 @@ describe("content", () => {
 		["a key of 129 bytes", { bytes: 9, attributes: { [`${"é".repeat(64)}a`]: "v" } }, "attributes"],
 		["a value of 4 KiB", { bytes: 9, attributes: { k: "v".repeat(4096) } }, undefined],
 		["a value over 4 KiB", { bytes: 9, attributes: { k: "é".repeat(2049) } }, 'attributes["k"]'],
-		["a reserved key", { bytes: 9, attributes: { "hub-id": "v" } }, 'attributes["hub-id"]'],
 		["traceparent", { bytes: 9, attributes: { traceparent: "00-ab" } }, undefined],
 		["a content type of 129 bytes", { bytes: 9, contentType: "a".repeat(129) }, "payload.content_type"],
 		["a schema of 513 bytes", { bytes: 9, schema: "a".repeat(513) }, "payload.schema"],

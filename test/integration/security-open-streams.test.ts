@@ -175,3 +175,16 @@ test("a change made by another hub on the same state ends streams and counts for
 		expect.objectContaining({ reason: "INSUFFICIENT_PERMISSIONS" }),
 	);
 });
+
+test("a call that waits takes no place among the streams, and ends with its right", async () => {
+	const streams = [new Stream(caller), new Stream(caller), new Stream(caller)];
+	const endings: string[] = [];
+	const calls = Array.from({ length: 5 }, () =>
+		security.openStreams.watch(caller, ({ reason }) => endings.push(reason)),
+	);
+	expect(() => new Stream(caller)).toThrow(expect.objectContaining({ reason: "LIMIT_EXCEEDED" }));
+	calls.shift()![Symbol.dispose]();
+	await write(keys.disabled("a"), Buffer.from("{}"));
+	expect(endings).toEqual(Array.from({ length: 4 }, () => "PLUGIN_DISABLED"));
+	for (const stream of streams) stream.close();
+});

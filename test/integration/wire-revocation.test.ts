@@ -1,7 +1,12 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { expect, it, test } from "vitest";
+import type { AttachRequestSchema } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { TrustLevel } from "#gen/qirvo/hub/v1/security_admin_service_pb.js";
 import { type EveryStream, openEveryStream } from "../harness/every-stream.ts";
+import { failureOf } from "../harness/failure.ts";
+import { Feed } from "../harness/feed.ts";
 import { ALL_GRANTS, describeHubs, type TestHub, until } from "../harness/hub.ts";
+import { Outbox } from "../harness/outbox.ts";
 import { SkippingClock, UNHURRIED } from "../harness/skipping-clock.ts";
 
 const KINDS = ["subscribe", "emitStream", "sendStream", "attach", "receive", "watch"] as const;
@@ -110,6 +115,24 @@ describeHubs("open streams", (start) => {
 		await change(hub);
 		await expectRevoked(mine, KINDS, since, code, reason);
 		await expectAlive(hub, "other", other);
+	});
+
+	test.each(changes)("of a recipient say within a second that a request is withdrawn when %s", async (...given) => {
+		const [, code, reason, change] = given;
+		await using hub = await start();
+		const mine = await hub.enrol("mine");
+		const recipient = await hub.enrol("recipient");
+		const answers = new Outbox<MessageInitShape<typeof AttachRequestSchema>>({ frame: { case: "open", value: {} } });
+		const deliveries = new Feed(recipient.messaging.attach(answers));
+		await deliveries.first("ready");
+		const to = { target: { case: "pluginId", value: "recipient" } } as const;
+		const failure = failureOf(mine.messaging.request({ to, message: { type: "x.y" } }));
+		const deliveryId = (await deliveries.first("batch")).deliveries[0]?.deliveryId;
+		const since = performance.now();
+		await change(hub);
+		expect(await failure).toMatchObject({ code, reason });
+		expect(await deliveries.first("cancelled")).toMatchObject({ deliveryId });
+		expect(performance.now() - since).toBeLessThan(1000);
 	});
 
 	it("end where one of two credentials is revoked, and not with the other", async () => {

@@ -42,10 +42,7 @@ export class StoredOutcomes {
 		const [first] = group;
 		if (first === undefined) return;
 		const { outcomes } = this.#environment;
-		for (let at = this.#head; at < this.#groups.length && at < this.#head + DROPS; at++) {
-			if (!this.#expired(this.#groups[at]!, first.time)) break;
-			outcomes.remove(numberKey(this.#groups[at]!.key));
-		}
+		for (const { key } of this.#unneeded(first.time)) outcomes.remove(numberKey(key));
 		outcomes.put(numberKey(first.firstRevision), Buffer.from(JSON.stringify(group)));
 	}
 
@@ -53,10 +50,8 @@ export class StoredOutcomes {
 	flushed(group: readonly CommitOutcome[]): void {
 		const [first] = group;
 		if (first === undefined) return;
-		for (let drops = 0; drops < DROPS && this.#head < this.#groups.length; drops++) {
-			const oldest = this.#groups[this.#head]!;
-			if (!this.#expired(oldest, first.time)) break;
-			this.#count -= oldest.count;
+		for (const { count } of this.#unneeded(first.time)) {
+			this.#count -= count;
 			this.#head++;
 		}
 		if (this.#head > 1024 && this.#head * 2 > this.#groups.length) {
@@ -72,7 +67,16 @@ export class StoredOutcomes {
 		this.#count += group.length;
 	}
 
-	#expired(group: StoredGroup, now: number): boolean {
-		return !isRemembered(group.time, now) || this.#count - group.count >= COMMIT_ID_COUNT;
+	/** The oldest groups, as far as nobody needs them any more. The same for `write` and `flushed`. */
+	#unneeded(now: number): readonly StoredGroup[] {
+		let end = this.#head;
+		let left = this.#count;
+		while (end < this.#groups.length && end < this.#head + DROPS) {
+			const { time, count } = this.#groups[end]!;
+			if (isRemembered(time, now) && left - count < COMMIT_ID_COUNT) break;
+			left -= count;
+			end++;
+		}
+		return this.#groups.slice(this.#head, end);
 	}
 }

@@ -454,6 +454,15 @@ export declare type SubscribeRequest = Message<"qirvo.hub.v1.SubscribeRequest"> 
    * @generated from field: optional bool live = 7;
    */
   live?: boolean | undefined;
+
+  /**
+   * From the `ready` frame of an earlier subscription, to resume it: `start.after` then needs the `subscribe` grant alone.
+   * One that is another principal's, for other patterns or for a later beginning changes nothing: the `replay` grant
+   * decides. INVALID_FIELD where it is no such token at all.
+   *
+   * @generated from field: string resume_token = 8;
+   */
+  resumeToken: string;
 };
 
 /**
@@ -882,7 +891,9 @@ export declare const EventService: GenService<{
   },
   /**
    * Delivers events that match any of the patterns. History first where the start asks for it, then `caught_up`, then
-   * what is new, with no gap and no repeat between. Errors: INVALID_PATTERN, INVALID_FILTER, INSUFFICIENT_PERMISSIONS,
+   * what is new, with no gap and no repeat between. The `subscribe` grant covers what is new, the `replay` grant what is
+   * past; what a subscription missed after a disconnect counts as new where the token of its `ready` frame is given.
+   * Errors: INVALID_FIELD, INVALID_PATTERN, INVALID_FILTER, INSUFFICIENT_PERMISSIONS,
    * POSITION_TRIMMED, IDLE_TIMEOUT, SLOW_CONSUMER, PERMISSION_REVOKED, LIMIT_EXCEEDED.
    *
    * @generated from rpc qirvo.hub.v1.EventService.Subscribe

@@ -163,6 +163,15 @@ export declare type StreamReady = Message<"qirvo.hub.v1.StreamReady"> & {
    * @generated from field: google.protobuf.Duration heartbeat_interval = 2;
    */
   heartbeatInterval?: Duration | undefined;
+
+  /**
+   * Set on event subscriptions with `live`: opaque, at most 128 characters. It lets the same principal resume a
+   * subscription to the same patterns after any position from where this one began on, with the `subscribe` grant alone.
+   * Survives restarts of the hub.
+   *
+   * @generated from field: string resume_token = 3;
+   */
+  resumeToken: string;
 };
 
 /**

@@ -8,7 +8,10 @@ import { EmitStreamRequestSchema } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import { randomIds, systemClock } from "../src/clock/system-clock.ts";
 import { EventBus } from "../src/events/event-bus.ts";
 import { EventIntake, type IntakeRecord } from "../src/events/event-intake.ts";
+import { FirstAnswers } from "../src/idempotency/first-answers.ts";
+import type { LogStore } from "../src/state/log-store.ts";
 import { openMemoryState } from "../src/state/memory/open-memory-state.ts";
+import type { StateBackend } from "../src/state/state-backend.ts";
 import { parsePattern } from "../src/subjects/pattern.ts";
 
 const BATCH = 100;
@@ -50,10 +53,16 @@ function intake(name: string, bytes: (index: number) => Uint8Array): void {
 intake("scan, check and build, ids given", (index) => requests[index % requests.length]!);
 intake("scan, check and build, ids made", () => idless);
 
+function busOf({ kv }: StateBackend, log: LogStore): EventBus {
+	const [clock, ids] = [systemClock, randomIds];
+	const answers = new FirstAnswers({ kv, clock, ids });
+	return new EventBus({ log, kv, clock, ids, answers, onFault: console.error });
+}
+
 async function publish(subscriptions: number, name: string): Promise<void> {
 	const state = openMemoryState({ clock: systemClock, ids: randomIds });
 	const log = await state.log("events");
-	const bus = new EventBus({ log, kv: state.kv, clock: systemClock, ids: randomIds, onFault: console.error });
+	const bus = busOf(state, log);
 	bus.start();
 	const total = 400 * BATCH;
 	const readers: Promise<void>[] = [];
@@ -86,7 +95,7 @@ for (const subscriptions of [0, 1, 200]) {
 {
 	const state = openMemoryState({ clock: systemClock, ids: randomIds });
 	const log = await state.log("events");
-	const bus = new EventBus({ log, kv: state.kv, clock: systemClock, ids: randomIds, onFault: console.error });
+	const bus = busOf(state, log);
 	bus.start();
 	const reader = new EventIntake("bench-publisher", randomIds);
 	for (let index = 0; index < 2000; index++) {

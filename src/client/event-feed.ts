@@ -148,7 +148,8 @@ export class EventFeed {
 	}
 }
 
-function startMessage(start: EventStart): SubscribeStart {
+/** Where to begin, in the words of the contract. */
+export function startMessage(start: EventStart): SubscribeStart {
 	const message = create(SubscribeStartSchema);
 	if (start === "new") message.from = { case: "newOnly", value: true };
 	else if (start === "everything") message.from = { case: "everything", value: true };

@@ -2,6 +2,7 @@ import { type Client, Code, createClient } from "@connectrpc/connect";
 import { EventService, ListOrder, type Subscription } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import { Admission } from "./admission.ts";
 import type { ClientContext } from "./client-context.ts";
+import { DurableEvents, type DurableOptions } from "./durable-events.ts";
 import { toTimestamp } from "./durations.ts";
 import { EmitCalls } from "./emit-calls.ts";
 import { EmitChannel } from "./emit-channel.ts";
@@ -183,6 +184,14 @@ export class Events {
 			if (page.nextPageToken === "") return;
 			pageToken = page.nextPageToken;
 		}
+	}
+
+	/**
+	 * A durable subscription of this plugin: the hub keeps its place and delivers each event to one of the instances that
+	 * consume it, until it is acknowledged. With options it is created at the first `consume` where it is not there.
+	 */
+	durable<T = Data>(name: string, options?: DurableOptions): DurableEvents<T> {
+		return new DurableEvents<T>(this.#context, name, options);
 	}
 
 	/** This plugin's open subscriptions, as the hub sees them: lag, deliveries, failures of the filter. */

@@ -1,6 +1,9 @@
 import type { Clock, IdSource } from "../clock/clock.ts";
+import type { FirstAnswers } from "../idempotency/first-answers.ts";
 import type { KvStore } from "../state/kv-store.ts";
 import type { LogRetention, LogStore } from "../state/log-store.ts";
+import { DurableSubscriptions } from "./durable/durable-subscriptions.ts";
+import { parkedEvents } from "./durable/parked-events.ts";
 import { EventLog } from "./event-log.ts";
 import { OutboxPump } from "./outbox-pump.ts";
 import { Retention } from "./retention.ts";
@@ -14,6 +17,8 @@ export interface EventBusOptions {
 	readonly kv: KvStore;
 	readonly clock: Clock;
 	readonly ids: IdSource;
+	/** Of changes to durable subscriptions. */
+	readonly answers: FirstAnswers;
 	/** What history is kept. Default: everything. */
 	readonly retention?: LogRetention;
 	readonly subscriptions?: Partial<SubscriptionBounds>;
@@ -26,6 +31,7 @@ export class EventBus implements AsyncDisposable {
 	readonly log: LogStore;
 	readonly events: EventLog;
 	readonly subscriptions: Subscriptions;
+	readonly durable: DurableSubscriptions;
 	readonly #pump: TailPump;
 	readonly #outbox: OutboxPump;
 	readonly #retention: Retention;
@@ -36,6 +42,16 @@ export class EventBus implements AsyncDisposable {
 		this.events = new EventLog(log);
 		this.#pump = new TailPump({ log, clock, onFault: (error) => onFault("reading events for subscriptions", error) });
 		this.subscriptions = new Subscriptions({ log, pump: this.#pump, clock, ids, bounds: options.subscriptions });
+		this.durable = new DurableSubscriptions({
+			kv,
+			log,
+			pump: this.#pump,
+			clock,
+			ids,
+			answers: options.answers,
+			sink: parkedEvents,
+			onFault: (error) => onFault("serving durable subscriptions", error),
+		});
 		this.#outbox = new OutboxPump({ kv, log, clock, ids, onFault: (error) => onFault("moving the outbox", error) });
 		this.#retention = new Retention({
 			log,
@@ -53,6 +69,7 @@ export class EventBus implements AsyncDisposable {
 	start(): void {
 		this.#pump.start();
 		this.subscriptions.start();
+		this.durable.start();
 		this.#outbox.start();
 		this.#retention.start();
 	}
@@ -60,6 +77,7 @@ export class EventBus implements AsyncDisposable {
 	async [Symbol.asyncDispose](): Promise<void> {
 		await this.#retention[Symbol.asyncDispose]();
 		await this.#outbox[Symbol.asyncDispose]();
+		await this.durable[Symbol.asyncDispose]();
 		this.subscriptions[Symbol.dispose]();
 		this.#pump[Symbol.dispose]();
 	}

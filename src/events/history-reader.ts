@@ -14,6 +14,8 @@ export interface HistoryReaderOptions {
 	readonly replayBelow: number;
 	/** Whether what is missing at the first sequence asked for is a gap already. */
 	readonly exactStart: boolean;
+	/** Told of a gap, with the first sequence that is left; reading then goes on there. Default: a gap is SLOW_CONSUMER. */
+	readonly onGap?: (first: number) => void;
 }
 
 /** A stretch of history. */
@@ -31,17 +33,19 @@ export class HistoryReader {
 	readonly #replayBelow: number;
 	/** Until the first page was read, what asked for the oldest events takes those that are left. */
 	#isGapless: boolean;
+	readonly #onGap: (first: number) => void;
 
 	constructor(options: HistoryReaderOptions) {
 		const { log, patterns } = options;
 		this.#log = log;
 		this.#replayBelow = options.replayBelow;
 		this.#isGapless = options.exactStart;
+		this.#onGap = options.onGap ?? refuseGap;
 		const matches = (topic: string) => patterns.some((pattern) => pattern.matches(topic));
 		this.#topics = { exact: exactTopics(patterns), matches };
 	}
 
-	/** A page of `[from, end)`, `from` below `end`. Throws SLOW_CONSUMER where events from `from` on are no longer kept. */
+	/** A page of `[from, end)`, `from` below `end`. What `onGap` throws where events from `from` on are no longer kept. */
 	async read(from: number, end: number): Promise<History> {
 		const page = await this.#log.read({
 			from: { sequence: from },
@@ -49,13 +53,15 @@ export class HistoryReader {
 			maxRecords: READ_RECORDS,
 			maxBytes: READ_BYTES,
 		});
-		if (this.#isGapless && page.bounds.first > from) {
-			throw new HubError("SLOW_CONSUMER", "events that were not delivered yet are no longer kept");
-		}
+		if (this.#isGapless && page.bounds.first > from) this.#onGap(page.bounds.first);
 		this.#isGapless = true;
 		const wanted = page.records.filter((record) => record.sequence < end && this.#topics.matches(record.topic));
 		const next = Math.max(from, Math.min(page.next, end));
 		if (wanted.length === 0) return { run: undefined, next };
 		return { run: { block: new EventBlock(wanted, this.#replayBelow), from: 0, to: wanted.length }, next };
 	}
+}
+
+function refuseGap(): never {
+	throw new HubError("SLOW_CONSUMER", "events that were not delivered yet are no longer kept");
 }

@@ -5,6 +5,8 @@ import type { FilteredEvent } from "../expressions/event-view.ts";
 import type { StoredRecord } from "../state/log-store.ts";
 import { WireReader } from "../wire/wire-reader.ts";
 
+/** `Event.ordering_key`. */
+const ORDERING_KEY_FIELD = 6;
 /** `Event.source`. */
 const SOURCE_FIELD = 16;
 
@@ -32,4 +34,15 @@ export function isFromSource(bytes: Uint8Array, source: Uint8Array): boolean {
 		reader.skip();
 	}
 	return source.byteLength === 0;
+}
+
+/** The ordering key of a stored event, without decoding the rest; empty where there is none. */
+export function orderingKeyOf(bytes: Uint8Array): string {
+	const reader = new WireReader(bytes);
+	let key = "";
+	for (let number = reader.next(); number !== 0; number = reader.next()) {
+		if (number === ORDERING_KEY_FIELD) key = reader.string();
+		else reader.skip();
+	}
+	return key;
 }

@@ -1,5 +1,5 @@
 import { HubError } from "../hub-error.ts";
-import type { Deadline, DeadlineQueue } from "./deadline-queue.ts";
+import type { Deadline, DeadlineQueue } from "../streams/deadline-queue.ts";
 
 /** How a request ended. */
 export type ReplyOutcome =

@@ -1,4 +1,4 @@
-import type { Deadline } from "./deadline-queue.ts";
+import type { Deadline } from "../streams/deadline-queue.ts";
 import type { Linked } from "./linked-list.ts";
 import type { PriorityClass } from "./message-draft.ts";
 import type { PendingReply, WithdrawalReason } from "./pending-replies.ts";

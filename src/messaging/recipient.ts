@@ -1,8 +1,8 @@
 import type { Clock } from "../clock/clock.ts";
 import type { DeadLetters } from "../dead-letters/dead-letters.ts";
 import { HubError } from "../hub-error.ts";
+import type { DeadlineQueue } from "../streams/deadline-queue.ts";
 import type { MessageDisposition } from "./accepted-message.ts";
-import type { DeadlineQueue } from "./deadline-queue.ts";
 import type { MessageStore, RestoredMessage } from "./message-store.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
 import type { WithdrawalReason } from "./pending-replies.ts";

@@ -3,6 +3,7 @@ import type { DeadLetter, DeadLetters } from "../dead-letters/dead-letters.ts";
 import { HubError } from "../hub-error.ts";
 import type { CommitQueue } from "../state/commit-queue.ts";
 import type { KvStore } from "../state/kv-store.ts";
+import { DeadlineQueue } from "../streams/deadline-queue.ts";
 import type { AcceptedMessage } from "./accepted-message.ts";
 import {
 	type InstanceLeases,
@@ -11,7 +12,6 @@ import {
 	type RecipientDirectory,
 	type RecipientResolver,
 } from "./address.ts";
-import { DeadlineQueue } from "./deadline-queue.ts";
 import { DEFAULT_POLICY, type DeliveryPolicy } from "./delivery-policy.ts";
 import { DurableMessages, isFromMailbox } from "./durable-messages.ts";
 import type { MessageDraft } from "./message-draft.ts";

@@ -1,5 +1,5 @@
 import type { Clock } from "../clock/clock.ts";
-import type { Deadline, DeadlineQueue } from "./deadline-queue.ts";
+import type { Deadline, DeadlineQueue } from "../streams/deadline-queue.ts";
 import type { RestoredMessage } from "./message-store.ts";
 import type { StoredMessage } from "./stored-mailbox.ts";
 

@@ -1,6 +1,6 @@
 import type { Clock } from "../clock/clock.ts";
 import type { DeadLetters } from "../dead-letters/dead-letters.ts";
-import type { DeadlineQueue } from "./deadline-queue.ts";
+import type { DeadlineQueue } from "../streams/deadline-queue.ts";
 import { backoffAfter, type DeliveryPolicy } from "./delivery-policy.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
 import type { StoredMailbox, StoredMessage } from "./stored-mailbox.ts";

@@ -80,7 +80,8 @@ function creditWithin(maxInFlight: number, field: string): number {
 	throw HubError.field(field, `is ${maxInFlight}; at most ${MAX_IN_FLIGHT} are allowed`);
 }
 
-function readCredit(reader: WireReader, field: string): number {
+/** A `Credit`. */
+export function readCredit(reader: WireReader, field: string): number {
 	let maxInFlight = 0;
 	for (let number = reader.next(); number !== 0; number = reader.next()) {
 		if (number === 1) maxInFlight = reader.number();
@@ -89,7 +90,8 @@ function readCredit(reader: WireReader, field: string): number {
 	return creditWithin(maxInFlight, `${field}.max_in_flight`);
 }
 
-function readSettlement(reader: WireReader): SettlementView[] {
+/** A `Settlement`. */
+export function readSettlement(reader: WireReader): SettlementView[] {
 	const settlements: SettlementView[] = [];
 	for (let number = reader.next(); number !== 0; number = reader.next()) {
 		if (number === 1) addSettlement(settlements, reader.nested(), "settlement.deliveries");
@@ -165,7 +167,7 @@ function readReply(reader: WireReader): ReplyView {
 	return { deliveryId, reply };
 }
 
-/** An `AcknowledgeRequest`. */
+/** An `AcknowledgeRequest`, or an `AcknowledgeEventsRequest`, which has the same fields. */
 export interface AcknowledgeView {
 	readonly sessionId: string;
 	readonly settlements: readonly SettlementView[];

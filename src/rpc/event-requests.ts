@@ -1,4 +1,5 @@
 import { durationMs, type Timestamp } from "@bufbuild/protobuf/wkt";
+import type { DurableStart } from "#gen/qirvo/hub/v1/durable_subscriptions_pb.js";
 import {
 	type ListEventsRequest,
 	ListOrder,
@@ -72,30 +73,35 @@ export function parseListEvents(request: ListEventsRequest, epoch: string): List
 	return { query: { ...chosen, limit, next: decodePageNumber(bound, request.pageToken) }, bound };
 }
 
-function parsePatterns(patterns: readonly string[]): readonly Pattern[] {
-	if (patterns.length === 0) throw HubError.field("patterns", "is empty; 1 to 64 are required");
+/** Refuses with INVALID_FIELD or INVALID_PATTERN. */
+export function parsePatterns(patterns: readonly string[], field: string = "patterns"): readonly Pattern[] {
+	if (patterns.length === 0) throw HubError.field(field, "is empty; 1 to 64 are required");
 	if (patterns.length > MAX_PATTERNS) {
-		throw HubError.field("patterns", `has ${patterns.length}; at most ${MAX_PATTERNS} are allowed`);
+		throw HubError.field(field, `has ${patterns.length}; at most ${MAX_PATTERNS} are allowed`);
 	}
-	return patterns.map((pattern, index) => parsePattern(pattern, `patterns[${index}]`));
+	return patterns.map((pattern, index) => parsePattern(pattern, `${field}[${index}]`));
 }
 
-function parseStart(start: SubscribeStart | undefined): Start {
+/** Nothing given means with what is new. Refuses with INVALID_FIELD. */
+export function parseStart(
+	start: Pick<SubscribeStart | DurableStart, "from"> | undefined,
+	field: string = "start",
+): Start {
 	if (start === undefined) return { from: "new" };
 	const { from } = start;
 	switch (from.case) {
 		case "newOnly":
-			if (!from.value) throw HubError.field("start.new_only", "must be true where it is set");
+			if (!from.value) throw HubError.field(`${field}.new_only`, "must be true where it is set");
 			return { from: "new" };
 		case "everything":
-			if (!from.value) throw HubError.field("start.everything", "must be true where it is set");
+			if (!from.value) throw HubError.field(`${field}.everything`, "must be true where it is set");
 			return { from: "everything" };
 		case "time":
-			return { from: "time", time: parseTime(from.value, "start.time") };
+			return { from: "time", time: parseTime(from.value, `${field}.time`) };
 		case "after":
 			return { from: "after", epoch: from.value.epoch, sequence: from.value.sequence };
 		default:
-			throw HubError.field("start", "says nothing; set one of its fields or leave it out");
+			throw HubError.field(field, "says nothing; set one of its fields or leave it out");
 	}
 }
 

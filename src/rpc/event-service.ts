@@ -2,7 +2,7 @@ import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { EventService } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import type { Clock, IdSource } from "../clock/clock.ts";
 import type { EventBus } from "../events/event-bus.ts";
-import { type EmitPolicy, type EventContent, EventIntake } from "../events/event-intake.ts";
+import { type EmitPolicy, EventIntake } from "../events/event-intake.ts";
 import { FlightBudget } from "../events/flight-budget.ts";
 import { listEvents } from "../events/list-events.ts";
 import type { Subscriber } from "../events/subscriber.ts";
@@ -14,17 +14,13 @@ import { type Caller, principalOf } from "../security/caller.ts";
 import type { ResumeTokens, SubscriptionBeginning } from "../security/resume-tokens.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 import { type Call, Encoded, type MountedService, mount, Raw, type RawOptions } from "./call.ts";
+import { durableHandlers } from "./durable-handlers.ts";
 import { emitAnswer } from "./emit-answer.ts";
 import { EmitStream } from "./emit-stream.ts";
+import type { EventGuard } from "./event-guard.ts";
 import { parseListEvents, parseSubscribe, type SubscribeQuery } from "./event-requests.ts";
 import { decodePageToken, encodePageToken, pageSizeOf } from "./page-token.ts";
 import { endWith, type StreamRegistry } from "./stream-ending.ts";
-
-/** The part of the guard that events need. */
-export interface EventGuard {
-	check(caller: Caller, action: EventAction, content?: EventContent, requestId?: string): void;
-	recheck(caller: Caller, action: EventAction): void;
-}
 
 export interface EventServiceDeps {
 	readonly bus: EventBus;
@@ -58,6 +54,8 @@ export function createEventService(deps: EventServiceDeps): MountedService {
 		return intake;
 	};
 	return mount(EventService, {
+		...durableHandlers(deps),
+
 		emit: new Raw(async (request: Uint8Array, call: Call) => {
 			const record = intakeOf(call.caller).readOne(request, policyOf(deps, call));
 			const [outcome] = await bus.events.append([record]);

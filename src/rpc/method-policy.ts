@@ -66,6 +66,10 @@ export const METHOD_POLICIES: MethodPolicies = new Map([
 	...rows(events, { ...message, rateClass: "events" }, "Emit"),
 	...rows(events, batches, "EmitStream"),
 	...rows(events, read, "Subscribe", "ListEvents", "ListSubscriptions"),
+	...rows(events, { ...read, callers: "plugin" }, "CreateDurableSubscription", "ReceiveEvents", "AcknowledgeEvents"),
+	...rows(events, read, "GetDurableSubscription", "ListDurableSubscriptions"),
+	...rows(events, read, "DeleteDurableSubscription", "ResetDurableSubscription"),
+	...rows(events, { ...read, callers: "plugin" }, "Consume"),
 
 	...rows(messaging, message, "Send", "Request"),
 	...rows(messaging, message, "Publish", "Broadcast", "RequestMany"),

@@ -1,4 +1,3 @@
-import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import {
 	DisableRequestSchema,
@@ -11,8 +10,6 @@ import {
 	UnregisterRequestSchema,
 } from "#gen/qirvo/hub/v1/plugin_service_pb.js";
 import { HubError } from "../hub-error.ts";
-import type { RepeatableRequest } from "../idempotency/first-answers.ts";
-import { requestDigest } from "../idempotency/request-digest.ts";
 import type { Viewer } from "../plugins/access-control.ts";
 import { type Manifest, parseManifest } from "../plugins/manifest.ts";
 import { listPlugins } from "../plugins/plugin-list.ts";
@@ -27,6 +24,7 @@ import { parseCapabilities, parseCapabilityName } from "./capabilities-request.t
 import { parseExpectedState } from "./expected-state.ts";
 import { decodePageToken, encodePageToken, pageSizeOf } from "./page-token.ts";
 import { openPluginWatch, type PluginWatchDeps } from "./plugin-watch.ts";
+import { bounded, MAX_REQUEST_ID, repeatable } from "./repeatable-request.ts";
 
 /** A control decision, for the audit. */
 export interface ControlEntry {
@@ -60,7 +58,6 @@ export interface PluginServiceDeps extends PluginWatchDeps {
 }
 
 const PLUGINS_PAGE = Object.freeze({ usual: 50, most: 500 });
-const MAX_REQUEST_ID = 128;
 const MAX_REASON = 512;
 const MAX_CATEGORY = 64;
 const MAX_STATES = 16;
@@ -267,23 +264,6 @@ function viewerOf(caller: Caller): Viewer {
 function requireOperator(caller: Caller): void {
 	if (caller.kind === "anonymous") throw credentialMissing();
 	if (caller.kind !== "operator") throw notAllowed("only an operator may do this");
-}
-
-function repeatable<D extends DescMessage>(
-	call: Call,
-	method: string,
-	schema: D,
-	request: MessageShape<D> & { readonly requestId: string },
-): RepeatableRequest | undefined {
-	const requestId = bounded(request.requestId, MAX_REQUEST_ID, "request_id");
-	if (requestId === "") return undefined;
-	return { principal: principalOf(call.caller), method, requestId, digest: requestDigest(schema, request) };
-}
-
-function bounded(text: string, max: number, field: string): string {
-	if (text.length > max) throw HubError.field(field, `has ${text.length} characters; at most ${max} are allowed`);
-	if (!text.isWellFormed()) throw HubError.field(field, "is not well-formed text");
-	return text;
 }
 
 function credentialMissing(): HubError {

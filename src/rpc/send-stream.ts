@@ -20,7 +20,10 @@ export interface SendStreamDeps {
 	readonly streams: StreamRegistry;
 }
 
-/** Entries without a result that was taken, above which the stream is not read on; one batch may come on top. */
+/**
+ * Entries without a result that was taken, from which on no batch is admitted; one batch may come on top. The next is held
+ * meanwhile, and cancellations behind it are heard; behind the one after that, nothing is read.
+ */
 const MAX_UNANSWERED = 4096;
 
 /** Bytes of messages that are being stored, above which the stream is not read on; one batch may come on top. */
@@ -28,6 +31,15 @@ const MAX_STORING_BYTES = 8 * 1024 * 1024;
 
 /** Bytes of results not taken, above which the caller counts as too slow to go on. */
 const MAX_RESULT_BYTES = 16 * 1024 * 1024;
+
+/** A batch that waits until there is room. */
+interface HeldBatch {
+	readonly entries: readonly SendView[];
+	/** Requests of it that were given up while it waited, and answered so. */
+	readonly cancelled: Set<number | bigint>;
+	/** Settles once it is admitted, or the stream has ended. */
+	readonly admitted: Promise<void>;
+}
 
 /** One `SendStream` call. Each entry passes the same intake as a unary call, and fails alone. */
 export class SendStream {
@@ -41,6 +53,7 @@ export class SendStream {
 	/** Durable messages that are being stored. */
 	#storing = 0;
 	#storingBytes = 0;
+	#held: HeldBatch | undefined;
 	#ready = false;
 	#inputEnded = false;
 
@@ -64,9 +77,16 @@ export class SendStream {
 	async #read(requests: AsyncIterable<Uint8Array>): Promise<void> {
 		for await (const frame of requests) {
 			if (this.responses.ended) return;
-			this.#take(frame);
-			while (this.#isFull && !this.responses.ended) await this.responses.pulled();
+			const read = readSendFrame(frame);
+			if (read.kind === "cancel") {
+				this.#cancel(read.entryId);
+				continue;
+			}
+			if (this.#held !== undefined) await this.#held.admitted;
+			if (this.#isFull) this.#hold(read.entries);
+			else this.#admit(read.entries);
 		}
+		await this.#held?.admitted;
 		this.#inputEnded = true;
 		this.#finishWhenDone();
 	}
@@ -76,15 +96,22 @@ export class SendStream {
 		return unanswered >= MAX_UNANSWERED || this.#storingBytes >= MAX_STORING_BYTES;
 	}
 
-	#take(bytes: Uint8Array): void {
-		const frame = readSendFrame(bytes);
-		if (frame.kind === "cancel") {
-			this.#cancel(frame.entryId);
-			return;
-		}
-		for (const [index, entry] of frame.entries.entries()) {
+	#hold(entries: readonly SendView[]): void {
+		const cancelled = new Set<number | bigint>();
+		const admitted = this.#admitLater(entries, cancelled).catch((error: unknown) => this.responses.fail(error));
+		this.#held = { entries, cancelled, admitted };
+	}
+
+	async #admitLater(entries: readonly SendView[], cancelled: ReadonlySet<number | bigint>): Promise<void> {
+		while (this.#isFull && !this.responses.ended) await this.responses.pulled();
+		this.#held = undefined;
+		this.#admit(entries, cancelled);
+	}
+
+	#admit(entries: readonly SendView[], cancelled?: ReadonlySet<number | bigint>): void {
+		for (const [index, entry] of entries.entries()) {
 			if (this.responses.ended) return;
-			this.#takeEntry(entry, index);
+			if (!cancelled?.has(entry.entryId)) this.#takeEntry(entry, index);
 		}
 		this.responses.wake();
 	}
@@ -155,13 +182,25 @@ export class SendStream {
 	/** An entry that was answered meanwhile, or never was a request, is nothing to cancel. */
 	#cancel(entryId: number | bigint): void {
 		const pending = this.#pending.get(entryId);
-		if (pending === undefined) return;
-		this.#pending.delete(entryId);
-		pending.cancel();
+		if (pending === undefined) {
+			if (!this.#cancelHeld(entryId)) return;
+		} else {
+			this.#pending.delete(entryId);
+			pending.cancel();
+		}
 		const error = new HubError("CANCELLED", "the caller gave the request up");
 		this.#results.add(entryId, "error", this.#encode(error));
 		this.responses.wake();
 		this.#finishWhenDone();
+	}
+
+	/** Whether the held batch has a request of this id, which then is not made. */
+	#cancelHeld(entryId: number | bigint): boolean {
+		if (this.#held === undefined || this.#held.cancelled.has(entryId)) return false;
+		const { entries, cancelled } = this.#held;
+		if (!entries.some((entry) => entry.entryId === entryId && entry.timeoutMs !== undefined)) return false;
+		cancelled.add(entryId);
+		return true;
 	}
 
 	#encode(error: unknown): Uint8Array {

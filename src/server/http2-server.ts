@@ -18,6 +18,7 @@ import type { Authenticator, PeerInfo } from "../security/caller.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { Cors, type CorsOptions } from "./cors.ts";
+import type { HostRule } from "./host-rule.ts";
 import { Http1Connections } from "./http1-connections.ts";
 import { Http2Sessions } from "./http2-sessions.ts";
 import { sniff, type WireProtocol } from "./protocol-sniffer.ts";
@@ -50,6 +51,8 @@ export interface RpcServerOptions {
 	/** False: the Connect lane answers plain gRPC too. Default true. */
 	readonly fastLane?: boolean;
 	readonly httpRoutes?: HttpRoutes;
+	/** What does not pass is answered with 403 and nothing else. Default: everything passes. */
+	readonly hosts?: HostRule;
 }
 
 /** The hub's one port: TLS, HTTP/2 and HTTP/1.1 on it, and every RPC on both lanes. */
@@ -88,7 +91,7 @@ export class RpcServer implements AsyncDisposable {
 			this.#answer(request, response, peerOf(request.stream.session?.socket as Socket | undefined));
 		});
 		this.#sessions = new Http2Sessions(clock, limits, logger, (stream, headers, flags, rawHeaders, peer) => {
-			if (this.#fastLane?.take(stream, headers, peer)) return;
+			if (options.hosts?.(headers) !== false && this.#fastLane?.take(stream, headers, peer)) return;
 			this.#compat.emit("stream", stream, headers, flags, rawHeaders);
 		});
 		this.#http1 = new Http1Connections(limits, (request, response) => {
@@ -215,6 +218,12 @@ export class RpcServer implements AsyncDisposable {
 
 	#answer(request: HttpRequest, response: HttpResponse, peer: PeerInfo): void {
 		try {
+			if (this.#options.hosts?.(request.headers) === false) {
+				response.statusCode = 403;
+				response.end();
+				request.resume();
+				return;
+			}
 			if (this.#options.httpRoutes?.(request, response, peer)) return;
 			if (this.#cors.handle(request, response)) return;
 		} catch (error) {

@@ -50,6 +50,25 @@ export function registerHubMetrics(
 		() => security.openStreams.size,
 	);
 	metrics.gauge("hub_event_subscriptions", "Open subscriptions.", () => bus.subscriptions.size);
+	const { durable } = bus;
+	metrics.gauge("hub_durable_consumers", "Sessions that consume durable subscriptions.", () => durable.totals.sessions);
+	metrics.gauge(
+		"hub_durable_lag",
+		"Stored events that durable subscriptions have not settled, as far as those are consumed now.",
+		() => durable.totals.lag,
+	);
+	metrics.gauge("hub_durable_in_flight", "Deliveries that are not settled.", () => durable.totals.inFlight);
+	metrics.counter(
+		"hub_durable_redelivered_total",
+		"Deliveries of events that had been delivered before.",
+		() => durable.totals.redelivered,
+	);
+	metrics.counter("hub_durable_dead_total", "Events that were set aside.", () => durable.totals.dead);
+	metrics.counter(
+		"hub_durable_lost_total",
+		"Events that retention dropped before they were settled, at most.",
+		() => durable.totals.lost,
+	);
 	metrics.gauge("hub_events_stored", "Events in the log.", () => log.bounds().next - log.bounds().first);
 	metrics.gauge("hub_events_stored_bytes", "Bytes of events in the log, about.", () => log.bounds().bytes);
 	metrics.counter("hub_events_total", "Events ever stored; the last sequence.", () => log.bounds().next - 1);

@@ -44,6 +44,7 @@ export async function openSubsystems(parts: {
 			kv,
 			clock,
 			ids,
+			answers,
 			retention: {
 				maxAgeMs: maxAgeMs || undefined,
 				maxRecords: maxRecords || undefined,

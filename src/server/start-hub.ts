@@ -15,6 +15,7 @@ import { type StateBackend, StateOpenError } from "../state/state-backend.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import { HealthStatus, healthService } from "./health.ts";
+import { loopbackHosts } from "./host-rule.ts";
 import { createHttpRoutes } from "./http-routes.ts";
 import { createRpcServer, type RpcServer } from "./http2-server.ts";
 import { hubFacts } from "./hub-facts.ts";
@@ -120,6 +121,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 			cors: { origins: options.corsOrigins },
 			...(options.tls ? { tls: options.tls } : {}),
 			fastLane: options.fastLane,
+			...(options.dev ? { hosts: loopbackHosts } : {}),
 			policies: options.dev ? METHOD_POLICIES : CLOSED_POLICIES,
 			refusals: security.refusedCalls,
 			httpRoutes: createHttpRoutes({ health, metrics, protectMetrics: !isLoopback(host), authenticator }),
@@ -164,6 +166,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 			connections: server.openConnections,
 			revocableStreams: streams.size,
 			subscriptions: bus.attached,
+			consumedSubscriptions: bus.durable.totals.groups,
 		}),
 		reloadTls: () => server.reloadTls(),
 		stop,

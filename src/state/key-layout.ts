@@ -8,6 +8,7 @@
  * | `policy/` | security | permissions, trust, disabled marks, credentials; its last revision is the policy epoch |
  * | `outbox/` | outbox | records on their way to a log |
  * | `idempotency/` | idempotency | first answers to request ids |
+ * | `subscription/` | events | durable subscriptions, how far they are, and the events they set aside |
  * | `mailbox/` | messaging | durable messages, by recipient, and marks of ids lately used |
  * | `topic/` | messaging | subscriptions to topics, by plugin |
  * | `dead-letter/` | dead-letters | what could not be delivered, by plugin |

@@ -8,7 +8,7 @@
  *   flight.
  * - LOG-2 A record whose id is stored within the window of remembered ids is not stored again: its original position is
  *   returned, and its neighbours are stored. This holds across restarts and between appends in flight. The window ends by
- *   age or by count, whichever is shorter; both are fixed when the log is opened.
+ *   age or by count, whichever is shorter, both fixed when the log is opened; and where the record itself is trimmed.
  * - LOG-3 No reader and no tail sees a record that a crash could lose.
  * - LOG-4 `tail` listeners get every flushed batch once, in order, from the moment they are attached.
  * - LOG-5 `read` goes forward or backward from a sequence or a time. A page is bounded by records and bytes and says where

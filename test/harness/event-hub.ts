@@ -23,8 +23,10 @@ import {
 } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import { EventBus, type EventBusOptions } from "../../src/events/event-bus.ts";
 import type { HubError } from "../../src/hub-error.ts";
+import { FirstAnswers } from "../../src/idempotency/first-answers.ts";
 import type { Call, Encoded, MountedService, Raw } from "../../src/rpc/call.ts";
-import { createEventService, type EventGuard } from "../../src/rpc/event-service.ts";
+import type { EventGuard } from "../../src/rpc/event-guard.ts";
+import { createEventService } from "../../src/rpc/event-service.ts";
 import type { AuditEntry } from "../../src/security/audit-entry.ts";
 import type { Caller } from "../../src/security/caller.ts";
 import { ResumeTokens } from "../../src/security/resume-tokens.ts";
@@ -118,7 +120,8 @@ export class EventHub {
 		this.log = options.log ?? parts.log;
 		const { clock, ids, state, log } = this;
 		const onFault = (_what: string, error: unknown) => void this.faults.push(error);
-		this.bus = new EventBus({ kv: state.kv, clock, ids, onFault, ...options, log });
+		const answers = new FirstAnswers({ kv: state.kv, clock, ids });
+		this.bus = new EventBus({ kv: state.kv, clock, ids, answers, onFault, ...options, log });
 		this.service = createEventService({
 			bus: this.bus,
 			guard: this.guard,

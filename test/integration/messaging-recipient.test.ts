@@ -1,7 +1,6 @@
 import { expect, test } from "vitest";
 import type { Clock } from "../../src/clock/clock.ts";
 import { DeadLetters } from "../../src/dead-letters/dead-letters.ts";
-import { DeadlineQueue } from "../../src/messaging/deadline-queue.ts";
 import { DEFAULT_POLICY } from "../../src/messaging/delivery-policy.ts";
 import { MessageStore } from "../../src/messaging/message-store.ts";
 import { MessagingCounters } from "../../src/messaging/messaging-counters.ts";
@@ -10,6 +9,7 @@ import { ReceivingSession, type SessionOutput } from "../../src/messaging/receiv
 import { Recipient } from "../../src/messaging/recipient.ts";
 import { CommitQueue } from "../../src/state/commit-queue.ts";
 import { VolatileKvStore } from "../../src/state/volatile-kv-store.ts";
+import { DeadlineQueue } from "../../src/streams/deadline-queue.ts";
 import { SequentialIds } from "../harness/fake-clock.ts";
 
 /** A recipient with one session, on a clock whose timers are late for ever. */

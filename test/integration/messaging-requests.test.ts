@@ -286,6 +286,26 @@ describe("SendStream", () => {
 		alice.vanish();
 	});
 
+	test("hears cancellations while it is full, of what waits for a reply and of what it holds back", async () => {
+		const alice = await rig.sendStream("alice");
+		const ids = (from: number, count: number) => Array.from({ length: count }, (_, i) => BigInt(from + i));
+		for (let i = 0; i < 5; i++) alice.up(batch(...ids(i * 1000, 1000).map(question)));
+		alice.up(batch(question(9000n), note(9001n)));
+		for (const entryId of [1n, 9000n, 9000n, 9001n]) alice.up({ frame: { case: "cancel", value: { entryId } } });
+		await settled();
+		const sends = () => rig.checked.filter(({ kind }) => kind === "send").length;
+		expect(sends()).toBe(5000);
+		const cancelled = (entryId: bigint) => ({ entryId, outcome: { case: "error", value: { reason: "CANCELLED" } } });
+		const { results } = await alice.expect("results");
+		expect(results).toMatchObject([cancelled(1n), cancelled(9000n)]);
+		for (const entryId of ids(2, 1000)) alice.up({ frame: { case: "cancel", value: { entryId } } });
+		await settled();
+		for (let seen = 0; seen < 1000; ) seen += (await alice.expect("results")).results.length;
+		expect((await alice.expect("results")).results).toMatchObject([{ entryId: 9001n, outcome: { case: "accepted" } }]);
+		expect(sends()).toBe(5001);
+		alice.vanish();
+	});
+
 	test.each([
 		["an entry id that waits already", [batch(question(1n)), batch(question(1n))], "INVALID_FIELD"],
 		["an empty batch", [batch()], "INVALID_FIELD"],

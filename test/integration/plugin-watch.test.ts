@@ -169,15 +169,15 @@ describe("watch", () => {
 		await hub.register(weather);
 		const reader = new Reader(hub, mail);
 		await reader.readAll();
+		const before = reader.known.get("weather")?.capabilities?.provides;
+		expect(before).toBeDefined();
 		for (let at = 0; at < 500; at++) await hub.update(weather, { capabilities: { provides: [`a${at}`] } });
-		await reader.read();
-		expect(reader.known.get("weather")?.capabilities?.provides).toEqual(["a0"]);
 		const frame = await reader.read();
 		expect(frame).toMatchObject({
 			frame: {
 				value: {
 					changes: [
-						{ previous: { capabilities: { provides: ["a0"] } }, plugin: { capabilities: { provides: ["a499"] } } },
+						{ previous: { capabilities: { provides: before } }, plugin: { capabilities: { provides: ["a499"] } } },
 					],
 				},
 			},

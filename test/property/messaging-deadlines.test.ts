@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { DeadlineQueue } from "../../src/messaging/deadline-queue.ts";
+import { DeadlineQueue } from "../../src/streams/deadline-queue.ts";
 import { FakeClock } from "../harness/fake-clock.ts";
 
 const step = fc.oneof(

@@ -279,11 +279,25 @@ export enum ErrorReason {
   DEAD_LETTER_NOT_FOUND = 67,
 
   /**
+   * NOT_FOUND. The plugin has no such durable subscription.
+   *
+   * @generated from enum value: ERROR_REASON_SUBSCRIPTION_NOT_FOUND = 70;
+   */
+  SUBSCRIPTION_NOT_FOUND = 70,
+
+  /**
    * ALREADY_EXISTS. The plugin id is taken.
    *
    * @generated from enum value: ERROR_REASON_PLUGIN_EXISTS = 80;
    */
   PLUGIN_EXISTS = 80,
+
+  /**
+   * ALREADY_EXISTS. The plugin has a durable subscription of this name.
+   *
+   * @generated from enum value: ERROR_REASON_SUBSCRIPTION_EXISTS = 85;
+   */
+  SUBSCRIPTION_EXISTS = 85,
 
   /**
    * ABORTED. The expected revision is not the present one; `metadata.revision` tells the present one.
@@ -298,6 +312,13 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_ID_REUSED = 101;
    */
   ID_REUSED = 101,
+
+  /**
+   * ABORTED. The durable subscription was put at another place; consume again to go on from there.
+   *
+   * @generated from enum value: ERROR_REASON_SUBSCRIPTION_RESET = 105;
+   */
+  SUBSCRIPTION_RESET = 105,
 
   /**
    * FAILED_PRECONDITION. The plugin is disabled.

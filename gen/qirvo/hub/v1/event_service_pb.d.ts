@@ -9,6 +9,8 @@ import type { Message } from "@bufbuild/protobuf";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { CaughtUp, Draining, Heartbeat, Payload, Position, Revoked, StreamReady } from "./payload_pb.js";
 import type { EntryError } from "./errors_pb.js";
+import type { AcknowledgeEventsRequestSchema, AcknowledgeEventsResponseSchema, ConsumeRequestSchema, CreateDurableSubscriptionRequestSchema, CreateDurableSubscriptionResponseSchema, DeleteDurableSubscriptionRequestSchema, DeleteDurableSubscriptionResponseSchema, EventsLost, GetDurableSubscriptionRequestSchema, GetDurableSubscriptionResponseSchema, ListDurableSubscriptionsRequestSchema, ListDurableSubscriptionsResponseSchema, ReceiveEventsRequestSchema, ResetDurableSubscriptionRequestSchema, ResetDurableSubscriptionResponseSchema, SettledDeliveries } from "./durable_subscriptions_pb.js";
+import type { SettlementFailureBatch } from "./messaging_service_pb.js";
 
 /**
  * Describes the file qirvo/hub/v1/event_service.proto.
@@ -24,7 +26,8 @@ export declare const file_qirvo_hub_v1_event_service: GenFile;
 export declare type Event = Message<"qirvo.hub.v1.Event"> & {
   /**
    * Names the event: 1-128 bytes, unique within its source. Publishing an id again within the window (2 minutes by
-   * default) stores nothing and answers with the first position; with other content it is ID_REUSED. Made by the hub where it is empty.
+   * default, but no longer than the event is kept) stores nothing and answers with the first position; with other content
+   * it is ID_REUSED. Made by the hub where it is empty.
    *
    * @generated from field: string id = 1;
    */
@@ -828,6 +831,228 @@ export declare type Subscription = Message<"qirvo.hub.v1.Subscription"> & {
 export declare const SubscriptionSchema: GenMessage<Subscription>;
 
 /**
+ * A frame of a session.
+ *
+ * @generated from message qirvo.hub.v1.ConsumeResponse
+ */
+export declare type ConsumeResponse = Message<"qirvo.hub.v1.ConsumeResponse"> & {
+  /**
+   * What the frame says.
+   *
+   * @generated from oneof qirvo.hub.v1.ConsumeResponse.frame
+   */
+  frame: {
+    /**
+     * First of all; its id is the session's.
+     *
+     * @generated from field: qirvo.hub.v1.StreamReady ready = 1;
+     */
+    value: StreamReady;
+    case: "ready";
+  } | {
+    /**
+     * Events.
+     *
+     * @generated from field: qirvo.hub.v1.EventDeliveryBatch batch = 2;
+     */
+    value: EventDeliveryBatch;
+    case: "batch";
+  } | {
+    /**
+     * Acknowledgements and terminations that are stored.
+     *
+     * @generated from field: qirvo.hub.v1.SettledDeliveries settled = 3;
+     */
+    value: SettledDeliveries;
+    case: "settled";
+  } | {
+    /**
+     * Settlements that came to nothing; their neighbours stand.
+     *
+     * @generated from field: qirvo.hub.v1.SettlementFailureBatch failures = 4;
+     */
+    value: SettlementFailureBatch;
+    case: "failures";
+  } | {
+    /**
+     * Events that were not settled are no longer kept.
+     *
+     * @generated from field: qirvo.hub.v1.EventsLost lost = 5;
+     */
+    value: EventsLost;
+    case: "lost";
+  } | {
+    /**
+     * Nothing waits any more. Sent once.
+     *
+     * @generated from field: qirvo.hub.v1.CaughtUp caught_up = 6;
+     */
+    value: CaughtUp;
+    case: "caughtUp";
+  } | {
+    /**
+     * Alive.
+     *
+     * @generated from field: qirvo.hub.v1.Heartbeat heartbeat = 7;
+     */
+    value: Heartbeat;
+    case: "heartbeat";
+  } | {
+    /**
+     * The caller may no longer consume.
+     *
+     * @generated from field: qirvo.hub.v1.Revoked revoked = 8;
+     */
+    value: Revoked;
+    case: "revoked";
+  } | {
+    /**
+     * The hub is shutting down; what is not told to be settled may be delivered again.
+     *
+     * @generated from field: qirvo.hub.v1.Draining draining = 9;
+     */
+    value: Draining;
+    case: "draining";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message qirvo.hub.v1.ConsumeResponse.
+ * Use `create(ConsumeResponseSchema)` to create a new message.
+ */
+export declare const ConsumeResponseSchema: GenMessage<ConsumeResponse>;
+
+/**
+ * A frame of a session; as `ConsumeResponse`.
+ *
+ * @generated from message qirvo.hub.v1.ReceiveEventsResponse
+ */
+export declare type ReceiveEventsResponse = Message<"qirvo.hub.v1.ReceiveEventsResponse"> & {
+  /**
+   * What the frame says.
+   *
+   * @generated from oneof qirvo.hub.v1.ReceiveEventsResponse.frame
+   */
+  frame: {
+    /**
+     * First of all; its id is the session's.
+     *
+     * @generated from field: qirvo.hub.v1.StreamReady ready = 1;
+     */
+    value: StreamReady;
+    case: "ready";
+  } | {
+    /**
+     * Events.
+     *
+     * @generated from field: qirvo.hub.v1.EventDeliveryBatch batch = 2;
+     */
+    value: EventDeliveryBatch;
+    case: "batch";
+  } | {
+    /**
+     * Events that were not settled are no longer kept.
+     *
+     * @generated from field: qirvo.hub.v1.EventsLost lost = 5;
+     */
+    value: EventsLost;
+    case: "lost";
+  } | {
+    /**
+     * Nothing waits any more. Sent once.
+     *
+     * @generated from field: qirvo.hub.v1.CaughtUp caught_up = 6;
+     */
+    value: CaughtUp;
+    case: "caughtUp";
+  } | {
+    /**
+     * Alive.
+     *
+     * @generated from field: qirvo.hub.v1.Heartbeat heartbeat = 7;
+     */
+    value: Heartbeat;
+    case: "heartbeat";
+  } | {
+    /**
+     * The caller may no longer consume.
+     *
+     * @generated from field: qirvo.hub.v1.Revoked revoked = 8;
+     */
+    value: Revoked;
+    case: "revoked";
+  } | {
+    /**
+     * The hub is shutting down.
+     *
+     * @generated from field: qirvo.hub.v1.Draining draining = 9;
+     */
+    value: Draining;
+    case: "draining";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message qirvo.hub.v1.ReceiveEventsResponse.
+ * Use `create(ReceiveEventsResponseSchema)` to create a new message.
+ */
+export declare const ReceiveEventsResponseSchema: GenMessage<ReceiveEventsResponse>;
+
+/**
+ * Events to settle. What was waiting when the peer could take more.
+ *
+ * @generated from message qirvo.hub.v1.EventDeliveryBatch
+ */
+export declare type EventDeliveryBatch = Message<"qirvo.hub.v1.EventDeliveryBatch"> & {
+  /**
+   * At least one.
+   *
+   * @generated from field: repeated qirvo.hub.v1.EventDelivery deliveries = 1;
+   */
+  deliveries: EventDelivery[];
+};
+
+/**
+ * Describes the message qirvo.hub.v1.EventDeliveryBatch.
+ * Use `create(EventDeliveryBatchSchema)` to create a new message.
+ */
+export declare const EventDeliveryBatchSchema: GenMessage<EventDeliveryBatch>;
+
+/**
+ * One event to settle.
+ *
+ * @generated from message qirvo.hub.v1.EventDelivery
+ */
+export declare type EventDelivery = Message<"qirvo.hub.v1.EventDelivery"> & {
+  /**
+   * The event; of the hub's `event_epoch`. `is_replay` where it was stored before the subscription was created, or reset.
+   *
+   * @generated from field: qirvo.hub.v1.Event event = 1;
+   */
+  event?: Event | undefined;
+
+  /**
+   * Names this delivery on its session.
+   *
+   * @generated from field: string delivery_id = 2;
+   */
+  deliveryId: string;
+
+  /**
+   * 1 for the first delivery of the event.
+   *
+   * @generated from field: uint32 attempt = 3;
+   */
+  attempt: number;
+};
+
+/**
+ * Describes the message qirvo.hub.v1.EventDelivery.
+ * Use `create(EventDeliverySchema)` to create a new message.
+ */
+export declare const EventDeliverySchema: GenMessage<EventDelivery>;
+
+/**
  * In which order to list.
  *
  * @generated from enum qirvo.hub.v1.ListOrder
@@ -922,6 +1147,94 @@ export declare const EventService: GenService<{
     methodKind: "unary";
     input: typeof ListSubscriptionsRequestSchema;
     output: typeof ListSubscriptionsResponseSchema;
+  },
+  /**
+   * Creates a durable subscription. Needs the grants of `Subscribe`: `subscribe`, and `replay` where it starts in the past.
+   * Errors: SUBSCRIPTION_EXISTS, INVALID_PATTERN, INVALID_FILTER, INSUFFICIENT_PERMISSIONS, POSITION_TRIMMED,
+   * PLUGIN_NOT_REGISTERED, LIMIT_EXCEEDED (256 for one plugin), ID_REUSED.
+   *
+   * @generated from rpc qirvo.hub.v1.EventService.CreateDurableSubscription
+   */
+  createDurableSubscription: {
+    methodKind: "unary";
+    input: typeof CreateDurableSubscriptionRequestSchema;
+    output: typeof CreateDurableSubscriptionResponseSchema;
+  },
+  /**
+   * A durable subscription of the caller, and how far it is. Errors: SUBSCRIPTION_NOT_FOUND.
+   *
+   * @generated from rpc qirvo.hub.v1.EventService.GetDurableSubscription
+   */
+  getDurableSubscription: {
+    methodKind: "unary";
+    input: typeof GetDurableSubscriptionRequestSchema;
+    output: typeof GetDurableSubscriptionResponseSchema;
+  },
+  /**
+   * The caller's durable subscriptions; an operator sees all.
+   *
+   * @generated from rpc qirvo.hub.v1.EventService.ListDurableSubscriptions
+   */
+  listDurableSubscriptions: {
+    methodKind: "unary";
+    input: typeof ListDurableSubscriptionsRequestSchema;
+    output: typeof ListDurableSubscriptionsResponseSchema;
+  },
+  /**
+   * Deletes a durable subscription. Errors: SUBSCRIPTION_NOT_FOUND, REVISION_MISMATCH, ID_REUSED.
+   *
+   * @generated from rpc qirvo.hub.v1.EventService.DeleteDurableSubscription
+   */
+  deleteDurableSubscription: {
+    methodKind: "unary";
+    input: typeof DeleteDurableSubscriptionRequestSchema;
+    output: typeof DeleteDurableSubscriptionResponseSchema;
+  },
+  /**
+   * Puts a durable subscription at another place in the log. Errors: SUBSCRIPTION_NOT_FOUND, REVISION_MISMATCH,
+   * INSUFFICIENT_PERMISSIONS, POSITION_TRIMMED, ID_REUSED.
+   *
+   * @generated from rpc qirvo.hub.v1.EventService.ResetDurableSubscription
+   */
+  resetDurableSubscription: {
+    methodKind: "unary";
+    input: typeof ResetDurableSubscriptionRequestSchema;
+    output: typeof ResetDurableSubscriptionResponseSchema;
+  },
+  /**
+   * Receives the events of a durable subscription and settles them. All sessions of one subscription compete, whichever
+   * instance of the plugin opened them; events of one `ordering_key` are delivered in order, the next one when the one
+   * before it is settled. Errors: SUBSCRIPTION_NOT_FOUND, INSUFFICIENT_PERMISSIONS, PERMISSION_REVOKED, SUBSCRIPTION_RESET,
+   * LIMIT_EXCEEDED.
+   *
+   * @generated from rpc qirvo.hub.v1.EventService.Consume
+   */
+  consume: {
+    methodKind: "bidi_streaming";
+    input: typeof ConsumeRequestSchema;
+    output: typeof ConsumeResponseSchema;
+  },
+  /**
+   * The same as `Consume` for peers that cannot stream both ways: deliveries come here, settlements go through
+   * `AcknowledgeEvents`.
+   *
+   * @generated from rpc qirvo.hub.v1.EventService.ReceiveEvents
+   */
+  receiveEvents: {
+    methodKind: "server_streaming";
+    input: typeof ReceiveEventsRequestSchema;
+    output: typeof ReceiveEventsResponseSchema;
+  },
+  /**
+   * Settles deliveries. Answers once acknowledgements and terminations are stored. Errors: SESSION_NOT_FOUND,
+   * STORAGE_UNAVAILABLE, STORAGE_FULL; one that comes to nothing does not fail its neighbours.
+   *
+   * @generated from rpc qirvo.hub.v1.EventService.AcknowledgeEvents
+   */
+  acknowledgeEvents: {
+    methodKind: "unary";
+    input: typeof AcknowledgeEventsRequestSchema;
+    output: typeof AcknowledgeEventsResponseSchema;
   },
 }>;
 

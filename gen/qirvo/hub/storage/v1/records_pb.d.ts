@@ -8,6 +8,7 @@ import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Plugin } from "../../v1/plugin_service_pb.js";
 import type { Permissions, TrustLevel } from "../../v1/security_admin_service_pb.js";
+import type { DurableSubscription } from "../../v1/durable_subscriptions_pb.js";
 
 /**
  * Describes the file qirvo/hub/storage/v1/records.proto.
@@ -272,6 +273,159 @@ export declare type FirstAnswerRecord = Message<"qirvo.hub.storage.v1.FirstAnswe
  * Use `create(FirstAnswerRecordSchema)` to create a new message.
  */
 export declare const FirstAnswerRecordSchema: GenMessage<FirstAnswerRecord>;
+
+/**
+ * A durable subscription as it was defined, under `subscription/definition/<plugin id>/<name>`.
+ *
+ * @generated from message qirvo.hub.storage.v1.DurableDefinitionRecord
+ */
+export declare type DurableDefinitionRecord = Message<"qirvo.hub.storage.v1.DurableDefinitionRecord"> & {
+  /**
+   * As it is shown, without its revision and status.
+   *
+   * @generated from field: qirvo.hub.v1.DurableSubscription subscription = 1;
+   */
+  subscription?: DurableSubscription | undefined;
+
+  /**
+   * The life of the registration that it belongs to; with another one it is gone.
+   *
+   * @generated from field: uint64 registration_revision = 2;
+   */
+  registrationRevision: bigint;
+
+  /**
+   * Events stored below this sequence are marked as replayed.
+   *
+   * @generated from field: uint64 began = 3;
+   */
+  began: bigint;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.DurableDefinitionRecord.
+ * Use `create(DurableDefinitionRecordSchema)` to create a new message.
+ */
+export declare const DurableDefinitionRecordSchema: GenMessage<DurableDefinitionRecord>;
+
+/**
+ * How far a durable subscription is, under `subscription/progress/<plugin id>/<name>`.
+ *
+ * @generated from message qirvo.hub.storage.v1.DurableProgressRecord
+ */
+export declare type DurableProgressRecord = Message<"qirvo.hub.storage.v1.DurableProgressRecord"> & {
+  /**
+   * The epoch of the sequences.
+   *
+   * @generated from field: string epoch = 1;
+   */
+  epoch: string;
+
+  /**
+   * Everything below this sequence is settled or does not match, but for what `unsettled` lists.
+   *
+   * @generated from field: uint64 cursor = 2;
+   */
+  cursor: bigint;
+
+  /**
+   * Events below the cursor that are not settled, ascending; each as three varints: how far after the one before (the first:
+   * after 0), deliveries so far, and milliseconds since the Unix epoch before which it is not delivered, or 0.
+   *
+   * @generated from field: bytes unsettled = 3;
+   */
+  unsettled: Uint8Array;
+
+  /**
+   * Counters, as in `DurableSubscriptionStatus`.
+   *
+   * @generated from field: uint64 delivered = 4;
+   */
+  delivered: bigint;
+
+  /**
+   * See `delivered`.
+   *
+   * @generated from field: uint64 redelivered = 5;
+   */
+  redelivered: bigint;
+
+  /**
+   * See `delivered`.
+   *
+   * @generated from field: uint64 acknowledged = 6;
+   */
+  acknowledged: bigint;
+
+  /**
+   * See `delivered`.
+   *
+   * @generated from field: uint64 dead = 7;
+   */
+  dead: bigint;
+
+  /**
+   * See `delivered`.
+   *
+   * @generated from field: uint64 lost = 8;
+   */
+  lost: bigint;
+
+  /**
+   * See `delivered`.
+   *
+   * @generated from field: uint64 filter_errors = 9;
+   */
+  filterErrors: bigint;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.DurableProgressRecord.
+ * Use `create(DurableProgressRecordSchema)` to create a new message.
+ */
+export declare const DurableProgressRecordSchema: GenMessage<DurableProgressRecord>;
+
+/**
+ * An event that a durable subscription set aside, under `subscription/dead/<plugin id>/<name>/<slot>`. There are 1,000
+ * slots, used in turn.
+ *
+ * @generated from message qirvo.hub.storage.v1.DeadEventRecord
+ */
+export declare type DeadEventRecord = Message<"qirvo.hub.storage.v1.DeadEventRecord"> & {
+  /**
+   * A `qirvo.hub.v1.Event` as it was delivered.
+   *
+   * @generated from field: bytes event = 1;
+   */
+  event: Uint8Array;
+
+  /**
+   * Deliveries of it.
+   *
+   * @generated from field: uint32 attempts = 2;
+   */
+  attempts: number;
+
+  /**
+   * Why it was set aside.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * Milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 time_ms = 4;
+   */
+  timeMs: bigint;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.DeadEventRecord.
+ * Use `create(DeadEventRecordSchema)` to create a new message.
+ */
+export declare const DeadEventRecordSchema: GenMessage<DeadEventRecord>;
 
 /**
  * A durable message in its recipient's mailbox, under `mailbox/<plugin id>/<sequence>`; once it is settled, for a while, the

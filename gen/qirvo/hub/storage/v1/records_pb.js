@@ -5,6 +5,7 @@
 /* eslint-disable */
 
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { file_qirvo_hub_v1_durable_subscriptions } from "../../v1/durable_subscriptions_pb.js";
 import { file_qirvo_hub_v1_plugin_service } from "../../v1/plugin_service_pb.js";
 import { file_qirvo_hub_v1_security_admin_service } from "../../v1/security_admin_service_pb.js";
 
@@ -12,7 +13,7 @@ import { file_qirvo_hub_v1_security_admin_service } from "../../v1/security_admi
  * Describes the file qirvo/hub/storage/v1/records.proto.
  */
 export const file_qirvo_hub_storage_v1_records = /*@__PURE__*/
-  fileDesc("CiJxaXJ2by9odWIvc3RvcmFnZS92MS9yZWNvcmRzLnByb3RvEhRxaXJ2by5odWIuc3RvcmFnZS52MSI0CgxQbHVnaW5SZWNvcmQSJAoGcGx1Z2luGAEgASgLMhQucWlydm8uaHViLnYxLlBsdWdpbiI4Cg5JbnN0YW5jZVJlY29yZBIVCg1zdGFydF90aW1lX21zGAEgASgDEg8KB25vZGVfaWQYAiABKAkiIwoOUHJlc2VuY2VSZWNvcmQSEQoJaW5zdGFuY2VzGAEgASgNIkMKEVBlcm1pc3Npb25zUmVjb3JkEi4KC3Blcm1pc3Npb25zGAEgASgLMhkucWlydm8uaHViLnYxLlBlcm1pc3Npb25zIjwKC1RydXN0UmVjb3JkEi0KC3RydXN0X2xldmVsGAEgASgOMhgucWlydm8uaHViLnYxLlRydXN0TGV2ZWwimgEKEENyZWRlbnRpYWxSZWNvcmQSFQoNY3JlZGVudGlhbF9pZBgBIAEoCRIRCglwcmluY2lwYWwYAiABKAkSFQoNaXNzdWVfdGltZV9tcxgDIAEoAxIWCg5leHBpcmVfdGltZV9tcxgEIAEoAxIWCg5yZXZva2VfdGltZV9tcxgFIAEoAxIVCg1yZXZva2VfcmVhc29uGAYgASgJIjcKEFNpZ25pbmdLZXlSZWNvcmQSDgoGa2V5X2lkGAEgASgJEhMKC3ByaXZhdGVfa2V5GAIgASgMIjgKDE91dGJveFJlY29yZBIKCgJpZBgBIAEoCRINCgV0b3BpYxgCIAEoCRINCgVldmVudBgDIAEoDCJOChFGaXJzdEFuc3dlclJlY29yZBIWCg5yZXF1ZXN0X2RpZ2VzdBgBIAEoDBIQCghyZXNwb25zZRgCIAEoDBIPCgd0aW1lX21zGAMgASgDIskBCg1NYWlsYm94UmVjb3JkEgoKAmlkGAEgASgJEg4KBnNvdXJjZRgCIAEoCRIOCgZkaWdlc3QYAyABKAkSFgoOYWNjZXB0X3RpbWVfbXMYBCABKAMSFwoPZGVsaXZlcl90aW1lX21zGAUgASgDEg4KBnR0bF9tcxgGIAEoAxIWCg5wcmlvcml0eV9jbGFzcxgHIAEoDRIUCgxvcmRlcmluZ19rZXkYCCABKAkSDAoEZG9uZRgJIAEoCBIPCgdtZXNzYWdlGAogASgMIjkKDkRlbGl2ZXJ5UmVjb3JkEhAKCGF0dGVtcHRzGAEgASgNEhUKDW5vdF9iZWZvcmVfbXMYAiABKAMiYwoQRGVhZExldHRlclJlY29yZBIOCgZvcmlnaW4YASABKAkSDAoEaXRlbRgCIAEoDBIQCghhdHRlbXB0cxgDIAEoDRIOCgZyZWFzb24YBCABKAkSDwoHdGltZV9tcxgFIAEoAyI2CgtUb3BpY1JlY29yZBIPCgdwYXR0ZXJuGAEgASgJEhYKDmNyZWF0ZV90aW1lX21zGAIgASgDQkMKGGRldi5xaXJ2by5odWIuc3RvcmFnZS52MVABWiVxaXJ2by5kZXYvaHViL3N0b3JhZ2UvdjE7aHVic3RvcmFnZXYxYgZwcm90bzM", [file_qirvo_hub_v1_plugin_service, file_qirvo_hub_v1_security_admin_service]);
+  fileDesc("CiJxaXJ2by9odWIvc3RvcmFnZS92MS9yZWNvcmRzLnByb3RvEhRxaXJ2by5odWIuc3RvcmFnZS52MSI0CgxQbHVnaW5SZWNvcmQSJAoGcGx1Z2luGAEgASgLMhQucWlydm8uaHViLnYxLlBsdWdpbiI4Cg5JbnN0YW5jZVJlY29yZBIVCg1zdGFydF90aW1lX21zGAEgASgDEg8KB25vZGVfaWQYAiABKAkiIwoOUHJlc2VuY2VSZWNvcmQSEQoJaW5zdGFuY2VzGAEgASgNIkMKEVBlcm1pc3Npb25zUmVjb3JkEi4KC3Blcm1pc3Npb25zGAEgASgLMhkucWlydm8uaHViLnYxLlBlcm1pc3Npb25zIjwKC1RydXN0UmVjb3JkEi0KC3RydXN0X2xldmVsGAEgASgOMhgucWlydm8uaHViLnYxLlRydXN0TGV2ZWwimgEKEENyZWRlbnRpYWxSZWNvcmQSFQoNY3JlZGVudGlhbF9pZBgBIAEoCRIRCglwcmluY2lwYWwYAiABKAkSFQoNaXNzdWVfdGltZV9tcxgDIAEoAxIWCg5leHBpcmVfdGltZV9tcxgEIAEoAxIWCg5yZXZva2VfdGltZV9tcxgFIAEoAxIVCg1yZXZva2VfcmVhc29uGAYgASgJIjcKEFNpZ25pbmdLZXlSZWNvcmQSDgoGa2V5X2lkGAEgASgJEhMKC3ByaXZhdGVfa2V5GAIgASgMIjgKDE91dGJveFJlY29yZBIKCgJpZBgBIAEoCRINCgV0b3BpYxgCIAEoCRINCgVldmVudBgDIAEoDCJOChFGaXJzdEFuc3dlclJlY29yZBIWCg5yZXF1ZXN0X2RpZ2VzdBgBIAEoDBIQCghyZXNwb25zZRgCIAEoDBIPCgd0aW1lX21zGAMgASgDIoABChdEdXJhYmxlRGVmaW5pdGlvblJlY29yZBI3CgxzdWJzY3JpcHRpb24YASABKAsyIS5xaXJ2by5odWIudjEuRHVyYWJsZVN1YnNjcmlwdGlvbhIdChVyZWdpc3RyYXRpb25fcmV2aXNpb24YAiABKAQSDQoFYmVnYW4YAyABKAQiugEKFUR1cmFibGVQcm9ncmVzc1JlY29yZBINCgVlcG9jaBgBIAEoCRIOCgZjdXJzb3IYAiABKAQSEQoJdW5zZXR0bGVkGAMgASgMEhEKCWRlbGl2ZXJlZBgEIAEoBBITCgtyZWRlbGl2ZXJlZBgFIAEoBBIUCgxhY2tub3dsZWRnZWQYBiABKAQSDAoEZGVhZBgHIAEoBBIMCgRsb3N0GAggASgEEhUKDWZpbHRlcl9lcnJvcnMYCSABKAQiUwoPRGVhZEV2ZW50UmVjb3JkEg0KBWV2ZW50GAEgASgMEhAKCGF0dGVtcHRzGAIgASgNEg4KBnJlYXNvbhgDIAEoCRIPCgd0aW1lX21zGAQgASgDIskBCg1NYWlsYm94UmVjb3JkEgoKAmlkGAEgASgJEg4KBnNvdXJjZRgCIAEoCRIOCgZkaWdlc3QYAyABKAkSFgoOYWNjZXB0X3RpbWVfbXMYBCABKAMSFwoPZGVsaXZlcl90aW1lX21zGAUgASgDEg4KBnR0bF9tcxgGIAEoAxIWCg5wcmlvcml0eV9jbGFzcxgHIAEoDRIUCgxvcmRlcmluZ19rZXkYCCABKAkSDAoEZG9uZRgJIAEoCBIPCgdtZXNzYWdlGAogASgMIjkKDkRlbGl2ZXJ5UmVjb3JkEhAKCGF0dGVtcHRzGAEgASgNEhUKDW5vdF9iZWZvcmVfbXMYAiABKAMiYwoQRGVhZExldHRlclJlY29yZBIOCgZvcmlnaW4YASABKAkSDAoEaXRlbRgCIAEoDBIQCghhdHRlbXB0cxgDIAEoDRIOCgZyZWFzb24YBCABKAkSDwoHdGltZV9tcxgFIAEoAyI2CgtUb3BpY1JlY29yZBIPCgdwYXR0ZXJuGAEgASgJEhYKDmNyZWF0ZV90aW1lX21zGAIgASgDQkMKGGRldi5xaXJ2by5odWIuc3RvcmFnZS52MVABWiVxaXJ2by5kZXYvaHViL3N0b3JhZ2UvdjE7aHVic3RvcmFnZXYxYgZwcm90bzM", [file_qirvo_hub_v1_durable_subscriptions, file_qirvo_hub_v1_plugin_service, file_qirvo_hub_v1_security_admin_service]);
 
 /**
  * Describes the message qirvo.hub.storage.v1.PluginRecord.
@@ -78,30 +79,51 @@ export const FirstAnswerRecordSchema = /*@__PURE__*/
   messageDesc(file_qirvo_hub_storage_v1_records, 8);
 
 /**
+ * Describes the message qirvo.hub.storage.v1.DurableDefinitionRecord.
+ * Use `create(DurableDefinitionRecordSchema)` to create a new message.
+ */
+export const DurableDefinitionRecordSchema = /*@__PURE__*/
+  messageDesc(file_qirvo_hub_storage_v1_records, 9);
+
+/**
+ * Describes the message qirvo.hub.storage.v1.DurableProgressRecord.
+ * Use `create(DurableProgressRecordSchema)` to create a new message.
+ */
+export const DurableProgressRecordSchema = /*@__PURE__*/
+  messageDesc(file_qirvo_hub_storage_v1_records, 10);
+
+/**
+ * Describes the message qirvo.hub.storage.v1.DeadEventRecord.
+ * Use `create(DeadEventRecordSchema)` to create a new message.
+ */
+export const DeadEventRecordSchema = /*@__PURE__*/
+  messageDesc(file_qirvo_hub_storage_v1_records, 11);
+
+/**
  * Describes the message qirvo.hub.storage.v1.MailboxRecord.
  * Use `create(MailboxRecordSchema)` to create a new message.
  */
 export const MailboxRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 9);
+  messageDesc(file_qirvo_hub_storage_v1_records, 12);
 
 /**
  * Describes the message qirvo.hub.storage.v1.DeliveryRecord.
  * Use `create(DeliveryRecordSchema)` to create a new message.
  */
 export const DeliveryRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 10);
+  messageDesc(file_qirvo_hub_storage_v1_records, 13);
 
 /**
  * Describes the message qirvo.hub.storage.v1.DeadLetterRecord.
  * Use `create(DeadLetterRecordSchema)` to create a new message.
  */
 export const DeadLetterRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 11);
+  messageDesc(file_qirvo_hub_storage_v1_records, 14);
 
 /**
  * Describes the message qirvo.hub.storage.v1.TopicRecord.
  * Use `create(TopicRecordSchema)` to create a new message.
  */
 export const TopicRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 12);
+  messageDesc(file_qirvo_hub_storage_v1_records, 15);
 

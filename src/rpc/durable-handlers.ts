@@ -1,0 +1,120 @@
+import {
+	CreateDurableSubscriptionRequestSchema,
+	DeleteDurableSubscriptionRequestSchema,
+	ResetDurableSubscriptionRequestSchema,
+} from "#gen/qirvo/hub/v1/durable_subscriptions_pb.js";
+import type { EventService } from "#gen/qirvo/hub/v1/event_service_pb.js";
+import { HubError } from "../hub-error.ts";
+import type { Caller } from "../security/caller.ts";
+import { parsePluginId } from "../subjects/plugin-id.ts";
+import { openingCredit, readAcknowledge } from "./attach-frames.ts";
+import { type Call, type HubService, Raw } from "./call.ts";
+import { ConsumeStream } from "./consume-stream.ts";
+import { settleAll } from "./consumer-settlements.ts";
+import { ConsumerStream, type ConsumerStreamDeps, consumerOf, durableActions } from "./consumer-stream.ts";
+import { parseDurable, parseDurableName } from "./durable-requests.ts";
+import { entryErrorOf } from "./entry-error.ts";
+import { parseStart } from "./event-requests.ts";
+import { parseExpectedState } from "./expected-state.ts";
+import { decodePageToken, encodePageToken, pageSizeOf } from "./page-token.ts";
+import { repeatable } from "./repeatable-request.ts";
+
+const PAGE = Object.freeze({ usual: 50, most: 500 });
+
+type DurableHandlers = Pick<
+	HubService<typeof EventService>,
+	| "createDurableSubscription"
+	| "getDurableSubscription"
+	| "listDurableSubscriptions"
+	| "deleteDurableSubscription"
+	| "resetDurableSubscription"
+	| "consume"
+	| "receiveEvents"
+	| "acknowledgeEvents"
+>;
+
+/** Durable subscriptions on the wire. */
+export function durableHandlers(deps: ConsumerStreamDeps): DurableHandlers {
+	const { bus, guard } = deps;
+	const { durable } = bus;
+	return {
+		async createDurableSubscription(request, call) {
+			const pluginId = consumerOf(call.caller);
+			const { shown, patterns, start } = await parseDurable(request.subscription);
+			for (const action of durableActions(patterns, start.from !== "new")) {
+				guard.check(call.caller, action, undefined, call.requestId);
+			}
+			const once = repeatable(call, "durable.create", CreateDurableSubscriptionRequestSchema, request);
+			return await durable.create({ pluginId, shown, start }, once);
+		},
+
+		async getDurableSubscription(request, call) {
+			const pluginId = ownerOf(call.caller, request.pluginId);
+			return { subscription: durable.get(pluginId, parseDurableName(request.name, "name")) };
+		},
+
+		async listDurableSubscriptions(request, call) {
+			const { pluginId: asked } = request;
+			const pluginId = call.caller.kind === "operator" && asked === "" ? "" : ownerOf(call.caller, asked);
+			const bound = ["durable", pluginId];
+			const after = decodePageToken(bound, request.pageToken) ?? "";
+			const { subscriptions, next } = durable.list({ pluginId, after, limit: pageSizeOf(request.pageSize, PAGE) });
+			return { subscriptions: [...subscriptions], nextPageToken: encodePageToken(bound, next) };
+		},
+
+		async deleteDurableSubscription(request, call) {
+			const pluginId = ownerOf(call.caller, request.pluginId);
+			const name = parseDurableName(request.name, "name");
+			const expected = parseExpectedState(request.expected, "expected");
+			const once = repeatable(call, "durable.delete", DeleteDurableSubscriptionRequestSchema, request);
+			return { duplicate: await durable.delete({ pluginId, name, expected }, once) };
+		},
+
+		async resetDurableSubscription(request, call) {
+			const pluginId = ownerOf(call.caller, request.pluginId);
+			const name = parseDurableName(request.name, "name");
+			const expected = parseExpectedState(request.expected, "expected");
+			if (request.start === undefined) throw HubError.field("start", "is required");
+			const start = parseStart(request.start);
+			const { patterns } = durable.define(pluginId, name);
+			for (const action of durableActions(patterns, start.from !== "new")) {
+				guard.check(call.caller, action, undefined, call.requestId);
+			}
+			const once = repeatable(call, "durable.reset", ResetDurableSubscriptionRequestSchema, request);
+			return await durable.reset({ pluginId, name, expected, start, shownStart: request.start }, once);
+		},
+
+		consume: new Raw(
+			(requests: AsyncIterable<Uint8Array>, call: Call) => new ConsumeStream(deps, requests, call).responses,
+		),
+
+		receiveEvents({ name, maxInFlight }, call) {
+			const credit = openingCredit(maxInFlight, "");
+			const down = new ConsumerStream(deps, call);
+			down.open(name, "name", credit).catch((error: unknown) => down.responses.fail(error));
+			return down.responses;
+		},
+
+		acknowledgeEvents: new Raw(async (bytes: Uint8Array, call: Call) => {
+			const { sessionId, settlements, maxInFlight } = readAcknowledge(bytes);
+			const session = durable.session(consumerOf(call.caller), sessionId);
+			const { final, failures } = settleAll(session, settlements);
+			if (maxInFlight !== undefined) session.setMaxInFlight(maxInFlight);
+			if (final.length > 0) await session.stored();
+			return {
+				failures: failures.map(({ deliveryId, error }) => ({
+					deliveryId,
+					error: entryErrorOf(error, call.requestId),
+				})),
+			};
+		}),
+	};
+}
+
+/** Whose durable subscription a request is about: a plugin's own, or the one that an operator names. */
+function ownerOf(caller: Caller, asked: string): string {
+	if (caller.kind === "operator") return parsePluginId(asked, "plugin_id");
+	const pluginId = consumerOf(caller);
+	if (asked === "" || asked === pluginId) return pluginId;
+	throw HubError.field("plugin_id", "a plugin has to do with its own durable subscriptions only", "CALLER_NOT_ALLOWED");
+}

@@ -142,8 +142,8 @@ describeHubs("a request to several", (start) => {
 			[{ to: to("idle"), message, stallTimeout: {} }, { fields: ["stall_timeout"] }],
 			[{ to: to("idle"), message, timeout: {} }, { fields: ["timeout"] }],
 			[
-				{ to: to("idle"), message: { ...message, attributes: { "hub-x": "" } } },
-				{ reason: "INVALID_CONTENT", fields: ['message.attributes["hub-x"]'] },
+				{ to: to("idle"), message: { ...message, payload: { body: { case: "json", value: "{" } } } },
+				{ reason: "INVALID_CONTENT", fields: ["message.payload.json"] },
 			],
 		];
 		for (const [request, failure] of cases) {

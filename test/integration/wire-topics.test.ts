@@ -182,9 +182,9 @@ describeHubs("topics", (start) => {
 			metadata: { grant: "publish_topics", topic: "u.a" },
 		});
 		expect(await publish("")).toMatchObject({ reason: "INVALID_EVENT_TYPE", fields: ["topic"] });
-		expect(await publish("t.a", news({ attributes: { "hub-x": "1" } }))).toMatchObject({
+		expect(await publish("t.a", news({ payload: { body: { case: "json", value: "{" } } }))).toMatchObject({
 			reason: "INVALID_CONTENT",
-			fields: ['message.attributes["hub-x"]'],
+			fields: ["message.payload.json"],
 		});
 		expect(await failureOf(pub.messaging.publish({ topic: "t.a" }))).toMatchObject({ fields: ["message"] });
 		expect((await pub.messaging.publish({ topic: "t.a", message: news() })).result).toMatchObject({ skipped: 0 });

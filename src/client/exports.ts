@@ -37,8 +37,18 @@ export type { HubClient, HubClientOptions } from "./hub-client.ts";
 export type { HubEvent } from "./hub-event.ts";
 export type { IncomingMessage, MessagePriority } from "./incoming-message.ts";
 export type { ClientLogger } from "./logger.ts";
-export type { Recipient, RequestOptions, SendOptions, SendOutcome } from "./messages.ts";
+export type {
+	BroadcastOptions,
+	PublishOptions,
+	Recipient,
+	RequestManyOptions,
+	RequestOptions,
+	SendOptions,
+	SendOutcome,
+} from "./messages.ts";
 export type { EmitResult } from "./pending-emit.ts";
 export type { HandlerRegistration } from "./receiver.ts";
 export type { Reply } from "./reply.ts";
+export type { ManyReply, ManySummary } from "./request-many.ts";
 export type { ConnectionState } from "./session-loop.ts";
+export type { BroadcastFilter, FanOutOutcome, TopicListOptions, TopicSubscription } from "./topics.ts";

@@ -1,4 +1,4 @@
-import { type Delivery, type Message, Priority } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import { type Delivery, type Message, MessageKind, Priority } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { durationMs, toDate } from "./durations.ts";
 import { type Data, dataOf } from "./payload.ts";
 
@@ -35,6 +35,18 @@ export class IncomingMessage<T = Data> {
 	get priority(): MessagePriority {
 		const { priority } = this.raw.message;
 		return priority === Priority.HIGH ? "high" : priority === Priority.LOW ? "low" : "normal";
+	}
+
+	/** Whether it came to others, too. */
+	get kind(): "direct" | "publication" | "broadcast" {
+		const { kind } = this.raw.message;
+		if (kind === MessageKind.PUBLICATION) return "publication";
+		return kind === MessageKind.BROADCAST ? "broadcast" : "direct";
+	}
+
+	/** What it was published to, as its sender spelled it; undefined for what is no publication. */
+	get topic(): string | undefined {
+		return this.raw.message.topic || undefined;
 	}
 
 	/** Whether the sender waits for what the handler returns. */

@@ -19,9 +19,17 @@ import type { MessagePriority } from "./incoming-message.ts";
 import { type Data, type PayloadOptions, payloadSize, toPayload } from "./payload.ts";
 import { type HandlerRegistration, Receiver, type ReceivingOptions } from "./receiver.ts";
 import { Reply } from "./reply.ts";
+import { type ManyReply, type ManySummary, requestMany } from "./request-many.ts";
 import { SendCalls } from "./send-calls.ts";
 import { SendChannel } from "./send-channel.ts";
 import type { SendEntry, SendSink } from "./send-sink.ts";
+import {
+	type BroadcastFilter,
+	type FanOutOutcome,
+	type TopicListOptions,
+	type TopicSubscription,
+	Topics,
+} from "./topics.ts";
 
 /** Messages and requests without an answer before the next one waits. */
 const MAX_UNANSWERED = 16_384;
@@ -63,6 +71,27 @@ export interface RequestOptions extends MessageOptions {
 	readonly timeout?: number;
 }
 
+export interface PublishOptions extends SendOptions {
+	/** What handlers are found by. Default: the topic. */
+	readonly type?: string;
+}
+
+export interface BroadcastOptions extends PayloadOptions {
+	/** Names the broadcast, 1-128 bytes. Default: a new one. */
+	readonly id?: string;
+	readonly attributes?: Readonly<Record<string, string>>;
+	/** For whom. Default: every plugin but this one. */
+	readonly filter?: BroadcastFilter;
+	readonly signal?: AbortSignal;
+}
+
+export interface RequestManyOptions extends RequestOptions {
+	/** Ends the wait when no reply came for so many milliseconds. */
+	readonly stallTimeout?: number;
+	/** Ends the wait after so many replies. */
+	readonly maxReplies?: number;
+}
+
 /** A message is accepted. */
 export interface SendOutcome {
 	readonly id: string;
@@ -77,12 +106,14 @@ export class Messages {
 	readonly #context: ClientContext;
 	readonly #sink: SendSink;
 	readonly #receiver: Receiver;
+	readonly #topics: Topics;
 	readonly #admission = new Admission(MAX_UNANSWERED, MAX_UNANSWERED_BYTES);
 
 	constructor(context: ClientContext, receiving: ReceivingOptions) {
 		this.#context = context;
 		this.#sink = context.bidi ? new SendChannel(context) : new SendCalls(context);
 		this.#receiver = new Receiver(context, receiving);
+		this.#topics = new Topics(context);
 	}
 
 	/** Sends one message; resolves once the hub has accepted it. */
@@ -105,6 +136,64 @@ export class Messages {
 			timeoutMs: options.timeout ?? DEFAULT_REQUEST_TIMEOUT_MS,
 			answered: replyOf<T>,
 		});
+	}
+
+	/**
+	 * Asks several plugins, or the subscribers of a topic. Yields what each came to, as it comes, and returns a summary.
+	 * Leaving the loop gives the others up. Throws where nobody can be asked.
+	 *
+	 * ```ts
+	 * for await (const { source, reply, error } of messages.requestMany(["lamp", "radio"], "status")) ...
+	 * ```
+	 */
+	requestMany<T = Data>(
+		to: readonly Recipient[] | { readonly topic: string },
+		type: string,
+		data?: Data,
+		options: RequestManyOptions = {},
+	): AsyncGenerator<ManyReply<T>, ManySummary, undefined> {
+		const { timeout = DEFAULT_REQUEST_TIMEOUT_MS, stallTimeout, maxReplies = 0, signal } = options;
+		return requestMany<T>(this.#context, {
+			to: "topic" in to ? [] : to.map(address),
+			topic: "topic" in to ? to.topic : "",
+			message: this.#message(type, data, options),
+			timeoutMs: timeout,
+			stallMs: stallTimeout,
+			maxReplies,
+			signal,
+		});
+	}
+
+	/**
+	 * Subscribes this plugin to topics, until it unsubscribes or is unregistered, whether or not it is connected. What is
+	 * published comes to the handlers of its type, with the `topic` that it was published to. False: it was subscribed already.
+	 */
+	subscribeTopic(pattern: string, options: { readonly signal?: AbortSignal } = {}): Promise<boolean> {
+		return this.#topics.subscribe(pattern, options.signal);
+	}
+
+	/** False: it was not subscribed. */
+	unsubscribeTopic(pattern: string, options: { readonly signal?: AbortSignal } = {}): Promise<boolean> {
+		return this.#topics.unsubscribe(pattern, options.signal);
+	}
+
+	/** The subscriptions of this plugin; for an operator those of all. Asks for a page at a time. */
+	topicSubscriptions(options: TopicListOptions = {}): AsyncGenerator<TopicSubscription, void, undefined> {
+		return this.#topics.list(options);
+	}
+
+	/** Sends a message to every subscriber of the topic but this plugin; resolves once it is in their mailboxes. */
+	async publish(topic: string, data?: Data, options: PublishOptions = {}): Promise<FanOutOutcome> {
+		const message = this.#message(options.type ?? topic, data, options);
+		if (options.ttl !== undefined) message.ttl = toDuration(options.ttl);
+		if (options.deliverAt !== undefined) message.deliverAt = toTimestamp(options.deliverAt.getTime());
+		const durable = options.durability === undefined ? undefined : options.durability === "durable";
+		return await this.#topics.publish(topic, message, durable, options.signal);
+	}
+
+	/** Tells something to every attached plugin that the filter selects but this one. */
+	async broadcast(event: string, data?: Data, options: BroadcastOptions = {}): Promise<FanOutOutcome> {
+		return await this.#topics.broadcast(this.#message(event, data, options), options.filter, options.signal);
 	}
 
 	/**

@@ -22,6 +22,8 @@ export interface MessageDraft {
 	/** `Message` in wire form as the sender wrote it; a view of the frame it came in. */
 	readonly wire: Uint8Array;
 	readonly content: MessageContent;
+	/** What tells a repeat from another message of the same id; empty: nobody can repeat it. Absent: made of `wire`. */
+	readonly digest?: string;
 }
 
 /** The longest time that a message may name. */
@@ -31,7 +33,7 @@ export const MAX_AHEAD_MS = 366 * 24 * 60 * 60 * 1000;
 const CLASS_OF: readonly (PriorityClass | undefined)[] = [undefined, 2, 1, 0];
 
 /**
- * Reads a `Message` in wire form. What the hub sets (fields 16 to 20) must not be there: a source other than `sender` is
+ * Reads a `Message` in wire form. What the hub sets (fields 16 to 22) must not be there: a source other than `sender` is
  * SPOOFED_SOURCE, the rest INVALID_FIELD, so that the hub's own values can be appended. `field` is the message's path.
  */
 export function parseMessage(
@@ -94,6 +96,11 @@ export function parseMessage(
 				break;
 			case 20:
 				if (reader.number() !== 0) throw stampedByHub(`${field}.attempt`);
+				break;
+			case 21:
+				throw stampedByHub(`${field}.kind`);
+			case 22:
+				if (reader.string() !== "") throw stampedByHub(`${field}.topic`);
 				break;
 			default:
 				reader.skip();

@@ -71,6 +71,11 @@ export class MessageStore implements Disposable {
 		return { marks: this.#marks.size, cachedBytes: this.#cached };
 	}
 
+	/** The first answer of a mailbox to an id; undefined: it is new there. Refuses with ID_REUSED. */
+	find(pluginId: string, source: string, id: string, digest: string): ReturnType<StoredMailbox["find"]> {
+		return this.#mailboxes.get(pluginId)?.find(source, id, digest);
+	}
+
 	mailbox(pluginId: string): StoredMailbox {
 		let mailbox = this.#mailboxes.get(pluginId);
 		if (mailbox === undefined) {

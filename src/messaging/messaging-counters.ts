@@ -26,4 +26,10 @@ export class MessagingCounters {
 	lost = 0;
 	/** One-way messages that their recipient terminated, or did not acknowledge in all their attempts. */
 	rejected = 0;
+	/** Publications, however many recipients they had. */
+	published = 0;
+	/** Broadcasts, however many recipients they had. */
+	broadcast = 0;
+	/** Recipients that a publication or broadcast was meant for and did not reach. */
+	skipped = 0;
 }

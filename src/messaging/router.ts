@@ -183,13 +183,18 @@ export class Router implements Disposable {
 				return { ...first, duplicate: true };
 			}
 		}
+		const accepted = this.deliver(draft, source, recipientId);
+		if (draft.id !== "") this.#sent.remember(source, draft.id, digest, accepted);
+		return accepted;
+	}
+
+	/** The same, and the id is not looked at: for one of the copies of a message for many. */
+	deliver(draft: MessageDraft, source: string, recipientId: string): AcceptedMessage {
 		const recipient = this.#attached(recipientId);
 		const message = this.#accept(draft, source, recipientId, undefined);
 		const disposition = recipient.offer(message);
 		this.counters.sent++;
-		const accepted = { id: message.id, disposition, duplicate: false };
-		if (draft.id !== "") this.#sent.remember(source, draft.id, digest, accepted);
-		return accepted;
+		return { id: message.id, disposition, duplicate: false };
 	}
 
 	/**

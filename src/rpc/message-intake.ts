@@ -44,8 +44,7 @@ export class MessageIntake {
 	admit(call: Call, view: SendView, prefix: string, durability: MessageDurability): AdmittedMessage {
 		const source = pluginOf(call.caller);
 		const to = readAddress(view.to, `${prefix}to`);
-		if (view.message === undefined) throw HubError.field(`${prefix}message`, "is required");
-		const draft = this.#read(view.message, call, source, `${prefix}message`, durability);
+		const draft = this.read(view.message, call, prefix, durability);
 		const recipient = this.#router.resolve(to, source);
 		const recipientExists = this.#router.knows(recipient);
 		try {
@@ -57,7 +56,11 @@ export class MessageIntake {
 		return { draft, source, recipient };
 	}
 
-	#read(message: Uint8Array, call: Call, source: string, field: string, durability: MessageDurability): MessageDraft {
+	/** The message as its sender gave it, before the guard is asked. Absent is refused. `prefix` as for `admit`. */
+	read(message: Uint8Array | undefined, call: Call, prefix: string, durability: MessageDurability): MessageDraft {
+		const source = pluginOf(call.caller);
+		const field = `${prefix}message`;
+		if (message === undefined) throw HubError.field(field, "is required");
 		try {
 			const draft = parseMessage(message, source, field, durability);
 			if (draft.deliverAt !== undefined && draft.deliverAt - this.#clock.now() > MAX_AHEAD_MS) {

@@ -1,4 +1,8 @@
-import { MessagingService, type ReceiveRequest } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import {
+	MessagingService,
+	type ReceiveRequest,
+	type RequestManyRequest,
+} from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { HubError } from "../hub-error.ts";
 import { WireReader } from "../wire/wire-reader.ts";
 import { openingCredit, readAcknowledge, readReplyRequest } from "./attach-frames.ts";
@@ -9,18 +13,21 @@ import { reply, settle } from "./delivery-answers.ts";
 import { policyOf } from "./delivery-policy-request.ts";
 import { DeliveryStream, type DeliveryStreamDeps } from "./delivery-stream.ts";
 import { entryErrorOf } from "./entry-error.ts";
+import { type FanOutDeps, fanOutCalls } from "./fan-out-calls.ts";
 import { durabilityOf, type MessageGuard, MessageIntake, pluginOf, replyDeadline } from "./message-intake.ts";
+import { requestMany } from "./request-many-stream.ts";
 import { REQUEST_REQUEST, readSend, SEND_REQUEST } from "./send-frames.ts";
 import { encodeAccepted, encodeReply } from "./send-results.ts";
 import { SendStream } from "./send-stream.ts";
 import type { CallRegistry, StreamRegistry } from "./stream-ending.ts";
+import { topicCalls } from "./topic-calls.ts";
 
-export interface MessagingServiceDeps extends DeliveryStreamDeps {
-	readonly guard: DeliveryStreamDeps["guard"] & MessageGuard;
+export interface MessagingServiceDeps extends DeliveryStreamDeps, FanOutDeps {
+	readonly guard: DeliveryStreamDeps["guard"] & FanOutDeps["guard"] & MessageGuard;
 	readonly streams: StreamRegistry & CallRegistry;
 }
 
-/** Direct messages and requests between plugins. */
+/** Messages and requests between plugins, to one or to many. */
 export function createMessagingService(deps: MessagingServiceDeps): MountedService {
 	const { router, clock, guard, streams } = deps;
 	const intake = new MessageIntake(router, guard, clock);
@@ -113,6 +120,9 @@ export function createMessagingService(deps: MessagingServiceDeps): MountedServi
 		acknowledge: new Raw(acknowledge),
 		reply: new Raw(answer),
 		...deadLetterCalls(router),
+		...topicCalls(deps),
+		...fanOutCalls(sendDeps),
+		requestMany: (asked: RequestManyRequest, call: Call) => requestMany(sendDeps, asked, call),
 	});
 }
 

@@ -72,6 +72,9 @@ export const METHOD_POLICIES: MethodPolicies = new Map([
 	...rows(events, { ...read, callers: "plugin" }, "Consume"),
 
 	...rows(messaging, message, "Send", "Request"),
+	...rows(messaging, message, "Publish", "Broadcast", "RequestMany"),
+	...rows(messaging, { ...read, callers: "plugin" }, "SubscribeTopic", "UnsubscribeTopic"),
+	...rows(messaging, read, "ListTopicSubscriptions"),
 	...rows(messaging, { ...message, rateClass: "none" }, "Reply"),
 	...rows(messaging, batches, "SendStream", "Attach"),
 	...rows(messaging, { ...read, callers: "plugin" }, "Receive", "Acknowledge"),

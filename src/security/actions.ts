@@ -2,14 +2,14 @@ import type { Pattern } from "../subjects/pattern.ts";
 import type { Subject } from "../subjects/subject.ts";
 
 /** What a caller wants to do, as the guard judges it. */
-export type Action = EventAction | MessageAction | DataAction;
+export type Action = EventAction | MessageAction | TopicAction | DataAction;
 
 export type EventAction =
 	| { readonly kind: "emit"; readonly subject: Subject }
 	| { readonly kind: "subscribe"; readonly patterns: readonly Pattern[] }
 	| { readonly kind: "replay"; readonly patterns: readonly Pattern[] };
 
-type MessageAction = SendAction | { readonly kind: "receive" };
+type MessageAction = SendAction | ReachAction | { readonly kind: "receive" };
 
 export interface SendAction {
 	readonly kind: "send";
@@ -19,6 +19,17 @@ export interface SendAction {
 	readonly capability?: string;
 	/** False where no such plugin is registered: whoever may send to it is then admitted, so as to be told NO_ROUTE. */
 	readonly recipientExists?: boolean;
+}
+
+export type TopicAction =
+	| { readonly kind: "subscribe-topic"; readonly patterns: readonly Pattern[] }
+	| { readonly kind: "publish"; readonly topic: Subject }
+	| { readonly kind: "broadcast"; readonly event: Subject };
+
+/** One recipient of what the caller was admitted to publish or broadcast. */
+export interface ReachAction {
+	readonly kind: "reach";
+	readonly recipient: string;
 }
 
 interface DataAction {
@@ -31,7 +42,11 @@ interface DataAction {
 export function denialEventOf(action: Action): "message_denied" | "event_denied" | "data_access_denied" {
 	switch (action.kind) {
 		case "send":
+		case "reach":
 		case "receive":
+		case "subscribe-topic":
+		case "publish":
+		case "broadcast":
 			return "message_denied";
 		case "store":
 			return "data_access_denied";
@@ -48,7 +63,14 @@ export function targetOf(action: Action): string {
 		case "subscribe":
 		case "replay":
 			return `event:${action.patterns.map((pattern) => pattern.canonical).join(",")}`.slice(0, 512);
+		case "subscribe-topic":
+			return `topic:${action.patterns.map((pattern) => pattern.canonical).join(",")}`.slice(0, 512);
+		case "publish":
+			return `topic:${action.topic.canonical}`.slice(0, 512);
+		case "broadcast":
+			return `broadcast:${action.event.canonical}`.slice(0, 512);
 		case "send":
+		case "reach":
 			return `plugin:${action.recipient}`;
 		case "receive":
 			return "messages";

@@ -58,7 +58,10 @@ export class Grants {
 	readonly emit: PatternGrants;
 	readonly subscribe: PatternGrants;
 	readonly replay: PatternGrants;
+	readonly publishTopics: PatternGrants;
+	readonly subscribeTopics: PatternGrants;
 	readonly capabilities: PatternGrants;
+	readonly broadcast: boolean;
 	readonly #stores: readonly StoreGrant[];
 
 	/** `permissions` were validated when they were set. */
@@ -68,7 +71,10 @@ export class Grants {
 		this.emit = patternGrants(permissions.emit);
 		this.subscribe = patternGrants(permissions.subscribe);
 		this.replay = patternGrants(permissions.replay);
+		this.publishTopics = patternGrants(permissions.publishTopics);
+		this.subscribeTopics = patternGrants(permissions.subscribeTopics);
 		this.capabilities = patternGrants(permissions.capabilities);
+		this.broadcast = permissions.broadcast;
 		this.#stores = permissions.stores;
 	}
 

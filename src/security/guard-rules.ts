@@ -1,7 +1,7 @@
 import { TrustLevel } from "#gen/qirvo/hub/v1/security_admin_service_pb.js";
 import { HubError, type Reason } from "../hub-error.ts";
 import { isLifecycleType } from "../subjects/subject.ts";
-import type { Action, SendAction } from "./actions.ts";
+import type { Action, ReachAction, SendAction } from "./actions.ts";
 import type { Caller } from "./caller.ts";
 import type { ContentFacts, ContentRule } from "./content-rule.ts";
 import type { PatternGrants } from "./grants.ts";
@@ -40,10 +40,14 @@ type RulesFor<K extends Action["kind"]> = readonly Rule<Extract<Action, { kind: 
 /** The rules of each action, in the order in which they are asked. The first that refuses decides. */
 const RULES: { readonly [K in Action["kind"]]: RulesFor<K> } = {
 	send: [mayReachRecipient, trustMatches, withinRate, contentIsValid, recipientReceives],
+	reach: [trustMatches, recipientReceives],
 	receive: [],
+	"subscribe-topic": [coveredBy("subscribeTopics", "subscribe_topics")],
+	publish: [mayPublish, withinRate, contentIsValid],
+	broadcast: [mayBroadcast, withinRate, contentIsValid],
 	emit: [typeIsFree, mayEmit, withinRate, contentIsValid],
-	subscribe: [coveredBy("subscribe"), withinRate],
-	replay: [coveredBy("replay"), withinRate],
+	subscribe: [coveredBy("subscribe", "subscribe"), withinRate],
+	replay: [coveredBy("replay", "replay"), withinRate],
 	store: [mayAccessStore, withinRate],
 };
 
@@ -93,7 +97,7 @@ function mayReachRecipient({ own, action }: PluginFacts<SendAction>): HubError |
 	});
 }
 
-function trustMatches({ policy, own, action }: PluginFacts<SendAction>): HubError | undefined {
+function trustMatches({ policy, own, action }: PluginFacts<SendAction | ReachAction>): HubError | undefined {
 	if (trustReaches(own.trust, TrustLevel.BASIC)) return undefined;
 	if (!trustReaches(policy.plugin(action.recipient).trust, TrustLevel.TRUSTED)) return undefined;
 	return deny("TRUST_LEVEL_MISMATCH", `a sender below BASIC may not send to a recipient that is TRUSTED or above`, {
@@ -102,8 +106,8 @@ function trustMatches({ policy, own, action }: PluginFacts<SendAction>): HubErro
 	});
 }
 
-function recipientReceives({ policy, caller, action }: PluginFacts<SendAction>): HubError | undefined {
-	if (action.recipientExists === false) return undefined;
+function recipientReceives({ policy, caller, action }: PluginFacts<SendAction | ReachAction>): HubError | undefined {
+	if (action.kind === "send" && action.recipientExists === false) return undefined;
 	if (policy.plugin(action.recipient).grants.receiveFrom.admits(caller.id)) return undefined;
 	return deny("RECIPIENT_CANNOT_RECEIVE", `"${action.recipient}" may not receive from "${caller.id}"`, {
 		recipient: action.recipient,
@@ -125,14 +129,31 @@ function mayEmit({ own, action }: PluginFacts<Extract<Action, { kind: "emit" }>>
 	});
 }
 
-function coveredBy(list: "subscribe" | "replay"): Rule<Extract<Action, { patterns: unknown }>> {
+function mayPublish({ own, action }: PluginFacts<Extract<Action, { kind: "publish" }>>): HubError | undefined {
+	if (own.grants.publishTopics.admits(action.topic.canonical)) return undefined;
+	return deny("INSUFFICIENT_PERMISSIONS", `no grant in publish_topics admits "${action.topic.spelling}"`, {
+		topic: action.topic.spelling,
+		grant: "publish_topics",
+	});
+}
+
+function mayBroadcast({ own }: PluginFacts<Action>): HubError | undefined {
+	if (own.grants.broadcast) return undefined;
+	return deny("INSUFFICIENT_PERMISSIONS", "broadcast is not granted", { grant: "broadcast" });
+}
+
+/** `list` is the property and `grant` the field of the Permissions that must cover what is asked for. */
+function coveredBy(
+	list: "subscribe" | "replay" | "subscribeTopics",
+	grant: string,
+): Rule<Extract<Action, { patterns: unknown }>> {
 	return ({ own, action }) => {
 		const grants: PatternGrants = own.grants[list];
 		const uncovered = grants.firstUncovered(action.patterns);
 		if (uncovered === undefined) return undefined;
-		return deny("INSUFFICIENT_PERMISSIONS", `no grant in ${list} covers "${uncovered.spelling}"`, {
+		return deny("INSUFFICIENT_PERMISSIONS", `no grant in ${grant} covers "${uncovered.spelling}"`, {
 			pattern: uncovered.spelling,
-			grant: list,
+			grant,
 		});
 	};
 }

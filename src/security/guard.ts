@@ -1,11 +1,12 @@
 import type { HubError } from "../hub-error.ts";
 import type { Subject } from "../subjects/subject.ts";
-import { type Action, denialEventOf, targetOf } from "./actions.ts";
+import { type Action, denialEventOf, type TopicAction, targetOf } from "./actions.ts";
 import type { AuditRecorder } from "./audit-entry.ts";
 import { type Caller, principalOf } from "./caller.ts";
 import { type ContentFacts, type ContentRule, checkContent } from "./content-rule.ts";
 import { type Facts, firstRefusal, type RateRule, type Refusal, revoked } from "./guard-rules.ts";
 import type { PolicySource } from "./policy-view.ts";
+import { Reach } from "./reach.ts";
 
 export interface GuardOptions {
 	readonly policy: PolicySource;
@@ -88,6 +89,27 @@ export class Guard {
 			rule: admitAll,
 		});
 		if (refusal !== undefined) throw revoked(refusal.error);
+	}
+
+	/** Whom the caller reaches with what it was admitted to do by `check`, asked recipient by recipient. */
+	reach(caller: Caller, action: TopicAction, requestId?: string): Reach {
+		return new Reach({
+			refusal: (recipient) => this.refusal(caller, { kind: "reach", recipient }),
+			record: (reason, details) =>
+				this.#audit.record({
+					event: denialEventOf(action),
+					actor: principalOf(caller),
+					target: targetOf(action),
+					reason,
+					details: { action: action.kind, ...details },
+					requestId,
+				}),
+		});
+	}
+
+	/** Whether the grants of a plugin admit that it gets what is published to the topic. */
+	mayReceiveTopic(pluginId: string, topic: Subject): boolean {
+		return this.#policy.plugin(pluginId).grants.subscribeTopics.admits(topic.canonical);
 	}
 
 	/** Whether the caller's grants admit the event type: the part of the `emit` check that does not look at the content. */

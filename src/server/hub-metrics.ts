@@ -2,6 +2,7 @@ import type { Clock } from "../clock/clock.ts";
 import type { EventBus } from "../events/event-bus.ts";
 import type { MessagingCounters } from "../messaging/messaging-counters.ts";
 import type { Router } from "../messaging/router.ts";
+import type { TopicMembers } from "../messaging/topic-members.ts";
 import type { Registry } from "../plugins/registry.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { RpcServer } from "./http2-server.ts";
@@ -21,6 +22,9 @@ const MESSAGES: Readonly<Record<keyof MessagingCounters, string>> = {
 	withdrawn: "Requests given up by their sender.",
 	lost: "One-way messages lost because nobody was attached any more.",
 	rejected: "One-way messages that their recipient terminated or did not acknowledge in all attempts.",
+	published: "Publications, however many recipients they had.",
+	broadcast: "Broadcasts, however many recipients they had.",
+	skipped: "Recipients that a publication or broadcast was meant for and did not reach.",
 };
 
 /** Registers what the parts of a running hub count. No labels: nothing here is keyed by what a caller chooses. */
@@ -30,12 +34,13 @@ export function registerHubMetrics(
 		readonly registry: Registry;
 		readonly bus: EventBus;
 		readonly router: Router;
+		readonly topics: TopicMembers;
 		readonly security: Security;
 		readonly server: RpcServer;
 		readonly clock: Clock;
 	},
 ): void {
-	const { registry, bus, router, security, server, clock } = hub;
+	const { registry, bus, router, topics, security, server, clock } = hub;
 	const { log } = bus;
 	metrics.gauge("hub_plugins", "Registered plugins.", () => registry.index.size);
 	metrics.gauge("hub_connections", "Open connections of any protocol.", () => server.openConnections);
@@ -86,6 +91,7 @@ export function registerHubMetrics(
 		"Plugins that are attached or have messages waiting.",
 		() => router.held.recipients,
 	);
+	metrics.gauge("hub_topic_subscriptions", "Subscriptions to topics.", () => topics.size);
 	metrics.gauge("hub_requests_pending", "Requests waiting for their reply.", () => router.held.pendingReplies);
 	metrics.counter(
 		"hub_audit_dropped_total",

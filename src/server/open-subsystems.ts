@@ -2,7 +2,9 @@ import type { Clock, IdSource } from "../clock/clock.ts";
 import { DeadLetters } from "../dead-letters/dead-letters.ts";
 import { EventBus } from "../events/event-bus.ts";
 import type { FirstAnswers } from "../idempotency/first-answers.ts";
+import { FanOut } from "../messaging/fan-out.ts";
 import { Router } from "../messaging/router.ts";
+import { TopicMembers } from "../messaging/topic-members.ts";
 import { Registry } from "../plugins/registry.ts";
 import { CommitQueue } from "../state/commit-queue.ts";
 import type { StateBackend } from "../state/state-backend.ts";
@@ -15,6 +17,8 @@ export interface Subsystems {
 	readonly registry: Registry;
 	readonly bus: EventBus;
 	readonly router: Router;
+	readonly topics: TopicMembers;
+	readonly fanOut: FanOut;
 }
 
 /** Opens plugins, events and messaging on the state, and plugs them together. `owner` ends them, in reverse. */
@@ -67,5 +71,7 @@ export async function openSubsystems(parts: {
 	const storage = { idWindowMs: options.idWindow.ms };
 	const router = owner.use(new Router({ clock, ids, directory, leases, kv, queue, letters, storage, onFault }));
 	router.start();
-	return { registry, bus, router };
+	const topics = owner.use(new TopicMembers({ kv, queue, clock, directory, onFault }));
+	topics.start();
+	return { registry, bus, router, topics, fanOut: new FanOut({ router, clock, ids }) };
 }

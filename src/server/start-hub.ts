@@ -25,6 +25,7 @@ import { openSecurity, type Security } from "./open-security.ts";
 import { openState } from "./open-state.ts";
 import { openSubsystems } from "./open-subsystems.ts";
 import { Owner } from "./owner.ts";
+import { PluginAudience } from "./plugin-audience.ts";
 import { reflectionServices } from "./reflection.ts";
 import { TlsFilesError } from "./tls-listener.ts";
 
@@ -78,7 +79,9 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 	await answers.start();
 	const security = await openSecurity({ state, clock, ids, answers, owner });
 	const { authenticator, audit, guard, resumeTokens, openStreams: streams } = security;
-	const { registry, bus, router } = await openSubsystems({ state, clock, ids, logger, options, answers, owner });
+	const subsystems = await openSubsystems({ state, clock, ids, logger, options, answers, owner });
+	const { registry, bus, router, topics, fanOut } = subsystems;
+	const audience = new PluginAudience(registry.index, security.policy);
 	const operatorTokenFile = await tokenFileOrExplain(options, security, clock, ids);
 
 	const services: MountedService[] = [
@@ -96,7 +99,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 			...(options.dev ? { devCredentials: security.devCredentials } : {}),
 		}),
 		createEventService({ bus, guard, streams, resumeTokens, audit, clock, ids }),
-		createMessagingService({ router, guard, streams, clock }),
+		createMessagingService({ router, topics, fanOut, audience, guard, streams, clock }),
 		createSecurityAdminService({ credentials: security.credentials, policy: security.policyAdmin }),
 	];
 	const health = new HealthStatus(services.map((service) => service.descriptor.typeName));
@@ -124,7 +127,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 			httpRoutes: createHttpRoutes({ health, metrics, protectMetrics: !isLoopback(host), authenticator }),
 		}),
 	);
-	registerHubMetrics(metrics, { registry, bus, router, security, server, clock });
+	registerHubMetrics(metrics, { registry, bus, router, topics, security, server, clock });
 	const address = await listenOrExplain(server, options);
 	const running = owner.move();
 	health.set(true);

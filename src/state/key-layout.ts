@@ -10,6 +10,7 @@
  * | `idempotency/` | idempotency | first answers to request ids |
  * | `subscription/` | events | durable subscriptions, how far they are, and the events they set aside |
  * | `mailbox/` | messaging | durable messages, by recipient, and marks of ids lately used |
+ * | `topic/` | messaging | subscriptions to topics, by plugin |
  * | `dead-letter/` | dead-letters | what could not be delivered, by plugin |
  */
 export const keys = Object.freeze({
@@ -50,4 +51,5 @@ export const prefixes = Object.freeze({
 	idempotency: "idempotency/",
 	mailboxes: "mailbox/",
 	deadLetters: "dead-letter/",
+	topics: "topic/",
 });

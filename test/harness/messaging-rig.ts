@@ -29,13 +29,16 @@ import {
 import { DeadLetters } from "../../src/dead-letters/dead-letters.ts";
 import { HubError } from "../../src/hub-error.ts";
 import type { RecipientDirectory } from "../../src/messaging/address.ts";
+import { FanOut } from "../../src/messaging/fan-out.ts";
 import { Router, type RouterOptions } from "../../src/messaging/router.ts";
+import { TopicMembers } from "../../src/messaging/topic-members.ts";
 import { type Call, Encoded, Raw } from "../../src/rpc/call.ts";
 import { createMessagingService } from "../../src/rpc/messaging-service.ts";
 import type { Action } from "../../src/security/actions.ts";
 import type { Caller } from "../../src/security/caller.ts";
 import { type ContentFacts, checkContent } from "../../src/security/content-rule.ts";
 import type { OpenStream } from "../../src/security/open-streams.ts";
+import { Reach } from "../../src/security/reach.ts";
 import { CommitQueue } from "../../src/state/commit-queue.ts";
 import type { KvStore } from "../../src/state/kv-store.ts";
 import { VolatileKvStore } from "../../src/state/volatile-kv-store.ts";
@@ -66,6 +69,7 @@ export class MessagingRig implements Disposable {
 	readonly leases = new Set<string>();
 	readonly openStreams = new Set<OpenStream>();
 	readonly router: Router;
+	readonly topics: TopicMembers;
 	readonly #handlers: Readonly<Record<string, unknown>>;
 	readonly #leaseListeners = new Set<(pluginId: string, instanceId: string) => void>();
 	readonly #removalListeners = new Set<(pluginId: string) => void>();
@@ -106,6 +110,8 @@ export class MessagingRig implements Disposable {
 			check: (caller: Caller, action: Action, content?: ContentFacts) => this.#check(caller, action, content),
 			recheck: () => {},
 			spoofed: () => {},
+			reach: () => new Reach({ refusal: () => undefined, record: () => {} }),
+			mayReceiveTopic: () => true,
 		};
 		const streams = {
 			open: (_caller: Caller, stream: OpenStream): Disposable => {
@@ -114,7 +120,19 @@ export class MessagingRig implements Disposable {
 			},
 			watch: (_caller: Caller, revoke: OpenStream["revoke"]) => streams.open(_caller, { recheck: () => {}, revoke }),
 		};
-		this.#handlers = createMessagingService({ clock: this.clock, router: this.router, guard, streams }).handlers;
+		const { router } = this;
+		const ids = new SequentialIds("many-");
+		this.topics = new TopicMembers({ kv: this.kv, queue, clock, directory });
+		this.topics.start();
+		this.#handlers = createMessagingService({
+			clock,
+			router,
+			guard,
+			streams,
+			topics: this.topics,
+			fanOut: new FanOut({ router, clock, ids }),
+			audience: { select: () => this.plugins.keys() },
+		}).handlers;
 	}
 
 	/** The plugin is no longer registered. */

@@ -211,6 +211,7 @@ function full(message: { id: string }) {
 		attributes: {},
 		source: "",
 		recipient: "",
+		topic: "",
 		requiresResponse: false,
 		attempt: 0,
 	};

@@ -10,6 +10,7 @@ import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Draining, Heartbeat, Payload, Revoked, StreamReady } from "./payload_pb.js";
 import type { EntryError } from "./errors_pb.js";
 import type { DeliveryPolicy } from "./delivery_policy_pb.js";
+import type { BroadcastRequestSchema, BroadcastResponseSchema, FanOutResult, ListTopicSubscriptionsRequestSchema, ListTopicSubscriptionsResponseSchema, SubscribeTopicRequestSchema, SubscribeTopicResponseSchema, UnsubscribeTopicRequestSchema, UnsubscribeTopicResponseSchema } from "./topics_pb.js";
 
 /**
  * Describes the file qirvo/hub/v1/messaging_service.proto.
@@ -174,6 +175,20 @@ export declare type Message = Message$1<"qirvo.hub.v1.Message"> & {
    * @generated from field: uint32 attempt = 20;
    */
   attempt: number;
+
+  /**
+   * Set by the hub: how it was sent. Absent: to this plugin alone.
+   *
+   * @generated from field: optional qirvo.hub.v1.MessageKind kind = 21;
+   */
+  kind?: MessageKind | undefined;
+
+  /**
+   * Set by the hub: what it was published to, as the sender spelled it. Empty for what is no publication.
+   *
+   * @generated from field: string topic = 22;
+   */
+  topic: string;
 };
 
 /**
@@ -1647,6 +1662,299 @@ export declare type DeadLetterFailure = Message$1<"qirvo.hub.v1.DeadLetterFailur
 export declare const DeadLetterFailureSchema: GenMessage<DeadLetterFailure>;
 
 /**
+ * Publishes.
+ *
+ * @generated from message qirvo.hub.v1.PublishRequest
+ */
+export declare type PublishRequest = Message$1<"qirvo.hub.v1.PublishRequest"> & {
+  /**
+   * 1-16 tokens of `[A-Za-z0-9_-]{1,64}`, as in event types. Required.
+   *
+   * @generated from field: string topic = 1;
+   */
+  topic: string;
+
+  /**
+   * What. Required. Its type is what handlers are found by.
+   *
+   * @generated from field: qirvo.hub.v1.Message message = 2;
+   */
+  message?: Message | undefined;
+
+  /**
+   * Absent: durable. A transient publication reaches attached subscribers only.
+   *
+   * @generated from field: optional qirvo.hub.v1.Durability durability = 3;
+   */
+  durability?: Durability | undefined;
+};
+
+/**
+ * Describes the message qirvo.hub.v1.PublishRequest.
+ * Use `create(PublishRequestSchema)` to create a new message.
+ */
+export declare const PublishRequestSchema: GenMessage<PublishRequest>;
+
+/**
+ * The publication is in the mailboxes.
+ *
+ * @generated from message qirvo.hub.v1.PublishResponse
+ */
+export declare type PublishResponse = Message$1<"qirvo.hub.v1.PublishResponse"> & {
+  /**
+   * What became of it.
+   *
+   * @generated from field: qirvo.hub.v1.FanOutResult result = 1;
+   */
+  result?: FanOutResult | undefined;
+};
+
+/**
+ * Describes the message qirvo.hub.v1.PublishResponse.
+ * Use `create(PublishResponseSchema)` to create a new message.
+ */
+export declare const PublishResponseSchema: GenMessage<PublishResponse>;
+
+/**
+ * Asks several plugins.
+ *
+ * @generated from message qirvo.hub.v1.RequestManyRequest
+ */
+export declare type RequestManyRequest = Message$1<"qirvo.hub.v1.RequestManyRequest"> & {
+  /**
+   * Whom to ask, at most 256; one that is named twice is asked once. Or else `topic`.
+   *
+   * @generated from field: repeated qirvo.hub.v1.Address to = 1;
+   */
+  to: Address[];
+
+  /**
+   * The topic whose subscribers to ask, but the sender; in place of `to`.
+   *
+   * @generated from field: string topic = 2;
+   */
+  topic: string;
+
+  /**
+   * What to ask. Required. All get it under the same id.
+   *
+   * @generated from field: qirvo.hub.v1.Message message = 3;
+   */
+  message?: Message | undefined;
+
+  /**
+   * How long to wait for all; the call's deadline counts too. Default 30 s, at most 1 hour.
+   *
+   * @generated from field: google.protobuf.Duration timeout = 4;
+   */
+  timeout?: Duration | undefined;
+
+  /**
+   * How long to wait for the next reply, at most 1 hour. Absent: as long as there is time.
+   *
+   * @generated from field: google.protobuf.Duration stall_timeout = 5;
+   */
+  stallTimeout?: Duration | undefined;
+
+  /**
+   * Ends after so many replies, successful or not. 0: when all have replied.
+   *
+   * @generated from field: uint32 max_replies = 6;
+   */
+  maxReplies: number;
+};
+
+/**
+ * Describes the message qirvo.hub.v1.RequestManyRequest.
+ * Use `create(RequestManyRequestSchema)` to create a new message.
+ */
+export declare const RequestManyRequestSchema: GenMessage<RequestManyRequest>;
+
+/**
+ * A frame down.
+ *
+ * @generated from message qirvo.hub.v1.RequestManyResponse
+ */
+export declare type RequestManyResponse = Message$1<"qirvo.hub.v1.RequestManyResponse"> & {
+  /**
+   * What the frame says.
+   *
+   * @generated from oneof qirvo.hub.v1.RequestManyResponse.frame
+   */
+  frame: {
+    /**
+     * First of all; its id is the request's.
+     *
+     * @generated from field: qirvo.hub.v1.StreamReady ready = 1;
+     */
+    value: StreamReady;
+    case: "ready";
+  } | {
+    /**
+     * Replies, as they came.
+     *
+     * @generated from field: qirvo.hub.v1.ReplyBatch replies = 2;
+     */
+    value: ReplyBatch;
+    case: "replies";
+  } | {
+    /**
+     * Recipients that cannot reply.
+     *
+     * @generated from field: qirvo.hub.v1.RecipientFailureBatch failures = 3;
+     */
+    value: RecipientFailureBatch;
+    case: "failures";
+  } | {
+    /**
+     * Last of all.
+     *
+     * @generated from field: qirvo.hub.v1.RequestManySummary summary = 4;
+     */
+    value: RequestManySummary;
+    case: "summary";
+  } | {
+    /**
+     * Alive.
+     *
+     * @generated from field: qirvo.hub.v1.Heartbeat heartbeat = 5;
+     */
+    value: Heartbeat;
+    case: "heartbeat";
+  } | {
+    /**
+     * The caller may no longer ask.
+     *
+     * @generated from field: qirvo.hub.v1.Revoked revoked = 6;
+     */
+    value: Revoked;
+    case: "revoked";
+  } | {
+    /**
+     * The hub is shutting down.
+     *
+     * @generated from field: qirvo.hub.v1.Draining draining = 7;
+     */
+    value: Draining;
+    case: "draining";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message qirvo.hub.v1.RequestManyResponse.
+ * Use `create(RequestManyResponseSchema)` to create a new message.
+ */
+export declare const RequestManyResponseSchema: GenMessage<RequestManyResponse>;
+
+/**
+ * Replies.
+ *
+ * @generated from message qirvo.hub.v1.ReplyBatch
+ */
+export declare type ReplyBatch = Message$1<"qirvo.hub.v1.ReplyBatch"> & {
+  /**
+   * At least one.
+   *
+   * @generated from field: repeated qirvo.hub.v1.RequestResponse replies = 1;
+   */
+  replies: RequestResponse[];
+};
+
+/**
+ * Describes the message qirvo.hub.v1.ReplyBatch.
+ * Use `create(ReplyBatchSchema)` to create a new message.
+ */
+export declare const ReplyBatchSchema: GenMessage<ReplyBatch>;
+
+/**
+ * Recipients that cannot reply.
+ *
+ * @generated from message qirvo.hub.v1.RecipientFailureBatch
+ */
+export declare type RecipientFailureBatch = Message$1<"qirvo.hub.v1.RecipientFailureBatch"> & {
+  /**
+   * At least one.
+   *
+   * @generated from field: repeated qirvo.hub.v1.RecipientFailure failures = 1;
+   */
+  failures: RecipientFailure[];
+};
+
+/**
+ * Describes the message qirvo.hub.v1.RecipientFailureBatch.
+ * Use `create(RecipientFailureBatchSchema)` to create a new message.
+ */
+export declare const RecipientFailureBatchSchema: GenMessage<RecipientFailureBatch>;
+
+/**
+ * A recipient that could not be asked, or was lost before it replied.
+ *
+ * @generated from message qirvo.hub.v1.RecipientFailure
+ */
+export declare type RecipientFailure = Message$1<"qirvo.hub.v1.RecipientFailure"> & {
+  /**
+   * The plugin, or what `Address` called it where that leads to none.
+   *
+   * @generated from field: string recipient = 1;
+   */
+  recipient: string;
+
+  /**
+   * Why.
+   *
+   * @generated from field: qirvo.hub.v1.EntryError error = 2;
+   */
+  error?: EntryError | undefined;
+};
+
+/**
+ * Describes the message qirvo.hub.v1.RecipientFailure.
+ * Use `create(RecipientFailureSchema)` to create a new message.
+ */
+export declare const RecipientFailureSchema: GenMessage<RecipientFailure>;
+
+/**
+ * What came of it. The handlers that have not replied are told that nobody waits.
+ *
+ * @generated from message qirvo.hub.v1.RequestManySummary
+ */
+export declare type RequestManySummary = Message$1<"qirvo.hub.v1.RequestManySummary"> & {
+  /**
+   * Why it ended.
+   *
+   * @generated from field: qirvo.hub.v1.RequestManyEnd end = 1;
+   */
+  end: RequestManyEnd;
+
+  /**
+   * Recipients that replied, successfully or not.
+   *
+   * @generated from field: uint32 answered = 2;
+   */
+  answered: number;
+
+  /**
+   * Recipients that could not be asked, or were lost.
+   *
+   * @generated from field: uint32 failed = 3;
+   */
+  failed: number;
+
+  /**
+   * Recipients that were asked and have not replied.
+   *
+   * @generated from field: uint32 unanswered = 4;
+   */
+  unanswered: number;
+};
+
+/**
+ * Describes the message qirvo.hub.v1.RequestManySummary.
+ * Use `create(RequestManySummarySchema)` to create a new message.
+ */
+export declare const RequestManySummarySchema: GenMessage<RequestManySummary>;
+
+/**
  * Which message goes first.
  *
  * @generated from enum qirvo.hub.v1.Priority
@@ -1751,6 +2059,86 @@ export enum Disposition {
  * Describes the enum qirvo.hub.v1.Disposition.
  */
 export declare const DispositionSchema: GenEnum<Disposition>;
+
+/**
+ * How a message came to a plugin among others.
+ *
+ * @generated from enum qirvo.hub.v1.MessageKind
+ */
+export enum MessageKind {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: MESSAGE_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Published to a topic.
+   *
+   * @generated from enum value: MESSAGE_KIND_PUBLICATION = 1;
+   */
+  PUBLICATION = 1,
+
+  /**
+   * Broadcast.
+   *
+   * @generated from enum value: MESSAGE_KIND_BROADCAST = 2;
+   */
+  BROADCAST = 2,
+}
+
+/**
+ * Describes the enum qirvo.hub.v1.MessageKind.
+ */
+export declare const MessageKindSchema: GenEnum<MessageKind>;
+
+/**
+ * Why no more replies are waited for.
+ *
+ * @generated from enum qirvo.hub.v1.RequestManyEnd
+ */
+export enum RequestManyEnd {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: REQUEST_MANY_END_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * All that were asked have replied or failed.
+   *
+   * @generated from enum value: REQUEST_MANY_END_COMPLETE = 1;
+   */
+  COMPLETE = 1,
+
+  /**
+   * `max_replies` have come.
+   *
+   * @generated from enum value: REQUEST_MANY_END_MAXIMUM = 2;
+   */
+  MAXIMUM = 2,
+
+  /**
+   * None came for `stall_timeout`.
+   *
+   * @generated from enum value: REQUEST_MANY_END_STALLED = 3;
+   */
+  STALLED = 3,
+
+  /**
+   * The time is over.
+   *
+   * @generated from enum value: REQUEST_MANY_END_TIMEOUT = 4;
+   */
+  TIMEOUT = 4,
+}
+
+/**
+ * Describes the enum qirvo.hub.v1.RequestManyEnd.
+ */
+export declare const RequestManyEndSchema: GenEnum<RequestManyEnd>;
 
 /**
  * Direct messages and requests between plugins.
@@ -1876,6 +2264,76 @@ export declare const MessagingService: GenService<{
     methodKind: "unary";
     input: typeof DeleteDeadLettersRequestSchema;
     output: typeof DeleteDeadLettersResponseSchema;
+  },
+  /**
+   * Subscribes the calling plugin to topics, until it unsubscribes or is unregistered: what is published reaches its mailbox.
+   * Idempotent. At most 1,000 subscriptions a plugin. Errors: INSUFFICIENT_PERMISSIONS (no grant in `subscribe_topics` covers the
+   * pattern), INVALID_PATTERN, LIMIT_EXCEEDED, STORAGE_FULL, STORAGE_UNAVAILABLE.
+   *
+   * @generated from rpc qirvo.hub.v1.MessagingService.SubscribeTopic
+   */
+  subscribeTopic: {
+    methodKind: "unary";
+    input: typeof SubscribeTopicRequestSchema;
+    output: typeof SubscribeTopicResponseSchema;
+  },
+  /**
+   * Ends a subscription of the calling plugin. Idempotent. Errors: INVALID_PATTERN, STORAGE_FULL, STORAGE_UNAVAILABLE.
+   *
+   * @generated from rpc qirvo.hub.v1.MessagingService.UnsubscribeTopic
+   */
+  unsubscribeTopic: {
+    methodKind: "unary";
+    input: typeof UnsubscribeTopicRequestSchema;
+    output: typeof UnsubscribeTopicResponseSchema;
+  },
+  /**
+   * Subscriptions to topics. A plugin sees its own, an operator all.
+   *
+   * @generated from rpc qirvo.hub.v1.MessagingService.ListTopicSubscriptions
+   */
+  listTopicSubscriptions: {
+    methodKind: "unary";
+    input: typeof ListTopicSubscriptionsRequestSchema;
+    output: typeof ListTopicSubscriptionsResponseSchema;
+  },
+  /**
+   * Sends a message to the mailbox of every plugin that is subscribed to the topic and may be, but the sender. What keeps it
+   * from one recipient keeps it from no other, and is counted in the answer. A repeat of a durable publication's id reaches
+   * those that do not have it yet; of a transient one's it gives the first answer. Errors: INSUFFICIENT_PERMISSIONS (no grant in
+   * `publish_topics` admits the topic), INVALID_CONTENT, ID_REUSED.
+   *
+   * @generated from rpc qirvo.hub.v1.MessagingService.Publish
+   */
+  publish: {
+    methodKind: "unary";
+    input: typeof PublishRequestSchema;
+    output: typeof PublishResponseSchema;
+  },
+  /**
+   * Sends a transient message to every attached plugin that the filter selects, but the sender. Kept in no history. What keeps
+   * it from one recipient keeps it from no other, and is counted in the answer. Errors: INSUFFICIENT_PERMISSIONS (`broadcast` is
+   * not granted), INVALID_CONTENT, ID_REUSED.
+   *
+   * @generated from rpc qirvo.hub.v1.MessagingService.Broadcast
+   */
+  broadcast: {
+    methodKind: "unary";
+    input: typeof BroadcastRequestSchema;
+    output: typeof BroadcastResponseSchema;
+  },
+  /**
+   * Asks several plugins, or the subscribers of a topic, and gives each reply when it comes, until enough have come or there
+   * was time enough; then a summary. Errors: those of `Request`, where nobody can be asked: at once, with the one reason that
+   * all have, else with RECIPIENT_UNAVAILABLE; INSUFFICIENT_PERMISSIONS as for `Publish`; LIMIT_EXCEEDED (more than 1,000
+   * subscribers); SLOW_CONSUMER (over 16 MiB of replies not taken).
+   *
+   * @generated from rpc qirvo.hub.v1.MessagingService.RequestMany
+   */
+  requestMany: {
+    methodKind: "server_streaming";
+    input: typeof RequestManyRequestSchema;
+    output: typeof RequestManyResponseSchema;
   },
 }>;
 

@@ -586,3 +586,30 @@ export declare type DeadLetterRecord = Message<"qirvo.hub.storage.v1.DeadLetterR
  */
 export declare const DeadLetterRecordSchema: GenMessage<DeadLetterRecord>;
 
+/**
+ * That a plugin is subscribed to topics, under `topic/<plugin id>/<hash of the pattern's canonical form>`.
+ *
+ * @generated from message qirvo.hub.storage.v1.TopicRecord
+ */
+export declare type TopicRecord = Message<"qirvo.hub.storage.v1.TopicRecord"> & {
+  /**
+   * As the plugin gave it.
+   *
+   * @generated from field: string pattern = 1;
+   */
+  pattern: string;
+
+  /**
+   * Milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 create_time_ms = 2;
+   */
+  createTimeMs: bigint;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.TopicRecord.
+ * Use `create(TopicRecordSchema)` to create a new message.
+ */
+export declare const TopicRecordSchema: GenMessage<TopicRecord>;
+

@@ -1,0 +1,131 @@
+import type { Clock, Timer } from "../clock/clock.ts";
+import type { PendingReply, ReplyOutcome } from "./pending-replies.ts";
+import type { Router } from "./router.ts";
+import type { SharedDraft } from "./shared-draft.ts";
+
+/** Why no more replies are waited for. */
+export type RequestManyEnd = "complete" | "maximum" | "stalled" | "timeout";
+
+/** What came of a request to several. */
+export interface RequestManySummary {
+	readonly end: RequestManyEnd;
+	readonly answered: number;
+	readonly failed: number;
+	readonly unanswered: number;
+}
+
+export interface RequestManyOptions {
+	readonly router: Router;
+	readonly clock: Clock;
+	readonly draft: SharedDraft;
+	readonly source: string;
+	/** When the wait is over, in `Clock.monotonic()` milliseconds. */
+	readonly deadline: number;
+	/** How long to wait for the next reply, in milliseconds. Undefined: until the deadline. */
+	readonly stallMs: number | undefined;
+	/** 0: all. */
+	readonly maxReplies: number;
+	/** `content` is a view, to be copied by whoever keeps it. */
+	readonly onReply: (content: Uint8Array, source: string) => void;
+	readonly onFailure: (recipient: string, error: unknown) => void;
+	/** Once, and the last of what is told; not after `dispose`. */
+	readonly onEnd: (summary: RequestManySummary) => void;
+}
+
+/** One request to several recipients, from the first that is asked until enough have replied or time is over. */
+export class RequestMany implements Disposable {
+	readonly #options: RequestManyOptions;
+	readonly #pending = new Set<PendingReply>();
+	#stall: Timer | undefined;
+	#stallFrom = 0;
+	#answered = 0;
+	#failed = 0;
+	#ended = false;
+
+	constructor(options: RequestManyOptions) {
+		this.#options = options;
+	}
+
+	/** Recipients whose reply is waited for. */
+	get waiting(): number {
+		return this.#pending.size;
+	}
+
+	/** Before `begin`; one that cannot be asked is told as a failure. */
+	ask(recipient: string): void {
+		const { router, draft, source, deadline } = this.#options;
+		try {
+			const { pending } = router.request(draft, source, recipient, deadline, (outcome) => {
+				this.#pending.delete(pending);
+				this.#settled(recipient, outcome);
+			});
+			this.#pending.add(pending);
+		} catch (error) {
+			this.fail(recipient, error);
+		}
+	}
+
+	/** A recipient that is not even asked. */
+	fail(recipient: string, error: unknown): void {
+		this.#failed++;
+		this.#options.onFailure(recipient, error);
+	}
+
+	/** All have been asked. */
+	begin(): void {
+		const { clock, stallMs } = this.#options;
+		if (this.#pending.size === 0) {
+			this.#end("complete");
+			return;
+		}
+		if (stallMs === undefined) return;
+		this.#stallFrom = clock.monotonic();
+		this.#watchStall(stallMs);
+	}
+
+	/** Nobody wants the replies any more. */
+	[Symbol.dispose](): void {
+		this.#close("CANCELLED");
+	}
+
+	/** One timer that looks when the last reply came, so that a reply costs no timer. */
+	#watchStall(ms: number): void {
+		const { clock, stallMs = 0 } = this.#options;
+		this.#stall = clock.after(ms, () => {
+			const left = this.#stallFrom + stallMs - clock.monotonic();
+			if (left > 0) this.#watchStall(left);
+			else this.#end("stalled");
+		});
+	}
+
+	#settled(recipient: string, outcome: ReplyOutcome): void {
+		if (this.#ended) return;
+		const { clock, deadline, maxReplies, onReply } = this.#options;
+		if (outcome.kind === "reply") {
+			this.#answered++;
+			this.#stallFrom = clock.monotonic();
+			onReply(outcome.content, outcome.source);
+			if (this.#answered === maxReplies) this.#end("maximum");
+		} else if (outcome.error.reason === "DEADLINE_EXCEEDED" && clock.monotonic() >= deadline) {
+			this.#end("timeout", 1);
+		} else {
+			this.fail(recipient, outcome.error);
+		}
+		if (this.#pending.size === 0) this.#end("complete");
+	}
+
+	#end(end: RequestManyEnd, late = 0): void {
+		if (this.#ended) return;
+		const unanswered = this.#pending.size + late;
+		this.#close(end === "timeout" ? "DEADLINE_EXCEEDED" : "CANCELLED");
+		this.#options.onEnd({ end, answered: this.#answered, failed: this.#failed, unanswered });
+	}
+
+	#close(reason: "CANCELLED" | "DEADLINE_EXCEEDED"): void {
+		if (this.#ended) return;
+		this.#ended = true;
+		this.#stall?.cancel();
+		for (const pending of this.#pending) pending.cancel(reason);
+		this.#pending.clear();
+	}
+}

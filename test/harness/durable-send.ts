@@ -1,7 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { expect } from "vitest";
 import type { AddressSchema, Delivery, MessageSchema } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
-import type { AttachPeer } from "./messaging-rig.ts";
+import type { AttachPeer } from "./messaging-peers.ts";
 
 type Message = Partial<MessageInitShape<typeof MessageSchema>>;
 type Send = { to: MessageInitShape<typeof AddressSchema>; message: MessageInitShape<typeof MessageSchema> };

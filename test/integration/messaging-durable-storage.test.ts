@@ -5,7 +5,9 @@ import { StorageError } from "../../src/state/kv-store.ts";
 import { VolatileKvStore } from "../../src/state/volatile-kv-store.ts";
 import { durable, idsOf, seconds, take } from "../harness/durable-send.ts";
 import { FakeClock } from "../harness/fake-clock.ts";
-import { MessagingRig, refusal, settled } from "../harness/messaging-rig.ts";
+import { MessagingRig } from "../harness/messaging-rig.ts";
+import { refusal } from "../harness/refusal.ts";
+import { settled } from "../harness/settled.ts";
 
 const clock = () => rig.clock;
 let rig: MessagingRig;

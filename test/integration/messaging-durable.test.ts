@@ -4,7 +4,9 @@ import { Disposition, Priority } from "#gen/qirvo/hub/v1/messaging_service_pb.js
 import { VolatileKvStore } from "../../src/state/volatile-kv-store.ts";
 import { durable, idsOf, seconds, take } from "../harness/durable-send.ts";
 import { FakeClock } from "../harness/fake-clock.ts";
-import { MessagingRig, refusal, settled } from "../harness/messaging-rig.ts";
+import { MessagingRig } from "../harness/messaging-rig.ts";
+import { refusal } from "../harness/refusal.ts";
+import { settled } from "../harness/settled.ts";
 
 const NEGATIVE = { case: "negative", value: {} } as const;
 

@@ -2,7 +2,8 @@ import { Code } from "@connectrpc/connect";
 import { describe, expect, it } from "vitest";
 import { connect } from "../../src/client/index.ts";
 import { FakeClock } from "../harness/fake-clock.ts";
-import { FakeHub, hubError } from "./client-fake-hub.ts";
+import { hubError } from "../harness/hub-error.ts";
+import { FakeHub } from "./client-fake-hub.ts";
 import { open, quiet, until } from "./client-opener.ts";
 
 const manifest = { id: "me", name: "Me", version: "1.0.0" };

@@ -1,4 +1,4 @@
-import { create, type DescMessage, type MessageInitShape } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import {
 	Code,
 	ConnectError,
@@ -7,7 +7,6 @@ import {
 	type HandlerContext,
 	type Transport,
 } from "@connectrpc/connect";
-import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.js";
 import {
 	type EmitStreamRequest,
 	type Event,
@@ -32,6 +31,9 @@ import {
 } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { PluginService } from "#gen/qirvo/hub/v1/plugin_service_pb.js";
 import { type Pattern, parsePattern } from "../../src/subjects/pattern.ts";
+import { hubError } from "../harness/hub-error.ts";
+import { Signal } from "../harness/signal.ts";
+import { untilAborted } from "../harness/until-aborted.ts";
 
 type Frame = MessageInitShape<typeof SubscribeResponseSchema>;
 type AttachFrame = MessageInitShape<typeof AttachResponseSchema>;
@@ -47,26 +49,6 @@ export interface Faults {
 	breakAfterBatches: number;
 	/** The next calls of these methods fail with this reason. */
 	readonly refuse: Map<string, { readonly code: Code; readonly reason: string; times: number }>;
-}
-
-/** Wakes every waiter of the hub whenever anything changes. */
-class Signal {
-	#waiting = new Set<() => void>();
-	raise(): void {
-		for (const wake of [...this.#waiting]) wake();
-	}
-	wait(signal: AbortSignal): Promise<void> {
-		return new Promise((resolve) => {
-			const done = () => {
-				this.#waiting.delete(done);
-				signal.removeEventListener("abort", done);
-				resolve();
-			};
-			if (signal.aborted) return resolve();
-			this.#waiting.add(done);
-			signal.addEventListener("abort", done, { once: true });
-		});
-	}
 }
 
 /** The calls that the client makes, answered from memory: enough of a hub to break in every way that matters. */
@@ -407,28 +389,10 @@ export class FakeHub {
 	}
 }
 
-export function hubError(reason: string, code: Code, metadata: Record<string, string> = {}): ConnectError {
-	const value = { reason, domain: "hub.qirvo", metadata };
-	return new ConnectError(reason.toLowerCase(), code, undefined, [{ desc: ErrorInfoSchema as DescMessage, value }]);
-}
-
 function pluginOf(context: HandlerContext): string {
 	return context.requestHeader.get("authorization")?.replace("Bearer ", "") ?? "";
 }
 
 function matches(patterns: readonly Pattern[], event: Event): boolean {
 	return patterns.some((pattern) => pattern.matches(event.type.replaceAll(":", ".")));
-}
-
-/** Ends the iteration when the signal aborts, even while it waits. */
-async function* untilAborted<T>(items: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T> {
-	const iterator = items[Symbol.asyncIterator]();
-	const aborted = new Promise<undefined>((resolve) =>
-		signal.addEventListener("abort", () => resolve(undefined), { once: true }),
-	);
-	while (!signal.aborted) {
-		const next = await Promise.race([iterator.next(), aborted]);
-		if (next === undefined || next.done) return;
-		yield next.value;
-	}
 }

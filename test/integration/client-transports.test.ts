@@ -17,7 +17,8 @@ import {
 	toClientError,
 } from "../../src/client/index.ts";
 import { connect as connectWeb, createWebTransport } from "../../src/client/web.ts";
-import { FakeHub, hubError } from "./client-fake-hub.ts";
+import { hubError } from "../harness/hub-error.ts";
+import { FakeHub } from "./client-fake-hub.ts";
 import { quiet } from "./client-opener.ts";
 
 /** A server whose sessions a test can break. */

@@ -3,7 +3,7 @@ import { CommitQueue } from "../../src/state/commit-queue.ts";
 import { type KvCommit, StorageError } from "../../src/state/kv-store.ts";
 import { VolatileKvStore } from "../../src/state/volatile-kv-store.ts";
 import { FakeClock, SequentialIds } from "../harness/fake-clock.ts";
-import { settled } from "../harness/messaging-rig.ts";
+import { settled } from "../harness/settled.ts";
 
 /** A store whose commits the test lets through one by one. */
 function held() {

@@ -6,6 +6,7 @@ import { outboxEventWrite } from "../../src/outbox/outbox.ts";
 import { type KvStore, StorageError } from "../../src/state/kv-store.ts";
 import type { LogStore } from "../../src/state/log-store.ts";
 import { openMemoryState } from "../../src/state/memory/open-memory-state.ts";
+import { eventually } from "../harness/eventually.ts";
 import { FakeClock, SequentialIds } from "../harness/fake-clock.ts";
 import { wrapKv } from "../harness/kv-wrapper.ts";
 
@@ -13,11 +14,6 @@ const WINDOW_MS = 120_000;
 
 const entry = (id: string, type = "plugin.registered") =>
 	outboxEventWrite({ id, type, event: toBinary(EventSchema, create(EventSchema, { id, type, source: "hub" })) });
-
-async function eventually(condition: () => boolean): Promise<void> {
-	for (let round = 0; round < 1000 && !condition(); round++) await new Promise((resolve) => setImmediate(resolve));
-	expect(condition()).toBe(true);
-}
 
 async function open() {
 	const clock = new FakeClock();

@@ -1,22 +1,14 @@
-import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import {
-	type AddressSchema,
-	type Delivery,
-	Disposition,
-	Durability,
-	MessageSchema,
-	Priority,
-	SendRequestSchema,
-} from "#gen/qirvo/hub/v1/messaging_service_pb.js";
-import { StorageError } from "../../src/state/kv-store.ts";
+import { Disposition, Priority } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { VolatileKvStore } from "../../src/state/volatile-kv-store.ts";
+import { durable, idsOf, seconds, take } from "../harness/durable-send.ts";
 import { FakeClock } from "../harness/fake-clock.ts";
-import { type AttachPeer, MessagingRig, refusal, settled } from "../harness/messaging-rig.ts";
+import { MessagingRig } from "../harness/messaging-rig.ts";
+import { refusal } from "../harness/refusal.ts";
+import { settled } from "../harness/settled.ts";
 
-type Message = Partial<MessageInitShape<typeof MessageSchema>>;
-type Send = { to: MessageInitShape<typeof AddressSchema>; message: MessageInitShape<typeof MessageSchema> };
+const NEGATIVE = { case: "negative", value: {} } as const;
 
 const clock = () => rig.clock;
 let rig: MessagingRig;
@@ -34,22 +26,6 @@ afterEach(() => rig[Symbol.dispose]());
 function restart(): void {
 	rig[Symbol.dispose]();
 	rig = new MessagingRig({ clock: rig.clock, kv });
-}
-
-function durable(recipient: string, message: Omit<Message, "$typeName" | "$unknown"> = {}): Send {
-	return {
-		to: { target: { case: "pluginId", value: recipient } },
-		message: { type: "job", payload: { body: { case: "json", value: "1" } }, ...message } as Send["message"],
-	};
-}
-
-const seconds = (value: number) => ({ seconds: BigInt(Math.floor(value)), nanos: Math.round((value % 1) * 1e9) });
-const idsOf = (deliveries: readonly Delivery[]) => deliveries.map(({ message }) => message!.id);
-
-async function take(peer: AttachPeer): Promise<Delivery> {
-	const deliveries = await peer.deliveries();
-	expect(deliveries).toHaveLength(1);
-	return deliveries[0]!;
 }
 
 /** Nothing but marks of ids is left. */
@@ -231,133 +207,6 @@ describe("a durable message", () => {
 		expect(error.metadata.field).toBe("message.deliver_at");
 	});
 
-	test("gives the first answer to a repeat within the window, also after a restart; other content is refused", async () => {
-		const first = await rig.send("alice", durable("bob", { id: "m" }));
-		expect(await rig.send("alice", durable("bob", { id: "m" }))).toEqual({ ...first, duplicate: true });
-		const other = () => refusal(rig.send("alice", durable("bob", { id: "m", type: "other" })));
-		expect((await other()).reason).toBe("ID_REUSED");
-		expect((await rig.send("carol", durable("bob", { id: "m" }))).duplicate).toBe(false);
-		const bob = await rig.attach("bob");
-		for (const { deliveryId } of await bob.deliveries()) bob.acknowledge(deliveryId);
-		await settled();
-		restart();
-		expect(await rig.send("alice", durable("bob", { id: "m" }))).toMatchObject({ id: "m", duplicate: true });
-		expect((await other()).reason).toBe("ID_REUSED");
-		await clock().advance(120_000);
-		expect((await rig.send("alice", durable("bob", { id: "m" }))).duplicate).toBe(false);
-		expect(rig.router.store.size).toBe(1);
-	});
-
-	test("gives both of two sends at once the same answer", async () => {
-		const [first, second] = await Promise.all([
-			rig.send("alice", durable("bob", { id: "m" })),
-			rig.send("alice", durable("bob", { id: "m" })),
-		]);
-		expect([first!.duplicate, second!.duplicate]).toEqual([false, true]);
-		expect(rig.router.store.size).toBe(1);
-	});
-
-	test("forgets the oldest ids first where there are too many", async () => {
-		rig[Symbol.dispose]();
-		rig = new MessagingRig({ clock: rig.clock, kv, storage: { maxMarks: 100 } });
-		const bob = await rig.attach("bob");
-		for (let i = 0; i < 700; i++) {
-			await rig.send("alice", durable("bob", { id: `m-${i}` }));
-			bob.acknowledge((await take(bob)).deliveryId);
-			await settled();
-		}
-		expect(rig.router.store.held.marks).toBeLessThanOrEqual(600);
-		expect((await rig.send("alice", durable("bob", { id: "m-699" }))).duplicate).toBe(true);
-		expect((await rig.send("alice", durable("bob", { id: "m-0" }))).duplicate).toBe(false);
-		bob.vanish();
-	});
-
-	test("is refused where the mailbox is full, with what is being stored counted", async () => {
-		rig[Symbol.dispose]();
-		rig = new MessagingRig({ clock: rig.clock, kv, mailbox: { maxMessages: 3 } });
-		const outcomes = await Promise.allSettled([1, 2, 3, 4, 5].map(() => rig.send("alice", durable("bob"))));
-		expect(outcomes.map(({ status }) => status)).toEqual([
-			"fulfilled",
-			"fulfilled",
-			"fulfilled",
-			"rejected",
-			"rejected",
-		]);
-		expect((await refusal(rig.send("alice", durable("bob")))).reason).toBe("MAILBOX_FULL");
-	});
-
-	test("is kept while its recipient is disabled, and goes with it when it is unregistered", async () => {
-		await rig.send("alice", durable("bob", { id: "m" }));
-		const bob = await rig.attach("bob");
-		bob.terminate((await take(bob)).deliveryId, "no");
-		await rig.send("alice", durable("bob", { id: "n" }));
-		bob.vanish();
-		rig.plugins.set("bob", "disabled");
-		expect((await refusal(rig.send("alice", durable("bob")))).reason).toBe("PLUGIN_DISABLED");
-		restart();
-		expect(rig.router.store.size).toBe(1);
-		expect(rig.letters.size).toBe(1);
-		rig.unregister("bob");
-		await settled();
-		expect(rig.held).toMatchObject({ recipients: 0, deadlines: 0 });
-		expect(storedKeys()).toEqual([]);
-		expect(kv.range({ start: "dead-letter/", end: "dead-letter0", limit: 10 }).entries).toEqual([]);
-		rig.plugins.set("bob", "present");
-		const next = await rig.attach("bob");
-		expect(await next.idle()).toBe(true);
-		expect((await rig.send("alice", durable("bob", { id: "m" }))).duplicate).toBe(false);
-		expect((await take(next)).message!.attempt).toBe(1);
-		// Marks of the plugin that is gone are deleted in their time, and nothing else is.
-		await clock().advance(240_000);
-		restart();
-		const last = await rig.attach("bob");
-		expect(idsOf(await last.deliveries())).toEqual(["m"]);
-		last.vanish();
-	});
-
-	test("of a plugin that was unregistered while the hub was down is deleted", async () => {
-		await rig.send("alice", durable("bob"));
-		rig[Symbol.dispose]();
-		const plugins = { lookup: () => "unknown" as const, onRemoved: () => ({ [Symbol.dispose]() {} }) };
-		rig = new MessagingRig({ clock: rig.clock, kv, directory: plugins });
-		await settled();
-		expect(storedKeys()).toEqual([]);
-	});
-
-	test("is not accepted, and not settled, where the store fails; and goes on when it works again", async () => {
-		const fault = new StorageError("full", "not-written", "the disk is full");
-		const commit = kv.commit.bind(kv);
-		kv.commit = () => Promise.reject(fault);
-		await expect(rig.send("alice", durable("bob", { id: "m" }))).rejects.toBe(fault);
-		expect(rig.held.recipients).toBe(0);
-		kv.commit = commit;
-		expect((await rig.send("alice", durable("bob", { id: "m" }))).duplicate).toBe(false);
-		const session = await rig.receive("bob");
-		const { id: sessionId } = await session.expect("ready");
-		const [delivery] = (await session.expect("batch")).deliveries;
-		kv.commit = () => Promise.reject(fault);
-		const deliveries = [{ deliveryId: delivery!.deliveryId, outcome: { case: "acknowledge", value: true } as const }];
-		const { failures } = await rig.acknowledge("bob", { sessionId, deliveries });
-		expect(failures[0]!.error).toMatchObject({ reason: "STORAGE_FULL" });
-		kv.commit = commit;
-		await clock().advance(1_000);
-		expect((await session.expect("batch")).deliveries[0]!.message).toMatchObject({ id: "m", attempt: 2 });
-		session.vanish();
-	});
-
-	test("settles a commit of unknown outcome by repeating it", async () => {
-		const commit = kv.commit.bind(kv);
-		kv.commit = async (asked) => {
-			await commit(asked);
-			kv.commit = commit;
-			throw new StorageError("unavailable", "unknown", "the connection broke");
-		};
-		const answer = rig.send("alice", durable("bob", { id: "m" }));
-		await clock().advance(100);
-		expect((await answer).duplicate).toBe(false);
-		expect(storedKeys()).toHaveLength(1);
-	});
-
 	test("low priority arrives before a high backlog of another sender ends", async () => {
 		const stream = await rig.sendStream("alice");
 		for (let batch = 0; batch < 10; batch++) {
@@ -388,21 +237,6 @@ describe("a durable message", () => {
 		stream.vanish();
 	});
 
-	test("keeps a bounded number of bytes in memory and reads the rest back", async () => {
-		rig[Symbol.dispose]();
-		rig = new MessagingRig({ clock: rig.clock, kv, storage: { cacheBytes: 1_000 } });
-		const json = JSON.stringify("x".repeat(300));
-		const payload = { body: { case: "json", value: json } } as const;
-		for (let i = 0; i < 10; i++) await rig.send("alice", durable("bob", { payload }));
-		expect(rig.router.store.held.cachedBytes).toBeLessThanOrEqual(1_000);
-		expect(rig.router.store.held.cachedBytes).toBeGreaterThan(0);
-		const bob = await rig.attach("bob");
-		const deliveries = await bob.deliveries();
-		expect(deliveries.map(({ message }) => message!.payload!.body.value)).toEqual(Array(10).fill(json));
-		expect(rig.router.store.held.cachedBytes).toBe(0);
-		bob.vanish();
-	});
-
 	test.each([
 		["a short ack wait", { ackWait: seconds(0.05) }, "open.policy.ack_wait"],
 		["a long ack wait", { ackWait: seconds(3601) }, "open.policy.ack_wait"],
@@ -414,123 +248,5 @@ describe("a durable message", () => {
 		const peer = rig.attachUnopened("bob");
 		peer.up({ frame: { case: "open", value: { policy } } });
 		expect((await refusal(peer.frame())).metadata.field).toBe(field);
-	});
-
-	test("is refused where it would not fit into a commit with its dead letter", async () => {
-		const payload = { body: { case: "binary", value: new Uint8Array(1000) } } as const;
-		const request = durable("bob", { payload });
-		const bytes = toBinary(SendRequestSchema, create(SendRequestSchema, request));
-		// Unknown fields are carried along and are not content.
-		const unknown = {
-			no: 1000,
-			wireType: 2,
-			data: new Uint8Array([0x80, 0x80, 0x80, 0x01, ...new Uint8Array(2 << 20)]),
-		};
-		const message = create(MessageSchema, request.message as never);
-		message.$unknown = [unknown];
-		const large = toBinary(SendRequestSchema, create(SendRequestSchema, { ...request, message }));
-		expect(large.byteLength).toBeGreaterThan(bytes.byteLength + (2 << 20));
-		expect((await refusal(rig.raw("send", large, rig.call("alice").call))).reason).toBe("MESSAGE_TOO_LARGE");
-	});
-
-	test("cannot be a request", async () => {
-		const stream = await rig.sendStream("alice");
-		const entry = { entryId: 1n, ...durable("bob"), requestTimeout: seconds(1), durability: Durability.DURABLE };
-		stream.up({ frame: { case: "batch", value: { entries: [entry] } } });
-		const [result] = (await stream.expect("results")).results;
-		expect(result!.outcome).toMatchObject({ case: "error", value: { reason: "INVALID_FIELD" } });
-		stream.vanish();
-	});
-});
-
-const NEGATIVE = { case: "negative", value: {} } as const;
-
-describe("dead letters", () => {
-	/** Sends and terminates so many messages. */
-	async function bury(count: number): Promise<string[]> {
-		const bob = await rig.attach("bob");
-		for (let i = 0; i < count; i++) {
-			await rig.send("alice", durable("bob", { id: `dead-${i}`, ttl: seconds(60) }));
-			bob.terminate((await take(bob)).deliveryId, "cannot be read");
-			await settled();
-			await clock().advance(1);
-		}
-		bob.vanish();
-		await settled();
-		return (await rig.deadLetters("listDeadLetters", "bob", {})).deadLetters.map(({ id }) => id);
-	}
-
-	test("are listed oldest first, page by page, and shown with their payload one by one", async () => {
-		const ids = await bury(5);
-		const first = await rig.deadLetters("listDeadLetters", "", { pageSize: 3 });
-		const second = await rig.deadLetters("listDeadLetters", "", { pageSize: 3, pageToken: first.nextPageToken });
-		expect([...first.deadLetters, ...second.deadLetters].map(({ message }) => message!.id)).toEqual([
-			"dead-0",
-			"dead-1",
-			"dead-2",
-			"dead-3",
-			"dead-4",
-		]);
-		expect(second.nextPageToken).toBe("");
-		const { deadLetter } = await rig.deadLetters("getDeadLetter", "bob", { id: ids[1]! });
-		expect(deadLetter).toMatchObject({ reason: "terminated: cannot be read", pluginId: "bob" });
-		expect(deadLetter!.message!.payload!.body.value).toBe("1");
-	});
-
-	test("are seen by their plugin and operators only", async () => {
-		const [id = ""] = await bury(1);
-		expect((await rig.deadLetters("listDeadLetters", "alice", {})).deadLetters).toEqual([]);
-		for (const method of ["getDeadLetter", "listDeadLetters"] as const) {
-			const error = await refusal(rig.deadLetters(method, "alice", { pluginId: "bob", id } as never));
-			expect(error.reason).toBe("CALLER_NOT_ALLOWED");
-		}
-		expect((await refusal(rig.deadLetters("getDeadLetter", "alice", { id }))).reason).toBe("DEAD_LETTER_NOT_FOUND");
-		expect((await refusal(rig.deadLetters("getDeadLetter", "", { id }))).metadata.field).toBe("plugin_id");
-	});
-
-	test("are put back once, as new messages, in their order", async () => {
-		const ids = await bury(3);
-		const twice = await Promise.all([
-			rig.deadLetters("redriveDeadLetters", "bob", { all: true }),
-			rig.deadLetters("redriveDeadLetters", "bob", { ids }),
-		]);
-		expect(twice[0]!.ids).toEqual(ids);
-		expect(twice[1]!.ids).toEqual([]);
-		expect(twice[1]!.failures.map(({ error }) => error!.reason)).toEqual(Array(3).fill("DEAD_LETTER_NOT_FOUND"));
-		restart();
-		const bob = await rig.attach("bob");
-		const deliveries = await bob.deliveries();
-		expect(idsOf(deliveries)).toEqual(["dead-0", "dead-1", "dead-2"]);
-		expect(deliveries.map(({ message }) => message!.attempt)).toEqual([1, 1, 1]);
-		expect((await rig.deadLetters("listDeadLetters", "bob", {})).deadLetters).toEqual([]);
-		bob.vanish();
-	});
-
-	test("stay where they cannot be put back", async () => {
-		const [id = ""] = await bury(1);
-		rig.plugins.set("bob", "disabled");
-		const refused = await rig.deadLetters("redriveDeadLetters", "", { pluginId: "bob", ids: [id] });
-		expect(refused.failures.map(({ error }) => error!.reason)).toEqual(["PLUGIN_DISABLED"]);
-		rig.plugins.set("bob", "present");
-		const commit = kv.commit.bind(kv);
-		kv.commit = () => Promise.reject(new StorageError("full", "not-written", "the disk is full"));
-		const { failures } = await rig.deadLetters("redriveDeadLetters", "bob", { ids: [id] });
-		expect(failures.map(({ error }) => error!.reason)).toEqual(["STORAGE_FULL"]);
-		kv.commit = commit;
-		expect((await rig.deadLetters("redriveDeadLetters", "bob", { ids: [id] })).ids).toEqual([id]);
-	});
-
-	test("are deleted one by one or all", async () => {
-		const ids = await bury(4);
-		const some = await rig.deadLetters("deleteDeadLetters", "bob", { ids: [ids[1]!, "no-such"] });
-		expect(some.ids).toEqual([ids[1]]);
-		expect(some.failures.map(({ id }) => id)).toEqual(["no-such"]);
-		restart();
-		const rest = await rig.deadLetters("deleteDeadLetters", "bob", { all: true });
-		expect(rest).toMatchObject({ ids: [ids[0], ids[2], ids[3]], more: false });
-		expect(rig.letters.size).toBe(0);
-		for (const request of [{}, { ids, all: true }]) {
-			expect((await refusal(rig.deadLetters("deleteDeadLetters", "bob", request))).metadata.field).toBe("ids");
-		}
 	});
 });

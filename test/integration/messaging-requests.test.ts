@@ -1,7 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Disposition, Durability } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { HubError } from "../../src/hub-error.ts";
-import { type AttachPeer, MessagingRig, refusal, settled } from "../harness/messaging-rig.ts";
+import type { AttachPeer } from "../harness/messaging-peers.ts";
+import { MessagingRig } from "../harness/messaging-rig.ts";
+import { refusal } from "../harness/refusal.ts";
+import { settled } from "../harness/settled.ts";
 
 let rig: MessagingRig;
 let bob: AttachPeer;

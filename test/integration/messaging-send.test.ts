@@ -1,7 +1,8 @@
 import { toBinary } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Disposition, Durability, MessageSchema, Priority } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
-import { MessagingRig, refusal } from "../harness/messaging-rig.ts";
+import { MessagingRig } from "../harness/messaging-rig.ts";
+import { refusal } from "../harness/refusal.ts";
 
 let rig: MessagingRig;
 beforeEach(() => {

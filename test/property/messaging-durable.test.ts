@@ -5,7 +5,9 @@ import { Priority } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { VolatileKvStore } from "../../src/state/volatile-kv-store.ts";
 import { FakeClock } from "../harness/fake-clock.ts";
 import { unhurriedKv } from "../harness/kv-wrapper.ts";
-import { type AttachPeer, MessagingRig, settled } from "../harness/messaging-rig.ts";
+import type { AttachPeer } from "../harness/messaging-peers.ts";
+import { MessagingRig } from "../harness/messaging-rig.ts";
+import { settled } from "../harness/settled.ts";
 
 const ACK_WAIT_MS = 4_000;
 const BACKOFF_MS = 1_000;

@@ -6,7 +6,10 @@ import type { PluginIndex, PluginTransition } from "./plugin-index.ts";
 import { PLUGIN_PREFIX, parsePluginKey } from "./plugin-keys.ts";
 import { before as beforeChanges } from "./plugin-parts.ts";
 
-/** One plugin as the reader was told of it last and as it is; not both undefined. */
+/**
+ * One plugin as the reader was told of it last and as it is. Both are undefined only after a resume, where the reader may
+ * have been told of it behind its position and it is gone.
+ */
 export interface FeedChange {
 	readonly id: string;
 	readonly before: KnownPlugin | undefined;
@@ -39,6 +42,8 @@ export class PluginFeed implements Disposable {
 	/** To be told, with how the reader knows them. */
 	#round: Map<string, KnownPlugin | undefined>;
 	#next = new Map<string, KnownPlugin | undefined>();
+	/** Plugins that a resumed reader may have been told of although it does not know them at its position. */
+	readonly #mayKnow = new Set<string>();
 	#roundRevision: number;
 	#position: number | undefined;
 	#caughtUp = false;
@@ -79,7 +84,13 @@ export class PluginFeed implements Disposable {
 				// What changed while the window was read is told with the rest of the plugin's changes.
 				const since = feed.#next.has(id) ? feed.#next.get(id) : index.get(id);
 				feed.#next.delete(id);
-				feed.#round.set(id, beforeChanges(since, changes));
+				let state = since;
+				// A frame shows plugins as they are, which may be newer than the position that it carries.
+				for (const change of changes.toReversed()) {
+					if (feed.#visible(state)) feed.#mayKnow.add(id);
+					state = beforeChanges(state, [change]);
+				}
+				feed.#round.set(id, state);
 			}
 			return feed;
 		} catch (error) {
@@ -114,7 +125,8 @@ export class PluginFeed implements Disposable {
 				this.#round.delete(id);
 				const before = this.#visible(known);
 				const after = this.#visible(this.#options.index.get(id));
-				if (before === after) continue;
+				const isGone = this.#mayKnow.delete(id) && after === undefined;
+				if (before === after && !isGone) continue;
 				changes.push({ id, before, after });
 				bytes += (before?.registration.byteLength ?? 0) + (after?.registration.byteLength ?? 0);
 			}

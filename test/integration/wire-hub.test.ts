@@ -42,7 +42,7 @@ describeHubs("what a hub says of itself", (start) => {
 			// A feature is announced only where it is there.
 			features: {
 				durableMessages: true,
-				durableSubscriptions: false,
+				durableSubscriptions: true,
 				stores: false,
 				discovery: false,
 				cluster: false,

@@ -1084,7 +1084,8 @@ export declare type PluginChange = Message<"qirvo.hub.v1.PluginChange"> & {
   plugin?: Plugin | undefined;
 
   /**
-   * As it was before; absent in a snapshot and for a new plugin.
+   * As it was before; absent in a snapshot, for a new plugin, and where a resumed watch cannot know whether the caller was
+   * told of a plugin that is gone.
    *
    * @generated from field: qirvo.hub.v1.Plugin previous = 3;
    */

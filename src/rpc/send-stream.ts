@@ -1,11 +1,11 @@
 import { SendStreamResponseSchema } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import type { Clock } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
-import type { ReplyOutcome } from "../messaging/pending-replies.ts";
+import type { PendingReply, ReplyOutcome } from "../messaging/pending-replies.ts";
+import type { Router } from "../messaging/router.ts";
 import type { Call, Encoded } from "./call.ts";
 import { encodeEntryError } from "./entry-error.ts";
-import type { MessageDispatch, SentRequest } from "./message-dispatch.ts";
-import { durabilityOf, pluginOf, replyDeadline, requireTransient } from "./message-intake.ts";
+import { durabilityOf, type MessageIntake, pluginOf, replyDeadline, requireTransient } from "./message-intake.ts";
 import { encodeFrame, SEND_FRAMES } from "./messaging-frames.ts";
 import { PulledStream } from "./pulled-stream.ts";
 import { breaksFrame, readSendFrame, type SendView } from "./send-frames.ts";
@@ -15,7 +15,8 @@ import { readyFrame } from "./stream-frames.ts";
 
 export interface SendStreamDeps {
 	readonly clock: Clock;
-	readonly dispatch: MessageDispatch;
+	readonly router: Router;
+	readonly intake: MessageIntake;
 	readonly streams: StreamRegistry;
 }
 
@@ -48,8 +49,8 @@ export class SendStream {
 	readonly #call: Call;
 	readonly #results = new SendResults();
 	/** Requests that wait for their reply. */
-	readonly #pending = new Map<number | bigint, SentRequest>();
-	/** Messages that are on their way to where they are accepted. */
+	readonly #pending = new Map<number | bigint, PendingReply>();
+	/** Durable messages that are being stored. */
 	#storing = 0;
 	#storingBytes = 0;
 	#held: HeldBatch | undefined;
@@ -130,18 +131,20 @@ export class SendStream {
 	}
 
 	#send(entry: SendView, prefix: string): void {
+		const { router, intake } = this.#deps;
 		const durability = durabilityOf(entry.durability, `${prefix}durability`);
-		const accepted = this.#deps.dispatch.send(this.#call, entry, prefix, durability);
-		if (!(accepted instanceof Promise)) {
-			this.#results.add(entry.entryId, "accepted", encodeAccepted(accepted));
+		const { draft, source, recipient } = intake.admit(this.#call, entry, prefix, durability);
+		if (durability === "transient") {
+			this.#results.add(entry.entryId, "accepted", encodeAccepted(router.send(draft, source, recipient)));
 			return;
 		}
-		const bytes = entry.message?.byteLength ?? 0;
+		const bytes = draft.wire.byteLength;
 		this.#storing++;
 		this.#storingBytes += bytes;
-		accepted
+		router
+			.sendDurable(draft, source, recipient)
 			.then(
-				(message) => this.#results.add(entry.entryId, "accepted", encodeAccepted(message)),
+				(accepted) => this.#results.add(entry.entryId, "accepted", encodeAccepted(accepted)),
 				(error: unknown) => this.#results.add(entry.entryId, "error", encodeEntryError(error, this.#call.requestId)),
 			)
 			.finally(() => {
@@ -153,14 +156,15 @@ export class SendStream {
 	}
 
 	#request(entry: SendView, prefix: string): void {
-		const { clock, dispatch } = this.#deps;
+		const { router, clock, intake } = this.#deps;
 		const { entryId } = entry;
 		requireTransient(entry.durability, `${prefix}durability`);
 		const deadline = replyDeadline(clock.monotonic(), entry.timeoutMs, this.#call, `${prefix}request_timeout`);
-		const sent = dispatch.request(this.#call, entry, prefix, deadline, (id, outcome) =>
+		const { draft, source, recipient } = intake.admit(this.#call, entry, prefix, "transient");
+		const { id, pending } = router.request(draft, source, recipient, deadline, (outcome) =>
 			this.#answered(entryId, id, outcome),
 		);
-		this.#pending.set(entryId, sent);
+		this.#pending.set(entryId, pending);
 	}
 
 	#answered(entryId: number | bigint, id: string, outcome: ReplyOutcome): void {

@@ -40,10 +40,10 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Libraries that only some rooms may import: transports at the edge, storage engines in their backend. */
-const LIBRARY_ROOMS: readonly { readonly library: RegExp; readonly rooms: readonly string[] }[] = [
-	{ library: /^(@connectrpc\/|node:http2$|node:http$|node:net$|node:tls$)/, rooms: ["rpc", "server", "client"] },
-	{ library: /^@grpc\//, rooms: ["client"] },
-	{ library: /^(lmdb|fs-native-extensions)$/, rooms: ["state/embedded"] },
+const LIBRARY_ROOMS: readonly { readonly specifiers: RegExp; readonly rooms: readonly string[] }[] = [
+	{ specifiers: /^(@connectrpc\/|node:http2$|node:http$|node:net$|node:tls$)/, rooms: ["rpc", "server", "client"] },
+	{ specifiers: /^@grpc\//, rooms: ["client"] },
+	{ specifiers: /^(lmdb|fs-native-extensions)$/, rooms: ["state/embedded"] },
 ];
 const AMBIENT = /\b(Date\.now|Math\.random|setTimeout|setInterval|crypto\.randomUUID|performance\.now)\b/;
 const AMBIENT_ROOMS = ["clock", "server", "client", "telemetry", "run", "main"];
@@ -92,7 +92,7 @@ for (const file of files) {
 			if (!allowed?.includes("gen")) problems.push(`${name}: ${room} may not import generated code`);
 		} else {
 			for (const rule of LIBRARY_ROOMS) {
-				if (rule.library.test(specifier) && !rule.rooms.includes(room))
+				if (rule.specifiers.test(specifier) && !rule.rooms.includes(room))
 					problems.push(`${name}: ${room} may not import ${specifier}`);
 			}
 		}

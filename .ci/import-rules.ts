@@ -20,7 +20,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 	wire: ["hub-error"],
 	telemetry: ["hub-error"],
 	streams: ["hub-error", "clock"],
-	state: ["streams", "hub-error"],
+	state: ["streams", "hub-error", "clock"],
 	"state/memory": ["state", "streams", "hub-error", "telemetry", "clock"],
 	"state/embedded": ["state", "streams", "hub-error", "telemetry", "clock"],
 	idempotency: ["state", "hub-error", "clock", "gen"],
@@ -36,7 +36,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 	config: ["server"],
 	run: ["server", "config", "telemetry"],
 	main: ["run"],
-	index: ["server", "hub-error", "state", "telemetry", "clock", "config"],
+	index: ["server", "messaging", "hub-error", "state", "telemetry", "clock", "config"],
 };
 
 /** Libraries that only some rooms may import: transports at the edge, storage engines in their backend. */

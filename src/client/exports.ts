@@ -36,6 +36,7 @@ export type { FeedPosition } from "./feed-position.ts";
 export type { HubClient, HubClientOptions } from "./hub-client.ts";
 export type { HubEvent } from "./hub-event.ts";
 export type { IncomingMessage, MessagePriority } from "./incoming-message.ts";
+export type { InterceptHandler, Interception, InterceptOptions, InterceptVerdict } from "./interceptor.ts";
 export type { ClientLogger } from "./logger.ts";
 export type {
 	BroadcastOptions,

@@ -16,6 +16,7 @@ import type { MessageHandler } from "./deliveries.ts";
 import { toDuration, toTimestamp } from "./durations.ts";
 import { cancelled, HubClientError, RemoteError } from "./errors.ts";
 import type { MessagePriority } from "./incoming-message.ts";
+import { type InterceptHandler, type Interception, type InterceptOptions, startInterceptor } from "./interceptor.ts";
 import { type Data, type PayloadOptions, payloadSize, toPayload } from "./payload.ts";
 import { type HandlerRegistration, Receiver, type ReceivingOptions } from "./receiver.ts";
 import { Reply } from "./reply.ts";
@@ -204,6 +205,14 @@ export class Messages {
 	 */
 	handle<T = Data, R = Data>(pattern: string, handler: MessageHandler<T, R>): HandlerRegistration {
 		return this.#receiver.handle(pattern, handler as MessageHandler);
+	}
+
+	/**
+	 * Looks at messages and requests of other plugins before they are accepted: each passes, is changed, answered or refused. For
+	 * plugins with the grant `intercept`, over a transport that streams both ways.
+	 */
+	intercept<T = Data>(options: InterceptOptions, handler: InterceptHandler<T>): Interception {
+		return startInterceptor(this.#context, options, handler as InterceptHandler);
 	}
 
 	async #submit<R>(to: Recipient, type: string, data: Data, options: MessageOptions, fate: Fate<R>): Promise<R> {

@@ -52,7 +52,7 @@ export class DurableMessages {
 	 */
 	send(draft: MessageDraft, source: string, recipient: Recipient): Promise<AcceptedMessage> {
 		const { stored: mailbox, pluginId } = recipient;
-		const digest = draft.digest ?? (draft.id === "" ? "" : contentDigest(draft.wire));
+		const digest = draft.digest ?? (draft.id === "" ? "" : contentDigest(draft.sent));
 		if (digest !== "") {
 			const first = mailbox.find(source, draft.id, digest);
 			if (first !== undefined) return this.#repeat(first);

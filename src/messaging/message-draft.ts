@@ -19,8 +19,10 @@ export interface MessageDraft {
 	readonly ttlMs: number | undefined;
 	/** Milliseconds since the Unix epoch; undefined: at once. */
 	readonly deliverAt: number | undefined;
-	/** `Message` in wire form as the sender wrote it; a view of the frame it came in. */
+	/** `Message` in wire form, without what the hub sets; a view of the frame it came in. */
 	readonly wire: Uint8Array;
+	/** The same as the sender wrote it, whatever was changed on the way: what tells a repeat from another message. */
+	readonly sent: Uint8Array;
 	readonly content: MessageContent;
 	/** What tells a repeat from another message of the same id; empty: nobody can repeat it. Absent: made of `wire`. */
 	readonly digest?: string;
@@ -107,7 +109,7 @@ export function parseMessage(
 		}
 	}
 	parseSubject(type, `${field}.type`);
-	return { id, type, priority, orderingKey, ttlMs, deliverAt, wire, content };
+	return { id, type, priority, orderingKey, ttlMs, deliverAt, wire, sent: wire, content };
 }
 
 function priorityClass(value: number, field: string): PriorityClass {

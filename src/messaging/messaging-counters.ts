@@ -32,4 +32,8 @@ export class MessagingCounters {
 	broadcast = 0;
 	/** Recipients that a publication or broadcast was meant for and did not reach. */
 	skipped = 0;
+	/** Copies that a mirror route made. */
+	mirrored = 0;
+	/** Copies that a mirror route asked for, and that found no place. */
+	mirrorLost = 0;
 }

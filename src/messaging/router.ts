@@ -23,7 +23,7 @@ import { ReceivingSession, recipientGone } from "./receiving-session.ts";
 import { Recipient } from "./recipient.ts";
 import { DEFAULT_MAILBOX_BOUNDS, type MailboxBounds } from "./recipient-mailbox.ts";
 import { SentIds, sendDigest } from "./sent-ids.ts";
-import { stampMessage } from "./stamped-message.ts";
+import { stampMessage, withAttribute } from "./stamped-message.ts";
 
 export interface RouterOptions {
 	readonly clock: Clock;
@@ -176,7 +176,7 @@ export class Router implements Disposable {
 	send(draft: MessageDraft, source: string, recipientId: string): AcceptedMessage {
 		let digest = "";
 		if (draft.id !== "") {
-			digest = sendDigest(recipientId, draft.wire);
+			digest = sendDigest(recipientId, draft.sent);
 			const first = this.#sent.find(source, draft.id, digest);
 			if (first !== undefined) {
 				this.counters.duplicates++;
@@ -191,10 +191,26 @@ export class Router implements Disposable {
 	/** The same, and the id is not looked at: for one of the copies of a message for many. */
 	deliver(draft: MessageDraft, source: string, recipientId: string): AcceptedMessage {
 		const recipient = this.#attached(recipientId);
-		const message = this.#accept(draft, source, recipientId, undefined);
+		const message = this.#accept(draft, source, recipientId);
 		const disposition = recipient.offer(message);
 		this.counters.sent++;
 		return { id: message.id, disposition, duplicate: false };
+	}
+
+	/**
+	 * Offers a copy of a message that was accepted under this id to another plugin, as a transient one-way message that names
+	 * the route that asked for it. What becomes of it is only counted.
+	 */
+	mirror(draft: MessageDraft, id: string, source: string, recipientId: string, route: string): void {
+		try {
+			const recipient = this.#attached(recipientId);
+			const copy = { ...draft, wire: withAttribute(draft.wire, "hub-mirror", route) };
+			recipient.offer(this.#accept(copy, source, recipientId, undefined, id));
+			this.counters.mirrored++;
+		} catch (error) {
+			if (!(error instanceof HubError)) throw error;
+			this.counters.mirrorLost++;
+		}
 	}
 
 	/**
@@ -319,8 +335,13 @@ export class Router implements Disposable {
 		}
 	}
 
-	#accept(draft: MessageDraft, source: string, recipient: string, request: PendingReply | undefined): QueuedMessage {
-		const id = draft.id === "" ? this.#ids.next() : draft.id;
+	#accept(
+		draft: MessageDraft,
+		source: string,
+		recipient: string,
+		request?: PendingReply,
+		id: string = draft.id === "" ? this.#ids.next() : draft.id,
+	): QueuedMessage {
 		const requiresResponse = request !== undefined;
 		const bytes = stampMessage(draft, { id, source, recipient, hubTime: this.#clock.now(), requiresResponse });
 		return new QueuedMessage({

@@ -35,6 +35,17 @@ export function stampMessage(draft: MessageDraft, stamp: MessageStamp): Uint8Arr
 	return writer.finish();
 }
 
+/** A `Message` in wire form with one attribute more; where it has one of this key already, this one counts. */
+export function withAttribute(wire: Uint8Array, key: string, value: string): Uint8Array {
+	const entry = new WireWriter();
+	entry.string(1, key);
+	entry.string(2, value);
+	const writer = new WireWriter(wire.byteLength + entry.length + STAMP_OVERHEAD);
+	writer.append(wire);
+	writer.bytes(9, entry.finish());
+	return writer.finish();
+}
+
 /** One delivery as it goes down to a recipient. */
 export interface DeliveryFields {
 	readonly id: string;

@@ -75,7 +75,8 @@ export function openingCredit(maxInFlight: number, prefix: string): number {
 	return maxInFlight === 0 ? DEFAULT_IN_FLIGHT : creditWithin(maxInFlight, `${prefix}max_in_flight`);
 }
 
-function creditWithin(maxInFlight: number, field: string): number {
+/** Refuses more credit than a session may have. */
+export function creditWithin(maxInFlight: number, field: string): number {
 	if (maxInFlight <= MAX_IN_FLIGHT) return maxInFlight;
 	throw HubError.field(field, `is ${maxInFlight}; at most ${MAX_IN_FLIGHT} are allowed`);
 }

@@ -1,10 +1,14 @@
 import { Durability } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import type { Clock } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
+import type { RecipientAddress } from "../messaging/address.ts";
 import { MAX_AHEAD_MS, type MessageDraft, parseMessage } from "../messaging/message-draft.ts";
+import type { Journey, MirrorCopy } from "../messaging/route-table.ts";
 import type { Router } from "../messaging/router.ts";
+import type { Routes } from "../messaging/routes.ts";
 import type { Caller } from "../security/caller.ts";
 import type { Guard } from "../security/guard.ts";
+import { parseSubject } from "../subjects/subject.ts";
 import type { Call } from "./call.ts";
 import { readAddress, type SendView } from "./send-frames.ts";
 
@@ -19,23 +23,36 @@ export interface AdmittedMessage {
 	readonly draft: MessageDraft;
 	readonly source: string;
 	readonly recipient: string;
+	/** Copies that routes ask for, once it is accepted. */
+	readonly mirrors: readonly MirrorCopy[];
 }
+
+export interface MessageIntakeDeps {
+	readonly clock: Clock;
+	readonly router: Router;
+	readonly routes: Routes;
+	readonly guard: MessageGuard;
+}
+
+const NO_MIRRORS: readonly MirrorCopy[] = Object.freeze([]);
 
 /** How long a request waits for its reply where its sender does not say. */
 const DEFAULT_TIMEOUT_MS = 30_000;
 const MAX_TIMEOUT_MS = 60 * 60 * 1000;
 
 /**
- * What every message goes through, whichever way it comes: it is read, its recipient found, and the guard asked. Only
- * then does its sender learn whether there is such a recipient.
+ * What every message goes through, whichever way it comes: it is read, its recipient found, and the guard asked about that
+ * one, wherever it was addressed to. Only then does its sender learn whether there is such a recipient.
  */
 export class MessageIntake {
 	readonly #router: Router;
+	readonly #routes: Routes;
 	readonly #guard: MessageGuard;
 	readonly #clock: Clock;
 
-	constructor(router: Router, guard: MessageGuard, clock: Clock) {
+	constructor({ clock, router, routes, guard }: MessageIntakeDeps) {
 		this.#router = router;
+		this.#routes = routes;
 		this.#clock = clock;
 		this.#guard = guard;
 	}
@@ -45,15 +62,24 @@ export class MessageIntake {
 		const source = pluginOf(call.caller);
 		const to = readAddress(view.to, `${prefix}to`);
 		const draft = this.read(view.message, call, prefix, durability);
-		const recipient = this.#router.resolve(to, source);
-		const recipientExists = this.#router.knows(recipient);
+		const { recipient, denial, mirrors } = this.#journey(to, draft, source);
+		const recipientExists = recipient !== "" && this.#router.knows(recipient);
+		const action = { kind: "send", recipient, recipientExists, denial, addressed: to } as const;
 		try {
-			this.#guard.check(call.caller, { kind: "send", recipient, recipientExists }, draft.content, call.requestId);
+			this.#guard.check(call.caller, action, draft.content, call.requestId);
 		} catch (error) {
 			// The guard knows a message's content, not where in a request it stands.
 			throw error instanceof HubError ? error.placed((field) => `${prefix}message.${field}`) : error;
 		}
-		return { draft, source, recipient };
+		return { draft, source, recipient, mirrors };
+	}
+
+	#journey(to: RecipientAddress, draft: MessageDraft, sender: string): Journey {
+		const { table } = this.#routes;
+		if (table.isEmpty) return { recipient: this.#router.resolve(to, sender), mirrors: NO_MIRRORS };
+		const key = draft.orderingKey === "" ? draft.id : draft.orderingKey;
+		const message = { type: parseSubject(draft.type, "type").canonical, sender, key };
+		return table.follow(to, message, (address) => this.#router.resolve(address, sender));
 	}
 
 	/** The message as its sender gave it, before the guard is asked. Absent is refused. `prefix` as for `admit`. */

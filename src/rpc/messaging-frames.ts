@@ -1,5 +1,9 @@
 import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import { AttachResponseSchema, SendStreamResponseSchema } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import {
+	AttachResponseSchema,
+	InterceptResponseSchema,
+	SendStreamResponseSchema,
+} from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { Encoded } from "./call.ts";
 import { streamFrames } from "./stream-frames.ts";
 
@@ -13,3 +17,6 @@ export const SEND_FRAMES = streamFrames((frame) => encodeFrame(SendStreamRespons
 
 /** Frames of `Attach`, and of `Receive`, whose frames have the same fields. */
 export const DELIVERY_FRAMES = streamFrames((frame) => encodeFrame(AttachResponseSchema, { frame }));
+
+/** Frames of `Intercept`. */
+export const INTERCEPT_FRAMES = streamFrames((frame) => encodeFrame(InterceptResponseSchema, { frame }));

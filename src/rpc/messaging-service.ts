@@ -4,6 +4,7 @@ import {
 	type RequestManyRequest,
 } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { HubError } from "../hub-error.ts";
+import { Interceptors } from "../messaging/interceptors.ts";
 import { WireReader } from "../wire/wire-reader.ts";
 import { openingCredit, readAcknowledge, readReplyRequest } from "./attach-frames.ts";
 import { AttachStream } from "./attach-stream.ts";
@@ -14,40 +15,43 @@ import { policyOf } from "./delivery-policy-request.ts";
 import { DeliveryStream, type DeliveryStreamDeps } from "./delivery-stream.ts";
 import { entryErrorOf } from "./entry-error.ts";
 import { type FanOutDeps, fanOutCalls } from "./fan-out-calls.ts";
-import { durabilityOf, type MessageGuard, MessageIntake, pluginOf, replyDeadline } from "./message-intake.ts";
+import { InterceptStream } from "./intercept-stream.ts";
+import { MessageDispatch, type MessageDispatchDeps } from "./message-dispatch.ts";
+import { durabilityOf, MessageIntake, pluginOf, replyDeadline } from "./message-intake.ts";
 import { requestMany } from "./request-many-stream.ts";
+import { type RouteAudit, routeCalls } from "./route-calls.ts";
 import { REQUEST_REQUEST, readSend, SEND_REQUEST } from "./send-frames.ts";
 import { encodeAccepted, encodeReply } from "./send-results.ts";
 import { SendStream } from "./send-stream.ts";
 import type { CallRegistry, StreamRegistry } from "./stream-ending.ts";
 import { topicCalls } from "./topic-calls.ts";
 
-export interface MessagingServiceDeps extends DeliveryStreamDeps, FanOutDeps {
-	readonly guard: DeliveryStreamDeps["guard"] & FanOutDeps["guard"] & MessageGuard;
+export interface MessagingServiceDeps extends DeliveryStreamDeps, FanOutDeps, MessageDispatchDeps {
+	readonly guard: DeliveryStreamDeps["guard"] & FanOutDeps["guard"] & MessageDispatchDeps["guard"];
 	readonly streams: StreamRegistry & CallRegistry;
+	readonly audit: MessageDispatchDeps["audit"] & RouteAudit;
 }
 
 /** Messages and requests between plugins, to one or to many. */
 export function createMessagingService(deps: MessagingServiceDeps): MountedService {
 	const { router, clock, guard, streams } = deps;
-	const intake = new MessageIntake(router, guard, clock);
-	const sendDeps = { ...deps, intake };
+	const dispatch = new MessageDispatch(deps);
+	const sendDeps = { ...deps, dispatch };
+	const fanOutDeps = { ...deps, intake: new MessageIntake(deps) };
+	const interceptDeps = { ...deps, interceptors: new Interceptors(deps.middleware, clock) };
 
 	const send = async (bytes: Uint8Array, call: Call) => {
 		const view = readSend(new WireReader(bytes), SEND_REQUEST);
 		const durability = durabilityOf(view.durability, "durability");
-		const { draft, source, recipient } = intake.admit(call, view, "", durability);
-		if (durability === "transient") return new Encoded([encodeAccepted(router.send(draft, source, recipient))]);
-		return new Encoded([encodeAccepted(await router.sendDurable(draft, source, recipient))]);
+		return new Encoded([encodeAccepted(await dispatch.send(call, view, "", durability))]);
 	};
 
 	const request = async (bytes: Uint8Array, call: Call) => {
 		const view = readSend(new WireReader(bytes), REQUEST_REQUEST);
 		const deadline = replyDeadline(clock.monotonic(), view.timeoutMs, call, "timeout");
-		const { draft, source, recipient } = intake.admit(call, view, "", "transient");
 		const { signal } = call;
 		const { promise, resolve, reject } = Promise.withResolvers<Encoded>();
-		const { id, pending } = router.request(draft, source, recipient, deadline, (outcome) => {
+		const pending = dispatch.request(call, view, "", deadline, (id, outcome) => {
 			if (outcome.kind === "reply") resolve(new Encoded([encodeReply(id, outcome.content, outcome.source)]));
 			else reject(outcome.error);
 		});
@@ -117,12 +121,14 @@ export function createMessagingService(deps: MessagingServiceDeps): MountedServi
 			(requests: AsyncIterable<Uint8Array>, call: Call) => new AttachStream(deps, requests, call).responses,
 		),
 		receive,
+		intercept: (requests, call) => new InterceptStream(interceptDeps, requests, call).responses,
 		acknowledge: new Raw(acknowledge),
 		reply: new Raw(answer),
 		...deadLetterCalls(router),
 		...topicCalls(deps),
-		...fanOutCalls(sendDeps),
-		requestMany: (asked: RequestManyRequest, call: Call) => requestMany(sendDeps, asked, call),
+		...fanOutCalls(fanOutDeps),
+		requestMany: (asked: RequestManyRequest, call: Call) => requestMany(fanOutDeps, asked, call),
+		...routeCalls(deps),
 	});
 }
 

@@ -76,9 +76,11 @@ export const METHOD_POLICIES: MethodPolicies = new Map([
 	...rows(messaging, { ...read, callers: "plugin" }, "SubscribeTopic", "UnsubscribeTopic"),
 	...rows(messaging, read, "ListTopicSubscriptions"),
 	...rows(messaging, { ...message, rateClass: "none" }, "Reply"),
-	...rows(messaging, batches, "SendStream", "Attach"),
+	...rows(messaging, batches, "SendStream", "Attach", "Intercept"),
 	...rows(messaging, { ...read, callers: "plugin" }, "Receive", "Acknowledge"),
 	...rows(messaging, read, "ListDeadLetters", "GetDeadLetter", "RedriveDeadLetters", "DeleteDeadLetters"),
+	...rows(messaging, control, "PutRoute", "DeleteRoute"),
+	...rows(messaging, { ...read, callers: "operator" }, "GetRoute", "ListRoutes"),
 
 	...rows(security, control, "IssueCredential", "RevokeCredential", "SetPermissions", "SetTrustLevel"),
 	...rows(security, { ...read, callers: "operator" }, "GetPermissions", "GetTrustLevel"),

@@ -1,11 +1,11 @@
 import { SendStreamResponseSchema } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import type { Clock } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
-import type { PendingReply, ReplyOutcome } from "../messaging/pending-replies.ts";
-import type { Router } from "../messaging/router.ts";
+import type { ReplyOutcome } from "../messaging/pending-replies.ts";
 import type { Call, Encoded } from "./call.ts";
 import { encodeEntryError } from "./entry-error.ts";
-import { durabilityOf, type MessageIntake, pluginOf, replyDeadline, requireTransient } from "./message-intake.ts";
+import type { MessageDispatch, SentRequest } from "./message-dispatch.ts";
+import { durabilityOf, pluginOf, replyDeadline, requireTransient } from "./message-intake.ts";
 import { encodeFrame, SEND_FRAMES } from "./messaging-frames.ts";
 import { PulledStream } from "./pulled-stream.ts";
 import { breaksFrame, readSendFrame, type SendView } from "./send-frames.ts";
@@ -15,8 +15,7 @@ import { readyFrame } from "./stream-frames.ts";
 
 export interface SendStreamDeps {
 	readonly clock: Clock;
-	readonly router: Router;
-	readonly intake: MessageIntake;
+	readonly dispatch: MessageDispatch;
 	readonly streams: StreamRegistry;
 }
 
@@ -49,8 +48,8 @@ export class SendStream {
 	readonly #call: Call;
 	readonly #results = new SendResults();
 	/** Requests that wait for their reply. */
-	readonly #pending = new Map<number | bigint, PendingReply>();
-	/** Durable messages that are being stored. */
+	readonly #pending = new Map<number | bigint, SentRequest>();
+	/** Messages that are on their way to where they are accepted. */
 	#storing = 0;
 	#storingBytes = 0;
 	#held: HeldBatch | undefined;
@@ -131,20 +130,18 @@ export class SendStream {
 	}
 
 	#send(entry: SendView, prefix: string): void {
-		const { router, intake } = this.#deps;
 		const durability = durabilityOf(entry.durability, `${prefix}durability`);
-		const { draft, source, recipient } = intake.admit(this.#call, entry, prefix, durability);
-		if (durability === "transient") {
-			this.#results.add(entry.entryId, "accepted", encodeAccepted(router.send(draft, source, recipient)));
+		const accepted = this.#deps.dispatch.send(this.#call, entry, prefix, durability);
+		if (!(accepted instanceof Promise)) {
+			this.#results.add(entry.entryId, "accepted", encodeAccepted(accepted));
 			return;
 		}
-		const bytes = draft.wire.byteLength;
+		const bytes = entry.message?.byteLength ?? 0;
 		this.#storing++;
 		this.#storingBytes += bytes;
-		router
-			.sendDurable(draft, source, recipient)
+		accepted
 			.then(
-				(accepted) => this.#results.add(entry.entryId, "accepted", encodeAccepted(accepted)),
+				(message) => this.#results.add(entry.entryId, "accepted", encodeAccepted(message)),
 				(error: unknown) => this.#results.add(entry.entryId, "error", encodeEntryError(error, this.#call.requestId)),
 			)
 			.finally(() => {
@@ -156,15 +153,14 @@ export class SendStream {
 	}
 
 	#request(entry: SendView, prefix: string): void {
-		const { router, clock, intake } = this.#deps;
+		const { clock, dispatch } = this.#deps;
 		const { entryId } = entry;
 		requireTransient(entry.durability, `${prefix}durability`);
 		const deadline = replyDeadline(clock.monotonic(), entry.timeoutMs, this.#call, `${prefix}request_timeout`);
-		const { draft, source, recipient } = intake.admit(this.#call, entry, prefix, "transient");
-		const { id, pending } = router.request(draft, source, recipient, deadline, (outcome) =>
+		const sent = dispatch.request(this.#call, entry, prefix, deadline, (id, outcome) =>
 			this.#answered(entryId, id, outcome),
 		);
-		this.#pending.set(entryId, pending);
+		this.#pending.set(entryId, sent);
 	}
 
 	#answered(entryId: number | bigint, id: string, outcome: ReplyOutcome): void {

@@ -9,12 +9,22 @@ export type EventAction =
 	| { readonly kind: "subscribe"; readonly patterns: readonly Pattern[] }
 	| { readonly kind: "replay"; readonly patterns: readonly Pattern[] };
 
-type MessageAction = SendAction | ReachAction | { readonly kind: "receive" };
+type MessageAction =
+	| SendAction
+	| ReachAction
+	| { readonly kind: "receive" }
+	| { readonly kind: "intercept" }
+	/** A copy of a message that was admitted, which a route of an operator's sends to another plugin. */
+	| { readonly kind: "mirror"; readonly recipient: string };
 
 export interface SendAction {
 	readonly kind: "send";
-	/** The plugin that the message goes to. */
+	/** The plugin that the message goes to; empty where a route refuses it before one is reached. */
 	readonly recipient: string;
+	/** How the message was addressed. Default: to the recipient. */
+	readonly addressed?: { readonly kind: string; readonly name: string };
+	/** The route of an operator's that refuses the message. */
+	readonly denial?: { readonly route: string; readonly reason: string };
 	/** The canonical form of the capability that the message was addressed by: its grant then takes the place of `send_to`. */
 	readonly capability?: string;
 	/** False where no such plugin is registered: whoever may send to it is then admitted, so as to be told NO_ROUTE. */
@@ -47,6 +57,8 @@ export function denialEventOf(action: Action): "message_denied" | "event_denied"
 		case "subscribe-topic":
 		case "publish":
 		case "broadcast":
+		case "intercept":
+		case "mirror":
 			return "message_denied";
 		case "store":
 			return "data_access_denied";
@@ -70,9 +82,13 @@ export function targetOf(action: Action): string {
 		case "broadcast":
 			return `broadcast:${action.event.canonical}`.slice(0, 512);
 		case "send":
+			if (action.recipient !== "") return `plugin:${action.recipient}`;
+			return `${action.addressed?.kind}:${action.addressed?.name}`.slice(0, 512);
 		case "reach":
+		case "mirror":
 			return `plugin:${action.recipient}`;
 		case "receive":
+		case "intercept":
 			return "messages";
 		case "store":
 			return `store:${action.store}`.slice(0, 512);

@@ -11,6 +11,8 @@ type AuditEvent =
 	| "credential_revoked"
 	| "permissions_updated"
 	| "trust_level_changed"
+	| "route_put"
+	| "route_deleted"
 	| "plugin_enabled"
 	| "plugin_disabled"
 	| "plugin_unregistered";

@@ -62,6 +62,8 @@ export class Grants {
 	readonly subscribeTopics: PatternGrants;
 	readonly capabilities: PatternGrants;
 	readonly broadcast: boolean;
+	/** Counts for TRUSTED and above only. */
+	readonly intercept: boolean;
 	readonly #stores: readonly StoreGrant[];
 
 	/** `permissions` were validated when they were set. */
@@ -75,6 +77,7 @@ export class Grants {
 		this.subscribeTopics = patternGrants(permissions.subscribeTopics);
 		this.capabilities = patternGrants(permissions.capabilities);
 		this.broadcast = permissions.broadcast;
+		this.intercept = permissions.intercept;
 		this.#stores = permissions.stores;
 	}
 

@@ -35,13 +35,16 @@ type PluginFacts<A extends Action> = Facts<A> & {
 	readonly caller: Caller & { kind: "plugin" };
 };
 type Rule<A extends Action> = (facts: PluginFacts<A>) => HubError | undefined;
+type MirrorAction = Extract<Action, { kind: "mirror" }>;
 type RulesFor<K extends Action["kind"]> = readonly Rule<Extract<Action, { kind: K }>>[];
 
 /** The rules of each action, in the order in which they are asked. The first that refuses decides. */
 const RULES: { readonly [K in Action["kind"]]: RulesFor<K> } = {
-	send: [mayReachRecipient, trustMatches, withinRate, contentIsValid, recipientReceives],
+	send: [mayReachRecipient, routesAdmit, trustMatches, withinRate, contentIsValid, recipientReceives],
 	reach: [trustMatches, recipientReceives],
+	mirror: [trustMatches, recipientReceives],
 	receive: [],
+	intercept: [mayIntercept],
 	"subscribe-topic": [coveredBy("subscribeTopics", "subscribe_topics")],
 	publish: [mayPublish, withinRate, contentIsValid],
 	broadcast: [mayBroadcast, withinRate, contentIsValid],
@@ -91,13 +94,33 @@ function mayReachRecipient({ own, action }: PluginFacts<SendAction>): HubError |
 			capability: action.capability,
 		});
 	}
-	if (own.grants.sendTo.admits(action.recipient)) return undefined;
+	const isRefusedUnreached = action.denial !== undefined && action.recipient === "";
+	if (isRefusedUnreached || own.grants.sendTo.admits(action.recipient)) return undefined;
 	return deny("NO_SEND_PERMISSION", `no grant in send_to admits "${action.recipient}"`, {
 		recipient: action.recipient,
 	});
 }
 
-function trustMatches({ policy, own, action }: PluginFacts<SendAction | ReachAction>): HubError | undefined {
+function mayIntercept({ own }: PluginFacts<Action>): HubError | undefined {
+	if (!own.grants.intercept) return deny("INSUFFICIENT_PERMISSIONS", "no grant to intercept", { grant: "intercept" });
+	if (trustReaches(own.trust, TrustLevel.TRUSTED)) return undefined;
+	return deny("INSUFFICIENT_TRUST_LEVEL", "the grant to intercept needs TRUSTED or above", {
+		grant: "intercept",
+		trust_level: trustName(own.trust),
+	});
+}
+
+function routesAdmit({ action: { denial } }: PluginFacts<SendAction>): HubError | undefined {
+	if (denial === undefined) return undefined;
+	const { route, reason } = denial;
+	return deny("ROUTE_DENIED", reason === "" ? `route "${route}" refuses the message` : reason, { route });
+}
+
+function trustMatches({
+	policy,
+	own,
+	action,
+}: PluginFacts<SendAction | ReachAction | MirrorAction>): HubError | undefined {
 	if (trustReaches(own.trust, TrustLevel.BASIC)) return undefined;
 	if (!trustReaches(policy.plugin(action.recipient).trust, TrustLevel.TRUSTED)) return undefined;
 	return deny("TRUST_LEVEL_MISMATCH", `a sender below BASIC may not send to a recipient that is TRUSTED or above`, {
@@ -106,7 +129,11 @@ function trustMatches({ policy, own, action }: PluginFacts<SendAction | ReachAct
 	});
 }
 
-function recipientReceives({ policy, caller, action }: PluginFacts<SendAction | ReachAction>): HubError | undefined {
+function recipientReceives({
+	policy,
+	caller,
+	action,
+}: PluginFacts<SendAction | ReachAction | MirrorAction>): HubError | undefined {
 	if (action.kind === "send" && action.recipientExists === false) return undefined;
 	if (policy.plugin(action.recipient).grants.receiveFrom.admits(caller.id)) return undefined;
 	return deny("RECIPIENT_CANNOT_RECEIVE", `"${action.recipient}" may not receive from "${caller.id}"`, {

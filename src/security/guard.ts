@@ -112,6 +112,11 @@ export class Guard {
 		return this.#policy.plugin(pluginId).grants.subscribeTopics.admits(topic.canonical);
 	}
 
+	/** What the content rules refuse in content that changed after its sender was judged. */
+	contentProblem(content: ContentFacts): HubError | undefined {
+		return this.#content(content);
+	}
+
 	/** Whether the caller's grants admit the event type: the part of the `emit` check that does not look at the content. */
 	mayEmit(caller: Caller, subject: Subject): boolean {
 		if (caller.kind !== "plugin") return false;

@@ -1,12 +1,12 @@
 import type { Clock, Timer } from "../clock/clock.ts";
 import { HubError, type Reason } from "../hub-error.ts";
+import { KeyFollower } from "../state/key-follower.ts";
 import { keys, prefixes } from "../state/key-layout.ts";
 import type { KvStore } from "../state/kv-store.ts";
 import type { AuditRecorder } from "./audit-entry.ts";
 import { type Caller, principalOf } from "./caller.ts";
 import { credentialProblem } from "./credential-state.ts";
 import { disabledPlugin, revoked } from "./guard-rules.ts";
-import { KeyFollower } from "./key-follower.ts";
 import type { Affected, PolicyView } from "./policy-view.ts";
 
 /** A stream as the registry sees it. */

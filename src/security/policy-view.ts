@@ -7,10 +7,10 @@ import {
 } from "#gen/qirvo/hub/storage/v1/records_pb.js";
 import { type Permissions, PermissionsSchema, type TrustLevel } from "#gen/qirvo/hub/v1/security_admin_service_pb.js";
 import type { Clock } from "../clock/clock.ts";
+import { KeyFollower } from "../state/key-follower.ts";
 import { keys, prefixes } from "../state/key-layout.ts";
 import type { KvChange, KvStore } from "../state/kv-store.ts";
 import { Grants } from "./grants.ts";
-import { KeyFollower } from "./key-follower.ts";
 import { RecentCache } from "./recent-cache.ts";
 import { DEFAULT_TRUST } from "./trust.ts";
 

@@ -1,7 +1,9 @@
 import type { Clock } from "../clock/clock.ts";
 import type { EventBus } from "../events/event-bus.ts";
 import type { MessagingCounters } from "../messaging/messaging-counters.ts";
+import type { MiddlewareChain, MiddlewareCounters } from "../messaging/middleware-chain.ts";
 import type { Router } from "../messaging/router.ts";
+import type { Routes } from "../messaging/routes.ts";
 import type { TopicMembers } from "../messaging/topic-members.ts";
 import type { Registry } from "../plugins/registry.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
@@ -25,6 +27,17 @@ const MESSAGES: Readonly<Record<keyof MessagingCounters, string>> = {
 	published: "Publications, however many recipients they had.",
 	broadcast: "Broadcasts, however many recipients they had.",
 	skipped: "Recipients that a publication or broadcast was meant for and did not reach.",
+	mirrored: "Copies that a mirror route made.",
+	mirrorLost: "Copies that a mirror route asked for, and that found no place.",
+};
+
+const VERDICTS: Readonly<Record<keyof MiddlewareCounters, string>> = {
+	passed: "Verdicts that let a message pass.",
+	changed: "Verdicts that changed a message.",
+	answered: "Verdicts that answered a request.",
+	refused: "Verdicts that refused a message.",
+	late: "Verdicts that did not come within the middleware's deadline.",
+	failed: "Verdicts that did not come for another reason, or could not be carried out.",
 };
 
 /** Registers what the parts of a running hub count. No labels: nothing here is keyed by what a caller chooses. */
@@ -35,12 +48,14 @@ export function registerHubMetrics(
 		readonly bus: EventBus;
 		readonly router: Router;
 		readonly topics: TopicMembers;
+		readonly routes: Routes;
+		readonly middleware: MiddlewareChain;
 		readonly security: Security;
 		readonly server: RpcServer;
 		readonly clock: Clock;
 	},
 ): void {
-	const { registry, bus, router, topics, security, server, clock } = hub;
+	const { registry, bus, router, topics, routes, middleware, security, server, clock } = hub;
 	const { log } = bus;
 	metrics.gauge("hub_plugins", "Registered plugins.", () => registry.index.size);
 	metrics.gauge("hub_connections", "Open connections of any protocol.", () => server.openConnections);
@@ -79,6 +94,11 @@ export function registerHubMetrics(
 		const { oldest } = router.store;
 		return oldest === undefined ? 0 : Math.max(0, (clock.now() - oldest) / 1000);
 	});
+	for (const [name, help] of Object.entries(VERDICTS) as [keyof MiddlewareCounters, string][]) {
+		metrics.counter(`hub_middleware_${name}_total`, help, () => middleware.counters[name]);
+	}
+	metrics.gauge("hub_middleware_inspecting", "Messages that middleware looks at.", () => middleware.size);
+	metrics.gauge("hub_routes", "Routes in force.", () => routes.table.routes.length);
 	metrics.gauge("hub_dead_letters", "Dead letters that are kept.", () => router.letters.size);
 	metrics.counter("hub_dead_letters_total", "Messages that became dead letters.", () => router.letters.parked);
 	metrics.counter(

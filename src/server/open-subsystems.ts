@@ -4,6 +4,7 @@ import { EventBus } from "../events/event-bus.ts";
 import type { FirstAnswers } from "../idempotency/first-answers.ts";
 import { FanOut } from "../messaging/fan-out.ts";
 import { Router } from "../messaging/router.ts";
+import { Routes } from "../messaging/routes.ts";
 import { TopicMembers } from "../messaging/topic-members.ts";
 import { Registry } from "../plugins/registry.ts";
 import { CommitQueue } from "../state/commit-queue.ts";
@@ -19,6 +20,7 @@ export interface Subsystems {
 	readonly router: Router;
 	readonly topics: TopicMembers;
 	readonly fanOut: FanOut;
+	readonly routes: Routes;
 }
 
 /** Opens plugins, events and messaging on the state, and plugs them together. `owner` ends them, in reverse. */
@@ -71,7 +73,9 @@ export async function openSubsystems(parts: {
 	const storage = { idWindowMs: options.idWindow.ms };
 	const router = owner.use(new Router({ clock, ids, directory, leases, kv, queue, letters, storage, onFault }));
 	router.start();
+	const routes = owner.use(new Routes({ kv, answers, clock, ids }));
+	routes.start();
 	const topics = owner.use(new TopicMembers({ kv, queue, clock, directory, onFault }));
 	topics.start();
-	return { registry, bus, router, topics, fanOut: new FanOut({ router, clock, ids }) };
+	return { registry, bus, router, routes, topics, fanOut: new FanOut({ router, clock, ids }) };
 }

@@ -2,6 +2,9 @@ import type { AddressInfo } from "node:net";
 import type { Clock, IdSource } from "../clock/clock.ts";
 import { randomIds, systemClock } from "../clock/system-clock.ts";
 import { FirstAnswers } from "../idempotency/first-answers.ts";
+import type { MessageContent } from "../messaging/message-content.ts";
+import { type Middleware, middlewareInspector } from "../messaging/middleware.ts";
+import { MiddlewareChain } from "../messaging/middleware-chain.ts";
 import type { MountedService } from "../rpc/call.ts";
 import { createEventService } from "../rpc/event-service.ts";
 import { createHubService } from "../rpc/hub-service.ts";
@@ -10,6 +13,7 @@ import { CLOSED_POLICIES, METHOD_POLICIES } from "../rpc/method-policy.ts";
 import { createPluginService } from "../rpc/plugin-service.ts";
 import { createSecurityAdminService } from "../rpc/security-admin-service.ts";
 import { bindProblem, isLoopback } from "../security/bind-rules.ts";
+import type { Guard } from "../security/guard.ts";
 import { ensureOperatorToken } from "../security/operator-token.ts";
 import { type StateBackend, StateOpenError } from "../state/state-backend.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -42,6 +46,8 @@ export interface StartHubOptions {
 	/** For tests: another clock and other ids. */
 	readonly clock?: Clock;
 	readonly ids?: IdSource;
+	/** Looks at messages on their way. */
+	readonly middleware?: readonly Middleware[];
 	/** An already open state, which the hub then disposes. Default: as the options say. */
 	readonly state?: StateBackend;
 }
@@ -80,7 +86,8 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 	const security = await openSecurity({ state, clock, ids, answers, owner });
 	const { authenticator, audit, guard, resumeTokens, openStreams: streams } = security;
 	const subsystems = await openSubsystems({ state, clock, ids, logger, options, answers, owner });
-	const { registry, bus, router, topics, fanOut } = subsystems;
+	const { registry, bus, router, routes, topics, fanOut } = subsystems;
+	const middleware = openMiddleware(start, guard, clock, ids, owner);
 	const audience = new PluginAudience(registry.index, security.policy);
 	const operatorTokenFile = await tokenFileOrExplain(options, security, clock, ids);
 
@@ -99,7 +106,18 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 			...(options.dev ? { devCredentials: security.devCredentials } : {}),
 		}),
 		createEventService({ bus, guard, streams, resumeTokens, audit, clock, ids }),
-		createMessagingService({ router, topics, fanOut, audience, guard, streams, clock }),
+		createMessagingService({
+			router,
+			routes,
+			middleware,
+			topics,
+			fanOut,
+			audience,
+			guard,
+			streams,
+			audit,
+			clock,
+		}),
 		createSecurityAdminService({ credentials: security.credentials, policy: security.policyAdmin }),
 	];
 	const health = new HealthStatus(services.map((service) => service.descriptor.typeName));
@@ -127,7 +145,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 			httpRoutes: createHttpRoutes({ health, metrics, protectMetrics: !isLoopback(host), authenticator }),
 		}),
 	);
-	registerHubMetrics(metrics, { registry, bus, router, topics, security, server, clock });
+	registerHubMetrics(metrics, { ...subsystems, middleware, security, server, clock });
 	const address = await listenOrExplain(server, options);
 	const running = owner.move();
 	health.set(true);
@@ -172,6 +190,26 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 		stop,
 		[Symbol.asyncDispose]: stop,
 	};
+}
+
+function openMiddleware(
+	{ middleware = [], logger }: StartHubOptions,
+	guard: Guard,
+	clock: Clock,
+	ids: IdSource,
+	owner: Owner,
+): MiddlewareChain {
+	const checkContent = (content: MessageContent) => guard.contentProblem(content);
+	const chain = owner.use(new MiddlewareChain({ clock, ids, checkContent }));
+	const onFault = (what: string, error: unknown) => logger.error({ err: error, what }, "a middleware failed");
+	for (const one of middleware) {
+		try {
+			chain.add(middlewareInspector(one, onFault));
+		} catch (error) {
+			throw new StartError(`middleware: ${error instanceof Error ? error.message : error}`, { cause: error });
+		}
+	}
+	return chain;
 }
 
 async function openOrExplain(options: HubOptions, clock: Clock, ids: IdSource, logger: Logger): Promise<StateBackend> {

@@ -11,6 +11,7 @@
  * | `subscription/` | events | durable subscriptions, how far they are, and the events they set aside |
  * | `mailbox/` | messaging | durable messages, by recipient, and marks of ids lately used |
  * | `topic/` | messaging | subscriptions to topics, by plugin |
+ * | `route/`, `route-set` | messaging | routes, and what every change of them touches |
  * | `dead-letter/` | dead-letters | what could not be delivered, by plugin |
  */
 export const keys = Object.freeze({
@@ -38,6 +39,10 @@ export const keys = Object.freeze({
 	/** MailboxRecord. `sequence` orders a mailbox's messages by their acceptance. */
 	mailboxMessage: (pluginId: string, sequence: number) =>
 		`mailbox/${pluginId}/${sequence.toString(16).padStart(14, "0")}`,
+	/** RouteRecord. */
+	route: (name: string) => `route/${name}`,
+	/** Empty. Written with every change of routes, so that of two changes at a time the second sees the first. */
+	routeSet: "route-set",
 	/** DeadLetterRecord. */
 	deadLetter: (pluginId: string, id: string) => `dead-letter/${pluginId}/${id}`,
 });
@@ -50,6 +55,7 @@ export const prefixes = Object.freeze({
 	outboxAudit: "outbox/audit/",
 	idempotency: "idempotency/",
 	mailboxes: "mailbox/",
+	routes: "route/",
 	deadLetters: "dead-letter/",
 	topics: "topic/",
 });

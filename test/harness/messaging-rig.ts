@@ -20,9 +20,12 @@ import {
 } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { DeadLetters } from "../../src/dead-letters/dead-letters.ts";
 import { HubError } from "../../src/hub-error.ts";
+import { FirstAnswers } from "../../src/idempotency/first-answers.ts";
 import type { RecipientDirectory } from "../../src/messaging/address.ts";
 import { FanOut } from "../../src/messaging/fan-out.ts";
+import { MiddlewareChain } from "../../src/messaging/middleware-chain.ts";
 import { Router, type RouterOptions } from "../../src/messaging/router.ts";
+import { Routes } from "../../src/messaging/routes.ts";
 import { TopicMembers } from "../../src/messaging/topic-members.ts";
 import { type Call, Encoded, Raw } from "../../src/rpc/call.ts";
 import { createMessagingService } from "../../src/rpc/messaging-service.ts";
@@ -95,6 +98,7 @@ export class MessagingRig implements Disposable {
 		const guard = {
 			check: (caller: Caller, action: Action, content?: ContentFacts) => this.#check(caller, action, content),
 			recheck: () => {},
+			refusal: () => undefined,
 			spoofed: () => {},
 			reach: () => new Reach({ refusal: () => undefined, record: () => {} }),
 			mayReceiveTopic: () => true,
@@ -106,6 +110,15 @@ export class MessagingRig implements Disposable {
 			},
 			watch: (_caller: Caller, revoke: OpenStream["revoke"]) => streams.open(_caller, { recheck: () => {}, revoke }),
 		};
+		const answers = new FirstAnswers({ kv: this.kv, clock, ids: new SequentialIds(`answer-${rigs}-`) });
+		const routes = new Routes({ kv: this.kv, answers, clock, ids: new SequentialIds("by-chance-") });
+		const audit = {
+			change: () => {
+				throw new Error("the rig changes no routes");
+			},
+			record: () => {},
+		};
+		const middleware = new MiddlewareChain({ clock, ids: new SequentialIds("named-"), checkContent });
 		const { router } = this;
 		const ids = new SequentialIds("many-");
 		this.topics = new TopicMembers({ kv: this.kv, queue, clock, directory });
@@ -113,8 +126,11 @@ export class MessagingRig implements Disposable {
 		this.#handlers = createMessagingService({
 			clock,
 			router,
+			routes,
+			middleware,
 			guard,
 			streams,
+			audit,
 			topics: this.topics,
 			fanOut: new FanOut({ router, clock, ids }),
 			audience: { select: () => this.plugins.keys() },

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { KeyFollower } from "../../src/security/key-follower.ts";
+import { KeyFollower } from "../../src/state/key-follower.ts";
 import { CompactedError, type KvStore } from "../../src/state/kv-store.ts";
 import { openMemoryState } from "../../src/state/memory/open-memory-state.ts";
 import { FakeClock, SequentialIds } from "../harness/fake-clock.ts";

@@ -2,6 +2,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { expect, it } from "vitest";
 import { AddressSchema, MessageSchema } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import type { Router } from "../../src/messaging/router.ts";
+import type { Routes } from "../../src/messaging/routes.ts";
 import { MessageIntake } from "../../src/rpc/message-intake.ts";
 import type { AuditEntry } from "../../src/security/audit-entry.ts";
 import { Guard } from "../../src/security/guard.ts";
@@ -12,7 +13,7 @@ import { FakeClock } from "../harness/fake-clock.ts";
 it("a message that names another plugin as its source is refused and recorded", () => {
 	const records: AuditEntry[] = [];
 	const guard = new Guard({ policy: {} as PolicySource, audit: { record: (entry) => void records.push(entry) } });
-	const intake = new MessageIntake({} as Router, guard, new FakeClock());
+	const intake = new MessageIntake({ router: {} as Router, routes: {} as Routes, guard, clock: new FakeClock() });
 	const call = new FakeCall(plugin("mallory"));
 	const view = {
 		entryId: 0,

@@ -223,6 +223,20 @@ export enum ErrorReason {
   PERMISSION_REVOKED = 49,
 
   /**
+   * PERMISSION_DENIED. A route of the operator's refuses the message; `metadata.route` names it.
+   *
+   * @generated from enum value: ERROR_REASON_ROUTE_DENIED = 50;
+   */
+  ROUTE_DENIED = 50,
+
+  /**
+   * PERMISSION_DENIED. A middleware refuses the message; `metadata.middleware` names it, and the message is its reason.
+   *
+   * @generated from enum value: ERROR_REASON_MESSAGE_REFUSED = 51;
+   */
+  MESSAGE_REFUSED = 51,
+
+  /**
    * NOT_FOUND. No such plugin, or none that the caller may know of.
    *
    * @generated from enum value: ERROR_REASON_PLUGIN_NOT_FOUND = 60;
@@ -277,6 +291,13 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_DEAD_LETTER_NOT_FOUND = 67;
    */
   DEAD_LETTER_NOT_FOUND = 67,
+
+  /**
+   * NOT_FOUND. No such route.
+   *
+   * @generated from enum value: ERROR_REASON_ROUTE_NOT_FOUND = 68;
+   */
+  ROUTE_NOT_FOUND = 68,
 
   /**
    * NOT_FOUND. The plugin has no such durable subscription.
@@ -417,6 +438,13 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_HUB_DRAINING = 182;
    */
   HUB_DRAINING = 182,
+
+  /**
+   * UNAVAILABLE. A middleware without which no message passes gave no verdict; `metadata.middleware` names it.
+   *
+   * @generated from enum value: ERROR_REASON_MIDDLEWARE_UNAVAILABLE = 183;
+   */
+  MIDDLEWARE_UNAVAILABLE = 183,
 
   /**
    * DEADLINE_EXCEEDED. The caller's deadline passed.

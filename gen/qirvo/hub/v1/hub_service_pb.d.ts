@@ -254,6 +254,20 @@ export declare type HubFeatures = Message<"qirvo.hub.v1.HubFeatures"> & {
    * @generated from field: bool rate_limits = 7;
    */
   rateLimits: boolean;
+
+  /**
+   * Routes that operators set.
+   *
+   * @generated from field: bool routes = 8;
+   */
+  routes: boolean;
+
+  /**
+   * `Intercept`.
+   *
+   * @generated from field: bool intercept = 9;
+   */
+  intercept: boolean;
 };
 
 /**

@@ -11,6 +11,7 @@ import type { Draining, Heartbeat, Payload, Revoked, StreamReady } from "./paylo
 import type { EntryError } from "./errors_pb.js";
 import type { DeliveryPolicy } from "./delivery_policy_pb.js";
 import type { BroadcastRequestSchema, BroadcastResponseSchema, FanOutResult, ListTopicSubscriptionsRequestSchema, ListTopicSubscriptionsResponseSchema, SubscribeTopicRequestSchema, SubscribeTopicResponseSchema, UnsubscribeTopicRequestSchema, UnsubscribeTopicResponseSchema } from "./topics_pb.js";
+import type { DeleteRouteRequestSchema, DeleteRouteResponseSchema, GetRouteRequestSchema, GetRouteResponseSchema, ListRoutesRequestSchema, ListRoutesResponseSchema, PutRouteRequestSchema, PutRouteResponseSchema } from "./routes_pb.js";
 
 /**
  * Describes the file qirvo/hub/v1/messaging_service.proto.
@@ -1955,6 +1956,389 @@ export declare type RequestManySummary = Message$1<"qirvo.hub.v1.RequestManySumm
 export declare const RequestManySummarySchema: GenMessage<RequestManySummary>;
 
 /**
+ * A frame up.
+ *
+ * @generated from message qirvo.hub.v1.InterceptRequest
+ */
+export declare type InterceptRequest = Message$1<"qirvo.hub.v1.InterceptRequest"> & {
+  /**
+   * What the frame says.
+   *
+   * @generated from oneof qirvo.hub.v1.InterceptRequest.frame
+   */
+  frame: {
+    /**
+     * First of all.
+     *
+     * @generated from field: qirvo.hub.v1.InterceptOpen open = 1;
+     */
+    value: InterceptOpen;
+    case: "open";
+  } | {
+    /**
+     * Verdicts.
+     *
+     * @generated from field: qirvo.hub.v1.VerdictBatch verdicts = 2;
+     */
+    value: VerdictBatch;
+    case: "verdicts";
+  } | {
+    /**
+     * Changes how many inspections may be without a verdict.
+     *
+     * @generated from field: qirvo.hub.v1.Credit credit = 3;
+     */
+    value: Credit;
+    case: "credit";
+  } | {
+    /**
+     * Takes the interceptor away, whatever its failure mode; the hub then ends the stream.
+     *
+     * @generated from field: qirvo.hub.v1.WithdrawInterceptor withdraw = 4;
+     */
+    value: WithdrawInterceptor;
+    case: "withdraw";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message qirvo.hub.v1.InterceptRequest.
+ * Use `create(InterceptRequestSchema)` to create a new message.
+ */
+export declare const InterceptRequestSchema: GenMessage<InterceptRequest>;
+
+/**
+ * Takes the interceptor away. A stream that ends without it counts as lost.
+ *
+ * @generated from message qirvo.hub.v1.WithdrawInterceptor
+ */
+export declare type WithdrawInterceptor = Message$1<"qirvo.hub.v1.WithdrawInterceptor"> & {
+};
+
+/**
+ * Describes the message qirvo.hub.v1.WithdrawInterceptor.
+ * Use `create(WithdrawInterceptorSchema)` to create a new message.
+ */
+export declare const WithdrawInterceptorSchema: GenMessage<WithdrawInterceptor>;
+
+/**
+ * Opens an interceptor.
+ *
+ * @generated from message qirvo.hub.v1.InterceptOpen
+ */
+export declare type InterceptOpen = Message$1<"qirvo.hub.v1.InterceptOpen"> & {
+  /**
+   * Names it among those of the plugin: of the form of a plugin id. Required.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Lower is asked first, -1,000 to 1,000; among equals the plugin's id and the name decide.
+   *
+   * @generated from field: int32 order = 2;
+   */
+  order: number;
+
+  /**
+   * Patterns of message types, any of which admits: 1-64.
+   *
+   * @generated from field: repeated string types = 3;
+   */
+  types: string[];
+
+  /**
+   * Plugins that send, any of which admits; at most 256. Empty: any.
+   *
+   * @generated from field: repeated string senders = 4;
+   */
+  senders: string[];
+
+  /**
+   * Plugins that are to receive, any of which admits; at most 256. Empty: any.
+   *
+   * @generated from field: repeated string recipients = 5;
+   */
+  recipients: string[];
+
+  /**
+   * How long a verdict may take, from when the message is ready for this interceptor; 1 ms to 5 s. Absent: 250 ms.
+   *
+   * @generated from field: google.protobuf.Duration deadline = 6;
+   */
+  deadline?: Duration | undefined;
+
+  /**
+   * Required.
+   *
+   * @generated from field: qirvo.hub.v1.FailureMode failure_mode = 7;
+   */
+  failureMode: FailureMode;
+
+  /**
+   * How many inspections may be without a verdict, 1-10,000; one whose deadline is over no longer counts. Default 64.
+   *
+   * @generated from field: uint32 max_in_flight = 8;
+   */
+  maxInFlight: number;
+};
+
+/**
+ * Describes the message qirvo.hub.v1.InterceptOpen.
+ * Use `create(InterceptOpenSchema)` to create a new message.
+ */
+export declare const InterceptOpenSchema: GenMessage<InterceptOpen>;
+
+/**
+ * Verdicts.
+ *
+ * @generated from message qirvo.hub.v1.VerdictBatch
+ */
+export declare type VerdictBatch = Message$1<"qirvo.hub.v1.VerdictBatch"> & {
+  /**
+   * At most 1,000.
+   *
+   * @generated from field: repeated qirvo.hub.v1.Verdict verdicts = 1;
+   */
+  verdicts: Verdict[];
+};
+
+/**
+ * Describes the message qirvo.hub.v1.VerdictBatch.
+ * Use `create(VerdictBatchSchema)` to create a new message.
+ */
+export declare const VerdictBatchSchema: GenMessage<VerdictBatch>;
+
+/**
+ * What is to become of one message.
+ *
+ * @generated from message qirvo.hub.v1.Verdict
+ */
+export declare type Verdict = Message$1<"qirvo.hub.v1.Verdict"> & {
+  /**
+   * The inspection. One that is over is ignored.
+   *
+   * @generated from field: uint64 inspection_id = 1;
+   */
+  inspectionId: bigint;
+
+  /**
+   * Exactly one must be set.
+   *
+   * @generated from oneof qirvo.hub.v1.Verdict.outcome
+   */
+  outcome: {
+    /**
+     * It goes on as it is. Must be true where it is set.
+     *
+     * @generated from field: bool pass = 2;
+     */
+    value: boolean;
+    case: "pass";
+  } | {
+    /**
+     * It goes on with other content.
+     *
+     * @generated from field: qirvo.hub.v1.ContentChange change = 3;
+     */
+    value: ContentChange;
+    case: "change";
+  } | {
+    /**
+     * A request gets this reply, from this plugin, and goes no further. Not for a one-way message.
+     *
+     * @generated from field: qirvo.hub.v1.ReplyContent answer = 4;
+     */
+    value: ReplyContent;
+    case: "answer";
+  } | {
+    /**
+     * It is refused with MESSAGE_REFUSED, which is audited.
+     *
+     * @generated from field: qirvo.hub.v1.InterceptRefusal refuse = 5;
+     */
+    value: InterceptRefusal;
+    case: "refuse";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message qirvo.hub.v1.Verdict.
+ * Use `create(VerdictSchema)` to create a new message.
+ */
+export declare const VerdictSchema: GenMessage<Verdict>;
+
+/**
+ * Other content for a message. The hub checks it as it checks a sender's, and adds the plugin's id to the attribute
+ * `hub-middleware`.
+ *
+ * @generated from message qirvo.hub.v1.ContentChange
+ */
+export declare type ContentChange = Message$1<"qirvo.hub.v1.ContentChange"> & {
+  /**
+   * Absent: it stays.
+   *
+   * @generated from field: qirvo.hub.v1.Payload payload = 1;
+   */
+  payload?: Payload | undefined;
+
+  /**
+   * Set over those that are there.
+   *
+   * @generated from field: map<string, string> attributes = 2;
+   */
+  attributes: { [key: string]: string };
+
+  /**
+   * Keys of those to be taken away.
+   *
+   * @generated from field: repeated string remove_attributes = 3;
+   */
+  removeAttributes: string[];
+};
+
+/**
+ * Describes the message qirvo.hub.v1.ContentChange.
+ * Use `create(ContentChangeSchema)` to create a new message.
+ */
+export declare const ContentChangeSchema: GenMessage<ContentChange>;
+
+/**
+ * Refuses a message.
+ *
+ * @generated from message qirvo.hub.v1.InterceptRefusal
+ */
+export declare type InterceptRefusal = Message$1<"qirvo.hub.v1.InterceptRefusal"> & {
+  /**
+   * Told to the sender, at most 512 bytes.
+   *
+   * @generated from field: string reason = 1;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message qirvo.hub.v1.InterceptRefusal.
+ * Use `create(InterceptRefusalSchema)` to create a new message.
+ */
+export declare const InterceptRefusalSchema: GenMessage<InterceptRefusal>;
+
+/**
+ * A frame down.
+ *
+ * @generated from message qirvo.hub.v1.InterceptResponse
+ */
+export declare type InterceptResponse = Message$1<"qirvo.hub.v1.InterceptResponse"> & {
+  /**
+   * What the frame says.
+   *
+   * @generated from oneof qirvo.hub.v1.InterceptResponse.frame
+   */
+  frame: {
+    /**
+     * First of all.
+     *
+     * @generated from field: qirvo.hub.v1.StreamReady ready = 1;
+     */
+    value: StreamReady;
+    case: "ready";
+  } | {
+    /**
+     * Messages to look at.
+     *
+     * @generated from field: qirvo.hub.v1.InspectionBatch batch = 2;
+     */
+    value: InspectionBatch;
+    case: "batch";
+  } | {
+    /**
+     * Alive.
+     *
+     * @generated from field: qirvo.hub.v1.Heartbeat heartbeat = 3;
+     */
+    value: Heartbeat;
+    case: "heartbeat";
+  } | {
+    /**
+     * The caller may no longer intercept.
+     *
+     * @generated from field: qirvo.hub.v1.Revoked revoked = 4;
+     */
+    value: Revoked;
+    case: "revoked";
+  } | {
+    /**
+     * The hub is shutting down.
+     *
+     * @generated from field: qirvo.hub.v1.Draining draining = 5;
+     */
+    value: Draining;
+    case: "draining";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message qirvo.hub.v1.InterceptResponse.
+ * Use `create(InterceptResponseSchema)` to create a new message.
+ */
+export declare const InterceptResponseSchema: GenMessage<InterceptResponse>;
+
+/**
+ * Messages to look at.
+ *
+ * @generated from message qirvo.hub.v1.InspectionBatch
+ */
+export declare type InspectionBatch = Message$1<"qirvo.hub.v1.InspectionBatch"> & {
+  /**
+   * At least one.
+   *
+   * @generated from field: repeated qirvo.hub.v1.Inspection inspections = 1;
+   */
+  inspections: Inspection[];
+};
+
+/**
+ * Describes the message qirvo.hub.v1.InspectionBatch.
+ * Use `create(InspectionBatchSchema)` to create a new message.
+ */
+export declare const InspectionBatchSchema: GenMessage<InspectionBatch>;
+
+/**
+ * One message to look at.
+ *
+ * @generated from message qirvo.hub.v1.Inspection
+ */
+export declare type Inspection = Message$1<"qirvo.hub.v1.Inspection"> & {
+  /**
+   * Names it on this stream.
+   *
+   * @generated from field: uint64 inspection_id = 1;
+   */
+  inspectionId: bigint;
+
+  /**
+   * The message with its id, source, recipient and `requires_response`; `hub_time` is that of the inspection.
+   *
+   * @generated from field: qirvo.hub.v1.Message message = 2;
+   */
+  message?: Message | undefined;
+
+  /**
+   * How long the hub still waits for the verdict.
+   *
+   * @generated from field: google.protobuf.Duration time_left = 3;
+   */
+  timeLeft?: Duration | undefined;
+};
+
+/**
+ * Describes the message qirvo.hub.v1.Inspection.
+ * Use `create(InspectionSchema)` to create a new message.
+ */
+export declare const InspectionSchema: GenMessage<Inspection>;
+
+/**
  * Which message goes first.
  *
  * @generated from enum qirvo.hub.v1.Priority
@@ -2141,13 +2525,48 @@ export enum RequestManyEnd {
 export declare const RequestManyEndSchema: GenEnum<RequestManyEnd>;
 
 /**
+ * What becomes of a message whose verdict is late, cannot be carried out, or does not come.
+ *
+ * @generated from enum qirvo.hub.v1.FailureMode
+ */
+export enum FailureMode {
+  /**
+   * Refused.
+   *
+   * @generated from enum value: FAILURE_MODE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It passes.
+   *
+   * @generated from enum value: FAILURE_MODE_OPEN = 1;
+   */
+  OPEN = 1,
+
+  /**
+   * It is refused with MIDDLEWARE_UNAVAILABLE. Where the stream is lost, so is every message in its scope, until the
+   * interceptor is back, loses its grant, or the hub starts anew.
+   *
+   * @generated from enum value: FAILURE_MODE_CLOSED = 2;
+   */
+  CLOSED = 2,
+}
+
+/**
+ * Describes the enum qirvo.hub.v1.FailureMode.
+ */
+export declare const FailureModeSchema: GenEnum<FailureMode>;
+
+/**
  * Direct messages and requests between plugins.
  *
  * @generated from service qirvo.hub.v1.MessagingService
  */
 export declare const MessagingService: GenService<{
   /**
-   * Sends one message. Errors: NO_SEND_PERMISSION, TRUST_LEVEL_MISMATCH, INVALID_CONTENT, RECIPIENT_CANNOT_RECEIVE, NO_ROUTE,
+   * Sends one message. Errors: NO_SEND_PERMISSION, TRUST_LEVEL_MISMATCH, INVALID_CONTENT, RECIPIENT_CANNOT_RECEIVE, NO_ROUTE, ROUTE_DENIED,
+   * MESSAGE_REFUSED, MIDDLEWARE_UNAVAILABLE,
    * RECIPIENT_UNAVAILABLE (transient, and nobody is attached), MAILBOX_FULL, PLUGIN_DISABLED, ID_REUSED, STORAGE_FULL,
    * STORAGE_UNAVAILABLE.
    *
@@ -2334,6 +2753,62 @@ export declare const MessagingService: GenService<{
     methodKind: "server_streaming";
     input: typeof RequestManyRequestSchema;
     output: typeof RequestManyResponseSchema;
+  },
+  /**
+   * Looks at messages and requests of others on their way, after the guard has admitted them and before they are accepted:
+   * each passes, is changed, answered or refused. Replies are not shown, nor are the plugin's own messages. For plugins with the
+   * grant `intercept`. Of the streams of one plugin and name the newest holds; the one before it ends with LIMIT_EXCEEDED.
+   * Errors: INSUFFICIENT_PERMISSIONS, INSUFFICIENT_TRUST_LEVEL, LIMIT_EXCEEDED (64 interceptors).
+   *
+   * @generated from rpc qirvo.hub.v1.MessagingService.Intercept
+   */
+  intercept: {
+    methodKind: "bidi_streaming";
+    input: typeof InterceptRequestSchema;
+    output: typeof InterceptResponseSchema;
+  },
+  /**
+   * Makes or replaces a route. Operators only. Errors: INVALID_FIELD (also where routes would send messages in a circle, judged by
+   * recipients whatever the types and senders), REVISION_MISMATCH, LIMIT_EXCEEDED (1,000 routes), ID_REUSED, STORAGE_FULL,
+   * STORAGE_UNAVAILABLE.
+   *
+   * @generated from rpc qirvo.hub.v1.MessagingService.PutRoute
+   */
+  putRoute: {
+    methodKind: "unary";
+    input: typeof PutRouteRequestSchema;
+    output: typeof PutRouteResponseSchema;
+  },
+  /**
+   * One route. Operators only. Errors: ROUTE_NOT_FOUND.
+   *
+   * @generated from rpc qirvo.hub.v1.MessagingService.GetRoute
+   */
+  getRoute: {
+    methodKind: "unary";
+    input: typeof GetRouteRequestSchema;
+    output: typeof GetRouteResponseSchema;
+  },
+  /**
+   * All routes, in the order in which they are asked. Operators only.
+   *
+   * @generated from rpc qirvo.hub.v1.MessagingService.ListRoutes
+   */
+  listRoutes: {
+    methodKind: "unary";
+    input: typeof ListRoutesRequestSchema;
+    output: typeof ListRoutesResponseSchema;
+  },
+  /**
+   * Deletes a route. Operators only. Errors: ROUTE_NOT_FOUND, REVISION_MISMATCH, ID_REUSED, STORAGE_FULL,
+   * STORAGE_UNAVAILABLE.
+   *
+   * @generated from rpc qirvo.hub.v1.MessagingService.DeleteRoute
+   */
+  deleteRoute: {
+    methodKind: "unary";
+    input: typeof DeleteRouteRequestSchema;
+    output: typeof DeleteRouteResponseSchema;
   },
 }>;
 

@@ -9,6 +9,7 @@ import type { Message } from "@bufbuild/protobuf";
 import type { Plugin } from "../../v1/plugin_service_pb.js";
 import type { Permissions, TrustLevel } from "../../v1/security_admin_service_pb.js";
 import type { DurableSubscription } from "../../v1/durable_subscriptions_pb.js";
+import type { Route } from "../../v1/routes_pb.js";
 
 /**
  * Describes the file qirvo/hub/storage/v1/records.proto.
@@ -612,4 +613,24 @@ export declare type TopicRecord = Message<"qirvo.hub.storage.v1.TopicRecord"> & 
  * Use `create(TopicRecordSchema)` to create a new message.
  */
 export declare const TopicRecordSchema: GenMessage<TopicRecord>;
+
+/**
+ * A route, under `route/<name>`.
+ *
+ * @generated from message qirvo.hub.storage.v1.RouteRecord
+ */
+export declare type RouteRecord = Message<"qirvo.hub.storage.v1.RouteRecord"> & {
+  /**
+   * As put.
+   *
+   * @generated from field: qirvo.hub.v1.Route route = 1;
+   */
+  route?: Route | undefined;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.RouteRecord.
+ * Use `create(RouteRecordSchema)` to create a new message.
+ */
+export declare const RouteRecordSchema: GenMessage<RouteRecord>;
 

@@ -1,5 +1,5 @@
 import type { Clock } from "../clock/clock.ts";
-import type { KvChange, KvStore } from "../state/kv-store.ts";
+import type { KvChange, KvStore } from "./kv-store.ts";
 
 /** How long the follower waits before it watches again after a fault of the store, in milliseconds. */
 const RETRY_MS = 250;

@@ -1,0 +1,100 @@
+import type { Clock } from "../clock/clock.ts";
+import { HubError } from "../hub-error.ts";
+import type { Inspector } from "./inspector.ts";
+import type { InspectorFilter } from "./inspector-filter.ts";
+import { InterceptSession } from "./intercept-session.ts";
+import type { MiddlewareChain } from "./middleware-chain.ts";
+
+/** What an interceptor said of itself when it opened. */
+export interface InterceptorSettings {
+	readonly pluginId: string;
+	/** Unique among those of the plugin. */
+	readonly name: string;
+	readonly order: number;
+	readonly filter: InspectorFilter;
+	readonly deadlineMs: number;
+	readonly failsOpen: boolean;
+	readonly maxInFlight: number;
+	/** Whether its plugin may intercept now. Asked where its stream is lost. */
+	readonly mayIntercept: () => boolean;
+}
+
+/** An interceptor's place in the chain. It outlives the stream where the interceptor fails closed. */
+interface Place {
+	readonly session: InterceptSession;
+	/** Gives the place up where its stream is lost and another would not be admitted. */
+	dropIfRevoked(): boolean;
+	leave(): void;
+}
+
+/** Places at once, with those that are lost and fail closed. */
+const MAX_PLACES = 64;
+
+/** The plugins that look at messages from outside, each with its place in the chain. */
+export class Interceptors {
+	readonly #chain: MiddlewareChain;
+	readonly #clock: Clock;
+	readonly #places = new Map<string, Place>();
+
+	constructor(chain: MiddlewareChain, clock: Clock) {
+		this.#chain = chain;
+		this.#clock = clock;
+	}
+
+	/**
+	 * Takes the interceptor's place in the chain; a session that had it ends with LIMIT_EXCEEDED. Refuses with LIMIT_EXCEEDED
+	 * where there are too many.
+	 */
+	open(settings: InterceptorSettings): InterceptSession {
+		const id = `${settings.pluginId}/${settings.name}`;
+		const before = this.#places.get(id);
+		if (before === undefined && this.#places.size >= MAX_PLACES) {
+			for (const place of [...this.#places.values()]) place.dropIfRevoked();
+			if (this.#places.size >= MAX_PLACES) throw tooMany();
+		}
+		before?.leave();
+		const session = new InterceptSession(this.#clock, settings.maxInFlight);
+		const leave = () => {
+			inChain[Symbol.dispose]();
+			if (this.#places.get(id) === place) this.#places.delete(id);
+		};
+		const dropIfRevoked = () => {
+			if (!session.closed || settings.mayIntercept()) return false;
+			leave();
+			return true;
+		};
+		const place: Place = { session, leave, dropIfRevoked };
+		const inChain = this.#chain.add(inspectorOf(id, settings, place));
+		session.onClose = (withdrawn) => {
+			if (withdrawn || settings.failsOpen) leave();
+		};
+		this.#places.set(id, place);
+		before?.session.end(new HubError("LIMIT_EXCEEDED", "another stream has taken the interceptor's place"));
+		return session;
+	}
+}
+
+function inspectorOf(id: string, settings: InterceptorSettings, { session, dropIfRevoked }: Place): Inspector {
+	const { pluginId: name, order, filter, deadlineMs, failsOpen } = settings;
+	return {
+		id,
+		name,
+		order,
+		deadlineMs,
+		failsOpen,
+		// Never its own: what it sends while it looks would be shown to it in turn.
+		admits: (type, from, to) => from !== name && filter.admits(type, from, to),
+		inspect(message, _, settle) {
+			if (!session.closed) return session.inspect(message, deadlineMs, settle);
+			settle(dropIfRevoked() ? { kind: "pass" } : undefined);
+			return () => {};
+		},
+	};
+}
+
+function tooMany(): HubError {
+	return new HubError("LIMIT_EXCEEDED", `there are ${MAX_PLACES} interceptors, which is the limit`, {
+		metadata: { limit: String(MAX_PLACES) },
+		quota: { subject: "hub", description: `at most ${MAX_PLACES} interceptors` },
+	});
+}

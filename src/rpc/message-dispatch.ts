@@ -1,0 +1,178 @@
+import type { Clock } from "../clock/clock.ts";
+import { HubError } from "../hub-error.ts";
+import type { AcceptedMessage } from "../messaging/accepted-message.ts";
+import type { InspectionResult, MiddlewareChain } from "../messaging/middleware-chain.ts";
+import type { PendingReply, ReplyOutcome, WithdrawalReason } from "../messaging/pending-replies.ts";
+import type { Router } from "../messaging/router.ts";
+import type { Routes } from "../messaging/routes.ts";
+import type { AuditRecorder } from "../security/audit-entry.ts";
+import { principalOf } from "../security/caller.ts";
+import type { Guard } from "../security/guard.ts";
+import type { Call } from "./call.ts";
+import { type AdmittedMessage, type MessageDurability, type MessageGuard, MessageIntake } from "./message-intake.ts";
+import type { SendView } from "./send-frames.ts";
+
+export interface MessageDispatchDeps {
+	readonly clock: Clock;
+	readonly router: Router;
+	readonly routes: Routes;
+	readonly middleware: MiddlewareChain;
+	readonly audit: AuditRecorder;
+	readonly guard: MessageGuard & Pick<Guard, "refusal">;
+}
+
+/** A request that was taken. */
+export interface SentRequest {
+	/** Whether its sender has been told how it ended, or no longer waits. */
+	readonly settled: boolean;
+	/** Its sender no longer waits, and is told nothing more. */
+	cancel(reason?: WithdrawalReason): void;
+}
+
+/** The way of every message from its frame to the router, whichever RPC it came by. */
+export class MessageDispatch {
+	readonly #intake: MessageIntake;
+	readonly #router: Router;
+	readonly #guard: Pick<Guard, "refusal">;
+	readonly #middleware: MiddlewareChain;
+	readonly #audit: AuditRecorder;
+
+	constructor(deps: MessageDispatchDeps) {
+		this.#intake = new MessageIntake(deps);
+		this.#router = deps.router;
+		this.#guard = deps.guard;
+		this.#middleware = deps.middleware;
+		this.#audit = deps.audit;
+	}
+
+	/** Throws or rejects with what refuses the message. `prefix` is the path of what holds it, empty or ending in a dot. */
+	send(
+		call: Call,
+		view: SendView,
+		prefix: string,
+		durability: MessageDurability,
+	): AcceptedMessage | Promise<AcceptedMessage> {
+		const admitted = this.#intake.admit(call, view, prefix, durability);
+		const inspection = this.#inspect(admitted, undefined);
+		if (inspection === undefined) return this.#forward(call, admitted, durability);
+		// What is done in the first reaction keeps the sender's order.
+		return inspection.then(
+			(result) => this.#forward(call, passed(admitted, result), durability),
+			(error: unknown) => {
+				this.#record(call, admitted.recipient, error);
+				throw error;
+			},
+		);
+	}
+
+	/** Throws what refuses the request. `onOutcome` is told once how it ended, never before this returns. */
+	request(
+		call: Call,
+		view: SendView,
+		prefix: string,
+		deadline: number,
+		onOutcome: (id: string, outcome: ReplyOutcome) => void,
+	): SentRequest {
+		const admitted = this.#intake.admit(call, view, prefix, "transient");
+		const inspection = this.#inspect(admitted, deadline);
+		if (inspection === undefined) return this.#ask(call, admitted, deadline, onOutcome);
+		let settled = false;
+		let pending: PendingReply | undefined;
+		const goOn = (result: InspectionResult) => {
+			if (settled) return;
+			if (result.kind === "pass") {
+				pending = this.#ask(call, passed(admitted, result), deadline, onOutcome);
+				return;
+			}
+			settled = true;
+			onOutcome(result.id, { ...result, kind: "reply" });
+		};
+		inspection.then(goOn).catch((error: unknown) => {
+			this.#record(call, admitted.recipient, error);
+			if (settled) return;
+			settled = true;
+			onOutcome("", { kind: "failed", error: asHubError(error) });
+		});
+		return {
+			get settled() {
+				return pending?.settled ?? settled;
+			},
+			cancel(reason) {
+				settled = true;
+				pending?.cancel(reason);
+			},
+		};
+	}
+
+	#forward(
+		call: Call,
+		admitted: AdmittedMessage,
+		durability: MessageDurability,
+	): AcceptedMessage | Promise<AcceptedMessage> {
+		const { draft, source, recipient } = admitted;
+		if (durability === "transient") {
+			const accepted = this.#router.send(draft, source, recipient);
+			this.#mirror(call, admitted, accepted);
+			return accepted;
+		}
+		const stored = this.#router.sendDurable(draft, source, recipient);
+		if (admitted.mirrors.length === 0) return stored;
+		return stored.then((accepted) => {
+			this.#mirror(call, admitted, accepted);
+			return accepted;
+		});
+	}
+
+	#ask(
+		call: Call,
+		admitted: AdmittedMessage,
+		deadline: number,
+		onOutcome: (id: string, outcome: ReplyOutcome) => void,
+	): PendingReply {
+		const { draft, source, recipient } = admitted;
+		const { id, pending } = this.#router.request(draft, source, recipient, deadline, (outcome) =>
+			onOutcome(id, outcome),
+		);
+		this.#mirror(call, admitted, { id, duplicate: false });
+		return pending;
+	}
+
+	#inspect({ draft, source, recipient }: AdmittedMessage, deadline: number | undefined) {
+		return this.#middleware.inspect({ draft, source, recipient, deadline });
+	}
+
+	/** A refusal by a middleware is recorded as one by the guard is. */
+	#record({ caller, requestId }: Call, recipient: string, error: unknown): void {
+		if (!(error instanceof HubError) || error.reason !== "MESSAGE_REFUSED") return;
+		this.#audit.record({
+			event: "message_denied",
+			actor: principalOf(caller),
+			target: `plugin:${recipient}`,
+			reason: "message_refused",
+			details: { ...error.metadata, message: error.message },
+			requestId,
+		});
+	}
+
+	#mirror(
+		{ caller }: Call,
+		{ draft, source, mirrors }: AdmittedMessage,
+		{ id, duplicate }: Pick<AcceptedMessage, "id" | "duplicate">,
+	): void {
+		if (mirrors.length === 0 || duplicate) return;
+		for (const { route, recipient } of mirrors) {
+			const refusal = this.#guard.refusal(caller, { kind: "mirror", recipient });
+			if (refusal === undefined) this.#router.mirror(draft, id, source, recipient, route);
+			else this.#router.counters.mirrorLost++;
+		}
+	}
+}
+
+function passed(admitted: AdmittedMessage, result: InspectionResult): AdmittedMessage {
+	if (result.kind === "pass") return { ...admitted, draft: result.draft };
+	throw new Error("only a request can be answered");
+}
+
+function asHubError(error: unknown): HubError {
+	return error instanceof HubError ? error : new HubError("INTERNAL", "internal error", { cause: error });
+}

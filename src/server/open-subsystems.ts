@@ -70,8 +70,11 @@ export async function openSubsystems(parts: {
 	const queue = owner.use(new CommitQueue({ kv, clock, ids }));
 	const letters = new DeadLetters({ kv, queue, clock, ids });
 	letters.load();
+	const memoryBytes = options.messageMemoryBytes;
 	const storage = { idWindowMs: options.idWindow.ms };
-	const router = owner.use(new Router({ clock, ids, directory, leases, kv, queue, letters, storage, onFault }));
+	const router = owner.use(
+		new Router({ clock, ids, directory, leases, kv, queue, letters, storage, memoryBytes, onFault }),
+	);
 	router.start();
 	const routes = owner.use(new Routes({ kv, answers, clock, ids }));
 	routes.start();

@@ -164,8 +164,10 @@ export class RecipientMailbox {
 			lane.behind.remove(message);
 			return true;
 		}
-		if (!this.#postponed.delete(message)) this.#rotationOf(message).remove(message);
+		// The next of its key comes up before it leaves, so that its sender keeps its turn.
+		const wasPostponed = this.#postponed.delete(message);
 		this.#advance(message);
+		if (!wasPostponed) this.#rotationOf(message).remove(message);
 		return true;
 	}
 

@@ -1,0 +1,69 @@
+import { HubError } from "../hub-error.ts";
+import type { RecipientAddress } from "./address.ts";
+import type { MessageDraft } from "./message-draft.ts";
+import type { Journey, MirrorCopy } from "./route-table.ts";
+import type { Routes } from "./routes.ts";
+
+export interface SharedJourneysOptions {
+	readonly routes: Pick<Routes, "lead">;
+	/** Finds the plugin of an address that no route leads on from, or refuses. */
+	readonly resolve: (address: RecipientAddress) => string;
+	/** With the id that all its recipients see. */
+	readonly draft: MessageDraft;
+	readonly source: string;
+	/** Whether the sender may be one of those that are reached. */
+	readonly mayReachSender: boolean;
+}
+
+/**
+ * Where routes lead the copies of one message for many. Each plugin gets one copy, however many recipients lead to it, and
+ * each mirror route makes one, however many recipients it is for.
+ */
+export class SharedJourneys {
+	/** Recipients that led to a plugin which others lead to already. */
+	merged = 0;
+	readonly #options: SharedJourneysOptions;
+	readonly #reached = new Set<string>();
+	readonly #mirrored = new Set<string>();
+
+	constructor(options: SharedJourneysOptions) {
+		this.#options = options;
+	}
+
+	/** Undefined: it is merged. Refuses as `Routes.lead` does, and with NO_ROUTE where it comes back to a sender that may not be. */
+	lead(to: RecipientAddress): Journey | undefined {
+		const { routes, resolve, draft, source, mayReachSender } = this.#options;
+		const journey = routes.lead(to, draft, source, resolve);
+		// What is refused on its way reaches nobody.
+		if (journey.denial !== undefined) return journey;
+		const { recipient } = journey;
+		if (recipient === source && !mayReachSender) throw backToSender(to);
+		if (this.#reached.has(recipient)) {
+			this.merged++;
+			return undefined;
+		}
+		this.#reached.add(recipient);
+		return journey;
+	}
+
+	/**
+	 * The copies that are due once the journey's own one is accepted: none that was made before, and none for the sender or a
+	 * plugin that is reached anyway. To be asked after all have been led.
+	 */
+	takeMirrors({ mirrors }: Pick<Journey, "mirrors">): readonly MirrorCopy[] {
+		if (mirrors.length === 0) return mirrors;
+		const { source } = this.#options;
+		return mirrors.filter(({ route, recipient }) => {
+			if (recipient === source || this.#reached.has(recipient) || this.#mirrored.has(route)) return false;
+			this.#mirrored.add(route);
+			return true;
+		});
+	}
+}
+
+function backToSender({ kind, name }: RecipientAddress): HubError {
+	return new HubError("NO_ROUTE", "routes lead back to the sender", {
+		metadata: { [kind]: name },
+		resource: { type: kind, name },
+	});
+}

@@ -139,17 +139,16 @@ export class FanOut {
 	/** Undefined: it is known already what became of the copy. */
 	#forward(
 		draft: SharedDraft,
-		copy: FanOutCopy,
+		{ recipient }: FanOutCopy,
 		{ source, durability, failed, mayMirror }: FanOutMessage,
 		journeys: SharedJourneys,
 		tally: Tally,
 	): Promise<void> | undefined {
 		const { router, middleware } = this.#options;
-		const { recipient } = copy;
 		const accept = (accepted: AcceptedMessage, passed: MessageDraft) => {
 			tally.accept(accepted);
-			if (copy.mirrors.length === 0 || accepted.duplicate) return;
-			makeMirrors(router, { draft: passed, id: draft.id, source }, journeys.takeMirrors(copy), mayMirror);
+			if (accepted.duplicate) return;
+			makeMirrors(router, { draft: passed, id: draft.id, source }, journeys.takeMirrors(recipient), mayMirror);
 		};
 		const pass = (passed: MessageDraft): Promise<void> | undefined => {
 			if (durability === "durable") {

@@ -1,7 +1,7 @@
 import { HubError } from "../hub-error.ts";
 import type { RecipientAddress } from "./address.ts";
 import type { MessageDraft } from "./message-draft.ts";
-import type { Journey, MirrorCopy } from "./route-table.ts";
+import { type Journey, type MirrorCopy, NO_MIRRORS } from "./route-table.ts";
 import type { Routes } from "./routes.ts";
 
 export interface SharedJourneysOptions {
@@ -23,7 +23,8 @@ export class SharedJourneys {
 	/** Recipients that led to a plugin which others lead to already. */
 	merged = 0;
 	readonly #options: SharedJourneysOptions;
-	readonly #reached = new Set<string>();
+	/** The plugins that get a copy, each with the copies that the routes to it ask for, by route; undefined: none. */
+	readonly #reached = new Map<string, Map<string, MirrorCopy> | undefined>();
 	readonly #mirrored = new Set<string>();
 
 	constructor(options: SharedJourneysOptions) {
@@ -36,24 +37,27 @@ export class SharedJourneys {
 		const journey = routes.lead(to, draft, source, resolve);
 		// What is refused on its way reaches nobody.
 		if (journey.denial !== undefined) return journey;
-		const { recipient } = journey;
+		const { recipient, mirrors } = journey;
 		if (recipient === source && !mayReachSender) throw backToSender(to);
-		if (this.#reached.has(recipient)) {
-			this.merged++;
-			return undefined;
-		}
-		this.#reached.add(recipient);
-		return journey;
+		const isMerged = this.#reached.has(recipient);
+		let wanted = this.#reached.get(recipient);
+		if (mirrors.length > 0) wanted ??= new Map();
+		for (const mirror of mirrors) wanted?.set(mirror.route, mirror);
+		this.#reached.set(recipient, wanted);
+		if (!isMerged) return journey;
+		this.merged++;
+		return undefined;
 	}
 
 	/**
-	 * The copies that are due once the journey's own one is accepted: none that was made before, and none for the sender or a
+	 * The copies that are due once the plugin's own one is accepted: none that was made before, and none for the sender or a
 	 * plugin that is reached anyway. To be asked after all have been led.
 	 */
-	takeMirrors({ mirrors }: Pick<Journey, "mirrors">): readonly MirrorCopy[] {
-		if (mirrors.length === 0) return mirrors;
+	takeMirrors(pluginId: string): readonly MirrorCopy[] {
+		const wanted = this.#reached.get(pluginId);
+		if (wanted === undefined) return NO_MIRRORS;
 		const { source } = this.#options;
-		return mirrors.filter(({ route, recipient }) => {
+		return [...wanted.values()].filter(({ route, recipient }) => {
 			if (recipient === source || this.#reached.has(recipient) || this.#mirrored.has(route)) return false;
 			this.#mirrored.add(route);
 			return true;

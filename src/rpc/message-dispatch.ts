@@ -149,13 +149,14 @@ export class MessageDispatch {
 
 	#mirror(
 		{ caller }: Call,
-		{ draft, source, mirrors, journeys }: AdmittedMessage,
+		{ draft, source, recipient, mirrors, journeys }: AdmittedMessage,
 		{ id, duplicate }: Pick<AcceptedMessage, "id" | "duplicate">,
 	): void {
-		if (mirrors.length === 0 || duplicate) return;
-		const due = journeys?.takeMirrors({ mirrors }) ?? mirrors;
-		makeMirrors(this.#router, { draft, id, source }, due, (recipient) => {
-			return this.#guard.refusal(caller, { kind: "mirror", recipient }) === undefined;
+		if (duplicate) return;
+		const due = journeys?.takeMirrors(recipient) ?? mirrors;
+		if (due.length === 0) return;
+		makeMirrors(this.#router, { draft, id, source }, due, (mirror) => {
+			return this.#guard.refusal(caller, { kind: "mirror", recipient: mirror }) === undefined;
 		});
 	}
 }

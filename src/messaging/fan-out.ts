@@ -2,7 +2,6 @@ import type { Clock, IdSource } from "../clock/clock.ts";
 import type { Reason } from "../hub-error.ts";
 import type { AcceptedMessage } from "./accepted-message.ts";
 import type { MessageDraft } from "./message-draft.ts";
-import type { MessagingCounters } from "./messaging-counters.ts";
 import { type MiddlewareChain, passedOn } from "./middleware-chain.ts";
 import { makeMirrors } from "./mirror-copies.ts";
 import { type Journey, NO_MIRRORS } from "./route-table.ts";
@@ -103,25 +102,23 @@ export class FanOut {
 	}
 
 	async #send(draft: SharedDraft, message: FanOutMessage): Promise<FanOutOutcome> {
-		const { source, durability, origin, refusal } = message;
+		const { source, durability, origin, recipients } = message;
 		const { router, routes } = this.#options;
 		const { counters } = router;
-		const tally = new Tally(counters);
+		const tally = new Tally();
 		const resolve = ({ name }: { readonly name: string }) => name;
 		const journeys = new SharedJourneys({ routes, resolve, draft, source, mayReachSender: false });
-		const copies = routes.table.isEmpty ? direct(message) : await led(message, journeys, tally);
+		const routed = routes.table.isEmpty ? undefined : await led(message, journeys, tally);
 		if (durability === "durable" && draft.digest !== "") {
-			for (const { recipient } of copies) router.store.find(recipient, source, draft.id, draft.digest);
+			for (const recipient of routed?.map((copy) => copy.recipient) ?? recipients) {
+				router.store.find(recipient, source, draft.id, draft.digest);
+			}
 		}
 		let going: Promise<void>[] = [];
 		let inChunk = 0;
-		for (const copy of copies) {
-			const refused = refusal(copy);
-			if (refused !== undefined) tally.skip(refused.reason);
-			else {
-				const sent = this.#forward(draft, copy, message, journeys, tally);
-				if (sent !== undefined) going.push(sent);
-			}
+		for (const copy of routed ?? direct(message, tally)) {
+			const sent = copy && this.#forward(draft, copy, message, journeys, tally);
+			if (sent !== undefined) going.push(sent);
 			if (++inChunk < CHUNK) continue;
 			inChunk = 0;
 			await Promise.all(going);
@@ -129,10 +126,12 @@ export class FanOut {
 			await nextTurn();
 		}
 		await Promise.all(going);
-		tally.merge(journeys.merged);
+		const { delivered, queued, skipped, duplicate } = tally;
+		const { merged } = journeys;
+		for (const count of skipped.values()) counters.skipped += count;
+		counters.merged += merged;
 		if (origin.kind === "broadcast") counters.broadcast++;
 		else counters.published++;
-		const { delivered, queued, skipped, merged, duplicate } = tally;
 		return { id: draft.id, delivered, queued, skipped, merged, duplicate };
 	}
 
@@ -170,30 +169,39 @@ export class FanOut {
 	}
 }
 
-/** The copies where there are no routes. */
-function direct({ recipients, source }: FanOutMessage): Iterable<FanOutCopy> {
-	return {
-		*[Symbol.iterator]() {
-			for (const recipient of recipients) {
-				if (recipient !== source) yield { recipient, mirrors: NO_MIRRORS, redirected: false };
-			}
-		},
-	};
+/** The copies where there are no routes; undefined: it was skipped. */
+function* direct({ recipients, source, refusal }: FanOutMessage, tally: Tally): Generator<FanOutCopy | undefined> {
+	for (const recipient of recipients) {
+		if (recipient === source) continue;
+		const copy = { recipient, mirrors: NO_MIRRORS, redirected: false };
+		const refused = refusal(copy);
+		if (refused !== undefined) tally.skip(refused.reason);
+		yield refused === undefined ? copy : undefined;
+	}
 }
 
-/** The copies where routes decide; those that lead nowhere are skipped. */
+/** The copies where routes decide; those that lead nowhere are skipped. All are judged before the first goes. */
 async function led(
-	{ recipients, source, failed }: FanOutMessage,
+	{ recipients, source, refusal, failed }: FanOutMessage,
 	journeys: SharedJourneys,
 	tally: Tally,
 ): Promise<readonly FanOutCopy[]> {
 	const copies: FanOutCopy[] = [];
+	const judge = (copy: FanOutCopy) => {
+		const refused = refusal(copy);
+		if (refused === undefined) {
+			copies.push(copy);
+			return;
+		}
+		tally.skip(refused.reason);
+		journeys.refuse(copy.recipient);
+	};
 	let inChunk = 0;
 	for (const name of recipients) {
 		if (name === source) continue;
 		try {
 			const journey = journeys.lead({ kind: "plugin", name });
-			if (journey !== undefined) copies.push({ ...journey, redirected: journey.recipient !== name });
+			if (journey !== undefined) judge({ ...journey, redirected: journey.recipient !== name });
 		} catch (error) {
 			tally.skip(failed(name, error));
 		}
@@ -212,13 +220,7 @@ class Tally {
 	delivered = 0;
 	queued = 0;
 	readonly skipped = new Map<Reason, number>();
-	merged = 0;
 	duplicate = false;
-	readonly #counters: MessagingCounters;
-
-	constructor(counters: MessagingCounters) {
-		this.#counters = counters;
-	}
 
 	accept({ disposition, duplicate }: AcceptedMessage): void {
 		if (disposition === "delivered") this.delivered++;
@@ -228,11 +230,5 @@ class Tally {
 
 	skip(reason: Reason): void {
 		this.skipped.set(reason, (this.skipped.get(reason) ?? 0) + 1);
-		this.#counters.skipped++;
-	}
-
-	merge(count: number): void {
-		this.merged += count;
-		this.#counters.merged += count;
 	}
 }

@@ -25,6 +25,7 @@ export class SharedJourneys {
 	readonly #options: SharedJourneysOptions;
 	/** The plugins that get a copy, each with the copies that the routes to it ask for, by route; undefined: none. */
 	readonly #reached = new Map<string, Map<string, MirrorCopy> | undefined>();
+	readonly #refused = new Set<string>();
 	readonly #mirrored = new Set<string>();
 
 	constructor(options: SharedJourneysOptions) {
@@ -49,16 +50,22 @@ export class SharedJourneys {
 		return undefined;
 	}
 
+	/** The guard refuses this one of those that were led: it does not get the message, unless a mirror route copies it there. */
+	refuse(pluginId: string): void {
+		this.#refused.add(pluginId);
+	}
+
 	/**
 	 * The copies that are due once the plugin's own one is accepted: none that was made before, and none for the sender or a
-	 * plugin that is reached anyway. To be asked after all have been led.
+	 * plugin that is reached anyway. To be asked after all have been led and judged.
 	 */
 	takeMirrors(pluginId: string): readonly MirrorCopy[] {
 		const wanted = this.#reached.get(pluginId);
 		if (wanted === undefined) return NO_MIRRORS;
 		const { source } = this.#options;
 		return [...wanted.values()].filter(({ route, recipient }) => {
-			if (recipient === source || this.#reached.has(recipient) || this.#mirrored.has(route)) return false;
+			if (recipient === source || this.#mirrored.has(route)) return false;
+			if (this.#reached.has(recipient) && !this.#refused.has(recipient)) return false;
 			this.#mirrored.add(route);
 			return true;
 		});

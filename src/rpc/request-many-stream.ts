@@ -107,7 +107,7 @@ interface Asking {
 
 /** Each is judged as the recipient of a `Request` is. */
 function askAddressed(asking: Asking, { to }: RequestManyRequest, { content }: MessageDraft): void {
-	const { deps, call, many } = asking;
+	const { deps, call, journeys, many } = asking;
 	if (to.length > MAX_ADDRESSES) throw HubError.field("to", `has more than ${MAX_ADDRESSES} entries`);
 	const addresses = to.map((address, index) => readAddress(toBinary(AddressSchema, address), `to[${index}]`));
 	const admitted: Journey[] = [];
@@ -120,6 +120,7 @@ function askAddressed(asking: Asking, { to }: RequestManyRequest, { content }: M
 		} catch (error) {
 			// It is the same for all of them.
 			if (error instanceof HubError && error.reason === "INVALID_CONTENT") throw error;
+			journeys.refuse(journey.recipient);
 			many.fail(journey.recipient === "" ? address.name : journey.recipient, error);
 			continue;
 		}
@@ -131,7 +132,7 @@ function askAddressed(asking: Asking, { to }: RequestManyRequest, { content }: M
 
 /** Each is judged as the recipient of a publication is. */
 function askSubscribers(asking: Asking, topic: Subject, reach: Reach, { responses }: ReplyStream): void {
-	const { deps, source, many } = asking;
+	const { deps, source, journeys, many } = asking;
 	const subscribers = subscribersOf(deps, topic).filter((pluginId) => pluginId !== source);
 	if (subscribers.length > MAX_SUBSCRIBERS) throw tooMany(subscribers.length);
 	const admitted: Journey[] = [];
@@ -140,7 +141,10 @@ function askSubscribers(asking: Asking, topic: Subject, reach: Reach, { response
 		if (journey === undefined) continue;
 		const refusal = reach.refusal({ ...journey, redirected: journey.recipient !== name });
 		if (refusal === undefined) admitted.push(journey);
-		else many.fail(journey.recipient, refusal);
+		else {
+			journeys.refuse(journey.recipient);
+			many.fail(journey.recipient, refusal);
+		}
 	}
 	for (const journey of admitted) {
 		ask(asking, journey, (error) => {

@@ -147,7 +147,7 @@ describeHubs("routes for a message for many", (start) => {
 		const { put, publish, broadcast, expectInboxes } = await world(hub, "fine");
 		for (const id of ["a", "b", "c", "d", "e"]) await subscribed(hub, id);
 		await hub.enrol("deaf", { ...GRANTS, receiveFrom: ["fine"] });
-		await hub.enrol("uncovered", { ...GRANTS, subscribeTopics: ["u"] });
+		const uncovered = await hub.enrol("uncovered", { ...GRANTS, subscribeTopics: ["u"] });
 		await hub.enrol("high", GRANTS);
 		await hub.operator.admin.setTrustLevel({ pluginId: "high", trustLevel: TrustLevel.TRUSTED });
 		await put(redirect("a", "deaf"), redirect("b", "uncovered"), redirect("c", "high"), redirect("d", "pub"));
@@ -161,6 +161,12 @@ describeHubs("routes for a message for many", (start) => {
 		const told = await broadcast("b-1", filter);
 		expect(reasonsOf(told)).toEqual({ RECIPIENT_UNAVAILABLE: 1, NO_ROUTE: 1 });
 		await expectInboxes({ fine: ["p-1", "b-1"] });
+		// What the guard keeps from a plugin that routes lead to, a mirror still copies there.
+		const copied = await Inbox.open(uncovered);
+		await put({ name: "all", action: { case: "mirror", value: "uncovered" } });
+		await publish("p-2");
+		await copied.came(1);
+		expect(copied.messages).toMatchObject([{ id: "p-2", attributes: { "hub-mirror": "all" } }]);
 	});
 
 	it("make one copy for each mirror, whatever the recipients, and none where the message goes anyway", async () => {

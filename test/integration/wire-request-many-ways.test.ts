@@ -22,7 +22,7 @@ const on = (value: string, action: RouteInit["action"]): RouteInit => ({
 
 /** A plugin that asks, and plugins that answer at once and are subscribed to `t`. */
 async function world(hub: TestHub, ...ids: string[]) {
-	const asker = await hub.enrol("asker", { ...GRANTS, sendTo: [...ids, "log"] });
+	const asker = await hub.enrol("asker", { ...GRANTS, sendTo: [...ids] });
 	const inboxes: Record<string, Inbox> = {};
 	for (const id of ids) {
 		const clients = await hub.enrol(id, GRANTS);
@@ -82,6 +82,11 @@ describeHubs("a request to several", (start) => {
 			{ id: "r-1", requiresResponse: false, attributes: { "hub-mirror": "all" } },
 			{ topic: "t" },
 		]);
+		// Whoever names a mirror's plugin without the grant for it hides nothing from it.
+		const named = { to: plugins("b", "log"), message: { type: "ask", id: "r-2" } };
+		expect(await ask(named)).toMatchObject({ replies: ["b"], failures: ["log NO_SEND_PERMISSION"] });
+		await inboxes.log.came(3);
+		expect(inboxes.log.messages[2]).toMatchObject({ id: "r-2", attributes: { "hub-mirror": "all" } });
 		expect((await ask({ to: plugins("c") })).failure).toMatchObject({ reason: "ROUTE_DENIED", message: "closed" });
 		await put({ ...on("b", { case: "redirect", value: "asker" }), name: "back", priority: 1 });
 		expect((await ask({ topic: "t" })).failure).toMatchObject({ reason: "RECIPIENT_UNAVAILABLE" });

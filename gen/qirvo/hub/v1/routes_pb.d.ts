@@ -28,7 +28,7 @@ export declare const file_qirvo_hub_v1_routes: GenFile;
  * - A publication that is led from a subscriber to another plugin needs that plugin's grant `subscribe_topics` for the topic, else
  *   RECIPIENT_CANNOT_RECEIVE. What leads back to the sender counts as NO_ROUTE, but for `RequestMany.to`.
  * - A mirror makes one copy of the message, once one of the recipients that it matches has accepted it, and none for the
- *   sender or a plugin that the message reaches anyway.
+ *   sender or a plugin that the message reaches anyway. A repeat that reaches a recipient anew makes it again.
  *
  * @generated from message qirvo.hub.v1.Route
  */

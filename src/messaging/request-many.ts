@@ -1,13 +1,5 @@
 import type { Clock, Timer } from "../clock/clock.ts";
-import type { ReplyOutcome, WithdrawalReason } from "./pending-replies.ts";
-
-/** A request that was taken. */
-export interface SentRequest {
-	/** Whether its sender has been told how it ended, or no longer waits. */
-	readonly settled: boolean;
-	/** Its sender no longer waits, and is told nothing more. */
-	cancel(reason?: WithdrawalReason): void;
-}
+import type { ReplyOutcome, SentRequest } from "./pending-replies.ts";
 
 /** Why no more replies are waited for. */
 export type RequestManyEnd = "complete" | "maximum" | "stalled" | "timeout";

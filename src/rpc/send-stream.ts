@@ -1,8 +1,7 @@
 import { SendStreamResponseSchema } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import type { Clock } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
-import type { ReplyOutcome } from "../messaging/pending-replies.ts";
-import type { SentRequest } from "../messaging/request-many.ts";
+import type { ReplyOutcome, SentRequest } from "../messaging/pending-replies.ts";
 import type { Call, Encoded } from "./call.ts";
 import { encodeEntryError } from "./entry-error.ts";
 import type { MessageDispatch } from "./message-dispatch.ts";

@@ -410,7 +410,7 @@ export declare type RequestResponse = Message$1<"qirvo.hub.v1.RequestResponse"> 
   reply?: ReplyContent | undefined;
 
   /**
-   * The plugin that answered.
+   * The plugin that answered, or the middleware that did in the recipient's place.
    *
    * @generated from field: string source = 3;
    */

@@ -135,6 +135,16 @@ describeHubs("a request to several", (start) => {
 			details: { recipients: "1", first_recipient: "refused", message: "no" },
 		});
 		expect(byName).toMatchObject({ target: "plugin:refused", reason: "message_refused", details: { message: "no" } });
+		const deaf = await hub.enrol("deaf", GRANTS);
+		await deaf.messaging.subscribeTopic({ pattern: "t" });
+		await hub.operator.admin.setPermissions({ pluginId: "deaf", permissions: { ...GRANTS, receiveFrom: [] } });
+		expect(await ask({ topic: "t" })).toMatchObject({
+			failures: ["deaf RECIPIENT_CANNOT_RECEIVE", "refused MESSAGE_REFUSED"],
+			summary: { answered: 3, failed: 2 },
+		});
+		const reasons = async () => (await hub.recorded("denials")).slice(3).map(({ reason }) => reason);
+		await until(async () => (await reasons()).includes("message_refused"));
+		expect(await reasons()).toEqual(["recipient_cannot_receive", "message_refused"]);
 	});
 
 	it("waits for verdicts no longer than for replies, and for none once the asker is gone", async () => {

@@ -232,8 +232,9 @@ test("20 of 100 plugins that stall hurt neither the others nor the hub, and lose
 	}
 	for (const { refused, isDeaf } of crowd.stallers) {
 		expect([...refused.get(Durability.DURABLE)!]).toEqual(["MAILBOX_FULL"]);
-		const transient = isDeaf ? ["MAILBOX_FULL", "RECIPIENT_UNAVAILABLE"] : ["MAILBOX_FULL"];
-		expect([...refused.get(Durability.TRANSIENT)!]).toEqual(transient);
+		const last = isDeaf ? "RECIPIENT_UNAVAILABLE" : "MAILBOX_FULL";
+		expect(["MAILBOX_FULL", last]).toEqual(expect.arrayContaining([...refused.get(Durability.TRANSIENT)!]));
+		expect([...refused.get(Durability.TRANSIENT)!].at(-1)).toBe(last);
 	}
 	const grown = (most - before) / MIB;
 	console.log(told, `memory grown by ${grown.toFixed(1)} MiB to ${(most / MIB).toFixed(1)}`);

@@ -39,6 +39,9 @@ export async function openSubsystems(parts: {
 	const log = await state.log("events", { rememberMs: options.idWindow.ms, rememberIds: options.idWindow.ids });
 	const registry = owner.use(new Registry({ kv, bus: state.bus, clock, ids, answers, leaseMs: options.leaseMs }));
 	await registry.start();
+	const queue = owner.use(new CommitQueue({ kv, clock, ids }));
+	const letters = new DeadLetters({ kv, queue, clock, ids });
+	letters.load();
 	const { maxAgeMs, maxRecords, maxBytes } = options.retention;
 	const bus = owner.use(
 		new EventBus({
@@ -47,6 +50,7 @@ export async function openSubsystems(parts: {
 			clock,
 			ids,
 			answers,
+			letters,
 			retention: {
 				maxAgeMs: maxAgeMs || undefined,
 				maxRecords: maxRecords || undefined,
@@ -67,9 +71,6 @@ export async function openSubsystems(parts: {
 				for (const { id, after } of transitions) if (after === undefined) listener(id);
 			}),
 	};
-	const queue = owner.use(new CommitQueue({ kv, clock, ids }));
-	const letters = new DeadLetters({ kv, queue, clock, ids });
-	letters.load();
 	const storage = { idWindowMs: options.idWindow.ms };
 	const router = owner.use(new Router({ clock, ids, directory, leases, kv, queue, letters, storage, onFault }));
 	router.start();

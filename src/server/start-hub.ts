@@ -112,6 +112,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 			middleware,
 			topics,
 			fanOut,
+			durable: bus.durable,
 			audience,
 			guard,
 			streams,

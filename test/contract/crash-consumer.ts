@@ -13,6 +13,7 @@ import { EventBus } from "../../src/events/event-bus.ts";
 import { FirstAnswers } from "../../src/idempotency/first-answers.ts";
 import { openEmbeddedState } from "../../src/state/embedded/open-embedded-state.ts";
 import { keys } from "../../src/state/key-layout.ts";
+import { openLetters } from "../harness/open-letters.ts";
 
 const [, , directory, first, mode] = process.argv;
 if (directory === undefined || first === undefined) throw new Error("usage: crash-consumer.ts folder first [drain]");
@@ -22,7 +23,8 @@ const state = await openEmbeddedState({ directory, clock, ids });
 const { kv } = state;
 const log = await state.log("events");
 const answers = new FirstAnswers({ kv, clock, ids });
-const bus = new EventBus({ kv, log, clock, ids, answers, onFault: (_, error) => console.error(error) });
+const letters = openLetters({ kv, clock, ids });
+const bus = new EventBus({ kv, log, clock, ids, answers, letters, onFault: (_, error) => console.error(error) });
 /** Keeps the process alive while nothing but the database has work, as a hub's sockets do. */
 setInterval(() => {}, 60_000);
 if (kv.get(keys.registration("reader")) === undefined) {

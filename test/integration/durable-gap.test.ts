@@ -11,6 +11,7 @@ import { StorageError } from "../../src/state/kv-store.ts";
 import { openMemoryState } from "../../src/state/memory/open-memory-state.ts";
 import { FakeClock, SequentialIds } from "../harness/fake-clock.ts";
 import { wrapKv } from "../harness/kv-wrapper.ts";
+import { openLetters } from "../harness/open-letters.ts";
 
 class Rig implements AsyncDisposable {
 	readonly clock = new FakeClock();
@@ -28,7 +29,9 @@ class Rig implements AsyncDisposable {
 				rig.failing ? Promise.reject(new StorageError("full", "not-written", "no room")) : state.kv.commit(commit),
 		});
 		const answers = new FirstAnswers({ kv, clock, ids });
-		rig.bus = new EventBus({ kv, log: await state.log("events"), clock, ids, answers, onFault: () => {} });
+		const log = await state.log("events");
+		const letters = openLetters({ kv, clock, ids });
+		rig.bus = new EventBus({ kv, log, clock, ids, answers, letters, onFault: () => {} });
 		rig.bus.start();
 		await kv.commit({ id: ids.next(), writes: [{ key: keys.registration("reader"), value: Buffer.from("there") }] });
 		const shown = create(DurableSubscriptionSchema, {

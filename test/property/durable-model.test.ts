@@ -4,12 +4,14 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { DurableSubscriptionSchema } from "#gen/qirvo/hub/v1/durable_subscriptions_pb.js";
 import { EventDeliverySchema, EventSchema } from "#gen/qirvo/hub/v1/event_service_pb.js";
+import type { DeadLetters } from "../../src/dead-letters/dead-letters.ts";
 import type { ConsumerOutcome, ConsumerSession } from "../../src/events/durable/consumer-session.ts";
 import { EventBus } from "../../src/events/event-bus.ts";
 import { FirstAnswers } from "../../src/idempotency/first-answers.ts";
 import { keys } from "../../src/state/key-layout.ts";
 import { openMemoryState } from "../../src/state/memory/open-memory-state.ts";
 import { FakeClock, SequentialIds } from "../harness/fake-clock.ts";
+import { openLetters } from "../harness/open-letters.ts";
 
 const ACK_WAIT = 2000;
 const BACKOFF = [500, 1500];
@@ -111,6 +113,7 @@ class Rig {
 	readonly state = openMemoryState({ clock: this.clock, ids: this.ids });
 	readonly model = new Model();
 	bus!: EventBus;
+	letters!: DeadLetters;
 	sessions: ModelSession[] = [];
 
 	async open(): Promise<void> {
@@ -121,7 +124,8 @@ class Rig {
 		const onFault = (what: string, error: unknown) => {
 			throw new Error(what, { cause: error });
 		};
-		this.bus = new EventBus({ kv, log, clock, ids, answers, onFault });
+		this.letters = openLetters({ kv, clock, ids });
+		this.bus = new EventBus({ kv, log, clock, ids, answers, letters: this.letters, onFault });
 		this.bus.start();
 	}
 

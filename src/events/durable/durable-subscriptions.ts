@@ -210,6 +210,7 @@ export class DurableSubscriptions implements AsyncDisposable {
 			const registrationRevision = BigInt(definition.registrationRevision);
 			const progressKey = durableKeys.progress(pluginId, name);
 			const before = kv.get(progressKey);
+			const progress = this.#open.get(key)?.progress ?? (before && decodeProgress(before.value));
 			return {
 				checks: [
 					{ key, revision: definition.revision },
@@ -217,7 +218,7 @@ export class DurableSubscriptions implements AsyncDisposable {
 				],
 				writes: [
 					{ key, value: encodeDefinition({ subscription, registrationRevision, began: BigInt(began) }) },
-					{ key: progressKey, value: this.#begin(sequence, before && decodeProgress(before.value)) },
+					{ key: progressKey, value: this.#begin(sequence, progress) },
 				],
 				answer: subscription,
 			};

@@ -26,7 +26,10 @@ export class DurableRig implements AsyncDisposable {
 	readonly state = openMemoryState({ clock: this.clock, ids: this.ids });
 	/** Every commit fails with it, for as long as it is set. */
 	failure: StorageError | undefined;
+	/** Set: who watches the store hears of nothing from then on, as if it came later. */
+	deaf = false;
 	readonly kv: KvStore = wrapKv(this.state.kv, {
+		watch: (prefix, options) => this.#heard(this.state.kv.watch(prefix, options)),
 		commit: (commit) => (this.failure === undefined ? this.state.kv.commit(commit) : Promise.reject(this.failure)),
 	});
 	readonly #bounds: DeadLetterBounds | undefined;
@@ -44,6 +47,10 @@ export class DurableRig implements AsyncDisposable {
 		await rig.register();
 		await rig.create();
 		return rig;
+	}
+
+	async *#heard<T>(batches: AsyncIterable<T>): AsyncGenerator<T> {
+		for await (const batch of batches) if (!this.deaf) yield batch;
 	}
 
 	async #start(): Promise<void> {

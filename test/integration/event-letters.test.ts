@@ -1,5 +1,6 @@
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
+import { DeadEventSchema } from "#gen/qirvo/hub/v1/dead_event_pb.js";
 import { DurableStartSchema } from "#gen/qirvo/hub/v1/durable_subscriptions_pb.js";
 import { EventSchema } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import { deadEventOf, encodeDeadEvent } from "../../src/events/durable/dead-event.ts";
@@ -179,12 +180,15 @@ test("a plugin that is gone leaves no more letters, and nothing that is back", a
 	const session = await rig.consume(10);
 	const deliveries = await rig.deliveries(session);
 	expect(deliveries.length).toBe(2);
+	// Its subscriptions are removed a little later than its letters.
+	rig.deaf = true;
 	await rig.kv.commit({ id: rig.ids.next(), writes: [{ key: keys.registration("reader"), delete: true }] });
 	for (const { deliveryId } of deliveries) session.settle(deliveryId, { kind: "terminate", reason: "" });
-	await refusal(session.stored());
-	await rig.clock.advance(0);
+	expect((await refusal(session.stored())).reason).toBe("SUBSCRIPTION_RESET");
 	await rig.register();
 	expect(rig.letters.size).toBe(0);
+	expect(rig.returned).toBe(1);
+	await rig.restart();
 	await expect.poll(() => rig.returned).toBe(0);
 });
 
@@ -215,4 +219,10 @@ test("an event of another numbering of the log does not come back, and its lette
 	expect((await refusal(rig.bus.durable.redrive(other))).reason).toBe("POSITION_TRIMMED");
 	expect(rig.buried).toEqual(["0", "0"]);
 	await expect.poll(() => rig.bus.durable.totals.groups).toBe(0);
+});
+
+test("what a dead event shares with an event has the same names and numbers", () => {
+	for (const { number, name, fieldKind } of EventSchema.fields) {
+		expect(DeadEventSchema.fields.find((field) => field.number === number)).toMatchObject({ name, fieldKind });
+	}
 });

@@ -342,7 +342,7 @@ export class ConsumerGroup implements SessionGroup {
 		this.#offer();
 	}
 
-	/** Delivers the event again, after a while, or sets it aside. `delayMs` undefined: as the backoff says. */
+	/** Delivers the event again, after a while, or gives it up. `delayMs` undefined: as the backoff says. */
 	#again(event: PendingEvent, delayMs: number | undefined, why: string): void {
 		const { maxDeliveries, backoffMs } = this.definition;
 		const { attempts } = event;

@@ -13,6 +13,7 @@ import { EventBus } from "../../src/events/event-bus.ts";
 import { FirstAnswers } from "../../src/idempotency/first-answers.ts";
 import { keys } from "../../src/state/key-layout.ts";
 import type { KvStore, StorageError } from "../../src/state/kv-store.ts";
+import type { LogStore } from "../../src/state/log-store.ts";
 import { openMemoryState } from "../../src/state/memory/open-memory-state.ts";
 import { prefixEnd } from "../../src/state/state-backend.ts";
 import { FakeClock, SequentialIds } from "./fake-clock.ts";
@@ -26,11 +27,19 @@ export class DurableRig implements AsyncDisposable {
 	readonly state = openMemoryState({ clock: this.clock, ids: this.ids });
 	/** Every commit fails with it, for as long as it is set. */
 	failure: StorageError | undefined;
+	/** While set, commits wait for it. */
+	held: Promise<void> | undefined;
+	/** While set, the log cannot be read. */
+	unreadable = false;
 	/** Set: who watches the store hears of nothing from then on, as if it came later. */
 	deaf = false;
 	readonly kv: KvStore = wrapKv(this.state.kv, {
 		watch: (prefix, options) => this.#heard(this.state.kv.watch(prefix, options)),
-		commit: (commit) => (this.failure === undefined ? this.state.kv.commit(commit) : Promise.reject(this.failure)),
+		commit: async (commit) => {
+			if (this.failure !== undefined) throw this.failure;
+			await this.held;
+			return await this.state.kv.commit(commit);
+		},
 	});
 	readonly #bounds: DeadLetterBounds | undefined;
 	bus!: EventBus;
@@ -49,6 +58,19 @@ export class DurableRig implements AsyncDisposable {
 		return rig;
 	}
 
+	#readable(log: LogStore): LogStore {
+		const read: LogStore["read"] = (query) => (this.unreadable ? Promise.reject(new Error("torn")) : log.read(query));
+		return {
+			capabilities: log.capabilities,
+			epoch: log.epoch,
+			bounds: () => log.bounds(),
+			append: (...args) => log.append(...args),
+			read,
+			tail: (...args) => log.tail(...args),
+			trim: (...args) => log.trim(...args),
+		};
+	}
+
 	async *#heard<T>(batches: AsyncIterable<T>): AsyncGenerator<T> {
 		for await (const batch of batches) if (!this.deaf) yield batch;
 	}
@@ -56,7 +78,7 @@ export class DurableRig implements AsyncDisposable {
 	async #start(): Promise<void> {
 		const { clock, ids, kv } = this;
 		const answers = new FirstAnswers({ kv, clock, ids });
-		const log = await this.state.log("events");
+		const log = this.#readable(await this.state.log("events"));
 		this.letters = openLetters({ kv, clock, ids, ...(this.#bounds && { bounds: this.#bounds }) });
 		this.bus = new EventBus({ kv, log, clock, ids, answers, letters: this.letters, onFault: () => {} });
 		this.bus.start();

@@ -226,3 +226,31 @@ test("what a dead event shares with an event has the same names and numbers", ()
 		expect(DeadEventSchema.fields.find((field) => field.number === number)).toMatchObject({ name, fieldKind });
 	}
 });
+
+test("of a group that failed and the one after it only one goes on", async () => {
+	await using rig = await DurableRig.open();
+	const [letter] = await rig.bury(1);
+	await rig.emit(1);
+	const { promise, resolve } = Promise.withResolvers<void>();
+	rig.held = promise;
+	const redriven = rig.bus.durable.redrive(letter!);
+	await rig.clock.advance(0);
+	rig.unreadable = true;
+	const failed = await rig.consume(10);
+	await expect.poll(() => rig.bus.durable.totals.groups).toBe(0);
+	failed.close();
+	rig.unreadable = false;
+	// It begins with what is stored before the first one's commit comes through.
+	const stale = await rig.consume(10);
+	rig.held = undefined;
+	resolve();
+	await redriven;
+	const [delivery] = await rig.deliveries(stale);
+	expect(subjectsOf([delivery!])).toEqual(["1"]);
+	stale.settle(delivery!.deliveryId, { kind: "terminate", reason: "" });
+	expect((await refusal(stale.stored())).reason).toBe("SUBSCRIPTION_RESET");
+	const session = await rig.consume(10);
+	expect(subjectsOf(await rig.deliveries(session))).toEqual(["0", "1"]);
+	expect(rig.buried).toEqual([]);
+	session.close();
+});

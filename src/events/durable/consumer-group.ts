@@ -29,7 +29,7 @@ const BATCH_BYTES = 256 * 1024;
 
 export interface ConsumerGroupOptions
 	extends Pick<LetterExchangeOptions, "definition" | "kv" | "log" | "sink">,
-		Pick<ProgressKeeperOptions, "clock" | "ids"> {
+		Pick<ProgressKeeperOptions, "clock" | "ids" | "progressRevision"> {
 	readonly filter: EventFilter | undefined;
 	readonly pump: TailPump;
 	/** Called once, when the group has ended and everything it has to store is stored. */

@@ -22,6 +22,7 @@ import { DURABLE_ANSWERS } from "./durable-answers.ts";
 import { DURABLE_LIMITS, type DurableDefinition, decodeDefinition, encodeDefinition } from "./durable-definition.ts";
 import { durableKeys } from "./durable-keys.ts";
 import { type DurableProgress, decodeProgress, encodeProgress, lagOf, newCounters } from "./durable-progress.ts";
+import { exists, notFound, notRegistered, resetError } from "./durable-refusals.ts";
 import { DurableRemoval } from "./durable-removal.ts";
 import { statusOf } from "./durable-status.ts";
 
@@ -304,6 +305,8 @@ export class DurableSubscriptions implements AsyncDisposable {
 		opening.then(
 			(group) => {
 				if (!group.ended) this.#open.set(key, group);
+				// Its progress could not be stored while it was opened.
+				else if (this.#groups.get(key) === opening) this.#groups.delete(key);
 			},
 			() => {
 				if (this.#groups.get(key) === opening) this.#groups.delete(key);
@@ -320,7 +323,13 @@ export class DurableSubscriptions implements AsyncDisposable {
 		const stored = kv.get(durableKeys.progress(definition.pluginId, definition.name));
 		if (stored === undefined) throw notFound(definition.name);
 		const group: ConsumerGroup = await ConsumerGroup.open(
-			{ ...this.#options, definition, filter, onEnd: () => this.#forget(key, group) },
+			{
+				...this.#options,
+				definition,
+				filter,
+				progressRevision: stored.revision,
+				onEnd: () => this.#forget(key, group),
+			},
 			decodeProgress(stored.value),
 		);
 		return group;
@@ -375,26 +384,4 @@ export class DurableSubscriptions implements AsyncDisposable {
 		const { epoch } = this.#options.log;
 		return encodeProgress({ epoch, cursor, unsettled: [], counters: before?.counters ?? newCounters() });
 	}
-}
-
-function notFound(name: string): HubError {
-	return new HubError("SUBSCRIPTION_NOT_FOUND", `there is no durable subscription "${name}"`, {
-		resource: { type: "durable subscription", name },
-	});
-}
-
-function resetError(name: string): HubError {
-	return new HubError("SUBSCRIPTION_RESET", `the durable subscription "${name}" was reset`);
-}
-
-function exists(name: string): HubError {
-	return new HubError("SUBSCRIPTION_EXISTS", `there is a durable subscription "${name}"`, {
-		resource: { type: "durable subscription", name },
-	});
-}
-
-function notRegistered(pluginId: string): HubError {
-	return new HubError("PLUGIN_NOT_REGISTERED", "only a registered plugin has durable subscriptions", {
-		metadata: { plugin_id: pluginId },
-	});
 }

@@ -1,12 +1,12 @@
 import type { Clock, IdSource, Timer } from "../../clock/clock.ts";
 import type { LetterChange } from "../../dead-letters/dead-letters.ts";
-import { HubError } from "../../hub-error.ts";
 import { repeatUnknown, storageRefusal } from "../../idempotency/storage-refusal.ts";
 import { keys } from "../../state/key-layout.ts";
 import { KV_LIMITS, type KvStore, type KvWrite } from "../../state/kv-store.ts";
 import type { DurableDefinition } from "./durable-definition.ts";
 import { durableKeys } from "./durable-keys.ts";
 import { type DurableProgress, encodeProgress } from "./durable-progress.ts";
+import { resetError } from "./durable-refusals.ts";
 import { ProgressWriter } from "./progress-writer.ts";
 
 /** What one commit takes beside the progress: changes until there are so many writes, or bytes (the last may go over). */
@@ -30,6 +30,8 @@ export interface ProgressKeeperOptions {
 	readonly kv: KvStore;
 	readonly clock: Clock;
 	readonly ids: IdSource;
+	/** Of the stored progress that it goes on from. */
+	readonly progressRevision: number;
 	/** How far the subscription is now. */
 	readonly progress: () => DurableProgress;
 	/** Told once that nothing can be stored any more. */
@@ -38,7 +40,8 @@ export interface ProgressKeeperOptions {
 
 /**
  * Stores how far a durable subscription is, and in the same commits what goes with it. A commit is refused once the
- * subscription was reset or deleted, or its plugin is gone.
+ * subscription was reset or deleted, its plugin is gone, or somebody else has stored progress: one that failed, and whose
+ * last commit is on its way yet, and the one after it cannot both go on.
  */
 export class ProgressKeeper {
 	readonly #options: ProgressKeeperOptions;
@@ -47,9 +50,11 @@ export class ProgressKeeper {
 	/** Keys to delete: nothing hangs on when. */
 	readonly #doomed = new Set<string>();
 	#lazy: Timer | undefined;
+	#revision: number;
 
 	constructor(options: ProgressKeeperOptions) {
 		this.#options = options;
+		this.#revision = options.progressRevision;
 	}
 
 	/** Whether everything that was marked is stored. */
@@ -120,7 +125,7 @@ export class ProgressKeeper {
 		const { kv, ids, definition, progress } = this.#options;
 		const { pluginId, name, revision } = definition;
 		// Another plugin of this id must not inherit what would be written now.
-		if (kv.get(keys.registration(pluginId))?.createRevision !== definition.registrationRevision) throw endedMeanwhile();
+		if (kv.get(keys.registration(pluginId))?.createRevision !== definition.registrationRevision) throw resetError(name);
 		const taken: AttachedChange[] = [];
 		let isStored = false;
 		try {
@@ -136,26 +141,25 @@ export class ProgressKeeper {
 				}
 				bytes += change.bytes;
 			}
-			writes.set(durableKeys.progress(pluginId, name), {
-				key: durableKeys.progress(pluginId, name),
-				value: encodeProgress(progress()),
-			});
+			const progressKey = durableKeys.progress(pluginId, name);
+			const progressWrite = { key: progressKey, value: encodeProgress(progress()) };
 			for (const key of this.#doomed) {
-				if (writes.size === KV_LIMITS.commitWrites) break;
+				if (writes.size === KV_LIMITS.commitWrites - 1) break;
 				this.#doomed.delete(key);
 				writes.set(key, { key, delete: true });
 			}
-			const checks = [{ key: durableKeys.definition(pluginId, name), revision }];
-			const result = await repeatUnknown(kv, { id: ids.next(), checks, writes: [...writes.values()] });
-			if (!result.ok) throw endedMeanwhile();
+			const checks = [
+				{ key: durableKeys.definition(pluginId, name), revision },
+				{ key: progressKey, revision: this.#revision },
+			];
+			const commit = { id: ids.next(), checks, writes: [progressWrite, ...writes.values()] };
+			const result = await repeatUnknown(kv, commit);
+			if (!result.ok) throw resetError(name);
+			this.#revision = result.firstRevision;
 			isStored = true;
 		} finally {
 			for (const { settled } of taken) settled(isStored);
 		}
 		return taken.length;
 	}
-}
-
-function endedMeanwhile(): HubError {
-	return new HubError("SUBSCRIPTION_RESET", "the durable subscription was reset or deleted");
 }

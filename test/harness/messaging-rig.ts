@@ -132,7 +132,7 @@ export class MessagingRig implements Disposable {
 			streams,
 			audit,
 			topics: this.topics,
-			fanOut: new FanOut({ router, clock, ids }),
+			fanOut: new FanOut({ router, routes, middleware, clock, ids }),
 			durable: { redrive: () => Promise.reject(new Error("the rig has no events")) },
 			audience: { select: () => this.plugins.keys() },
 		}).handlers;

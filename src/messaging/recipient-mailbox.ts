@@ -164,10 +164,9 @@ export class RecipientMailbox {
 			lane.behind.remove(message);
 			return true;
 		}
-		// The next of its key comes up before it leaves, so that its sender keeps its turn.
-		const wasPostponed = this.#postponed.delete(message);
+		// First the one behind it, so that a sender who still has something to deliver keeps its turn.
 		this.#advance(message);
-		if (!wasPostponed) this.#rotationOf(message).remove(message);
+		if (!this.#postponed.delete(message)) this.#rotationOf(message).remove(message);
 		return true;
 	}
 

@@ -20,6 +20,8 @@ export interface HubExit {
 
 /** A hub in a process of its own on this machine. */
 export interface LocalHub extends AsyncDisposable {
+	/** Of its process. */
+	readonly pid: number;
 	readonly url: string;
 	readonly operatorToken: string;
 	/** From the start of the process to its ready line, in milliseconds. */
@@ -70,6 +72,7 @@ export async function startLocalHub(options: LocalHubOptions): Promise<LocalHub>
 	return {
 		url,
 		operatorToken,
+		pid: child.pid ?? 0,
 		readyMs,
 		log: () => log,
 		stop,

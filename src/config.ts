@@ -155,6 +155,14 @@ const SETTINGS: readonly Setting[] = [
 		},
 	},
 	{
+		name: "message-memory-mb",
+		value: "N",
+		help: "MiB that messages which wait may take, of all plugins together, 1-65536 (default 32)",
+		apply: (settings, text) => {
+			settings.messageMemoryBytes = parseNumber(text, 1, 65_536) * 1024 * 1024;
+		},
+	},
+	{
 		name: "max-connections",
 		value: "N",
 		help: "connections at once, 1-1000000 (default 10000)",

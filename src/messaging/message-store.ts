@@ -16,7 +16,7 @@ export interface MessageStoreOptions {
 	readonly idWindowMs?: number;
 	/** Ids of settled messages that are remembered at most. Default 200,000, about 60 MiB. */
 	readonly maxMarks?: number;
-	/** Bytes of waiting messages that are kept in memory beside the store. Default 32 MiB. */
+	/** Bytes of waiting messages that are kept in memory beside the store. Default 8 MiB. */
 	readonly cacheBytes?: number;
 }
 
@@ -27,7 +27,7 @@ export interface RestoredMessage {
 	readonly notBefore: number;
 }
 
-const DEFAULTS = { idWindowMs: 120_000, maxMarks: 200_000, cacheBytes: 32 * 1024 * 1024 };
+const DEFAULTS = { idWindowMs: 120_000, maxMarks: 200_000, cacheBytes: 8 * 1024 * 1024 };
 const PAGE = 1000;
 /** A letter that no sequence has stands behind what is stored beside a message. */
 const NOTE_SUFFIX = ".d";

@@ -3,6 +3,7 @@ import type { DeadLetters } from "../dead-letters/dead-letters.ts";
 import { HubError } from "../hub-error.ts";
 import type { DeadlineQueue } from "../streams/deadline-queue.ts";
 import type { MessageDisposition } from "./accepted-message.ts";
+import type { MessageMemory } from "./message-memory.ts";
 import type { MessageStore, RestoredMessage } from "./message-store.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
 import type { WithdrawalReason } from "./pending-replies.ts";
@@ -19,6 +20,7 @@ export interface RecipientOptions {
 	readonly deadlines: DeadlineQueue;
 	readonly counters: MessagingCounters;
 	readonly bounds: MailboxBounds;
+	readonly memory: MessageMemory;
 	readonly store: MessageStore;
 	readonly letters: DeadLetters;
 	/** The last session has left, and no durable message is left either. */
@@ -36,6 +38,7 @@ export class Recipient implements SessionOwner {
 	readonly #clock: Clock;
 	readonly #deadlines: DeadlineQueue;
 	readonly #mailbox: RecipientMailbox;
+	readonly #memory: MessageMemory;
 	readonly #store: MessageStore;
 	/** Its durable messages, as they are stored. */
 	readonly stored: StoredMailbox;
@@ -45,6 +48,8 @@ export class Recipient implements SessionOwner {
 	readonly #maxUnsettledBytes: number;
 	readonly #onDeserted: () => void;
 	#unsettledBytes = 0;
+	/** What its messages take of the memory, from their acceptance until they are settled. */
+	#held = 0;
 	/** Durable messages, from their acceptance until their settlement is stored. */
 	#durable = 0;
 	readonly #onExpiry = (message: QueuedMessage) => this.#expire(message);
@@ -55,6 +60,7 @@ export class Recipient implements SessionOwner {
 		this.#clock = options.clock;
 		this.#deadlines = options.deadlines;
 		this.#mailbox = new RecipientMailbox(options.bounds);
+		this.#memory = options.memory;
 		this.#maxUnsettledBytes = options.bounds.maxBytes;
 		this.#onDeserted = options.onDeserted;
 		this.#store = options.store;
@@ -99,6 +105,7 @@ export class Recipient implements SessionOwner {
 	/** Takes a transient message. Refuses with MAILBOX_FULL. */
 	offer(message: QueuedMessage): MessageDisposition {
 		this.#requireRoom(message);
+		this.#hold(message);
 		return this.#takeIn(message);
 	}
 
@@ -106,12 +113,14 @@ export class Recipient implements SessionOwner {
 	expect(message: StoredMessage): void {
 		this.#requireRoom(message);
 		this.#mailbox.expect(message, true);
+		this.#hold(message);
 		this.#durable++;
 	}
 
 	/** What was expected is not stored. */
 	giveUp(message: StoredMessage): void {
 		this.#mailbox.expect(message, false);
+		this.#letGo(message);
 		this.#durable--;
 		this.checkDeserted();
 	}
@@ -120,6 +129,7 @@ export class Recipient implements SessionOwner {
 	arrived(message: StoredMessage): MessageDisposition {
 		this.#mailbox.expect(message, false);
 		if (this.stored.gone) {
+			this.#letGo(message);
 			this.#durable--;
 			return "queued";
 		}
@@ -132,6 +142,7 @@ export class Recipient implements SessionOwner {
 	restore(messages: readonly RestoredMessage[]): void {
 		const now = this.#clock.now();
 		for (const { message, notBefore } of inOrderOfArrival(messages, now)) {
+			this.#hold(message);
 			this.#durable++;
 			this.#takeIn(message);
 			if (notBefore > now && this.#mailbox.holdBack(message)) this.#resumeIn(message, notBefore - now);
@@ -152,6 +163,7 @@ export class Recipient implements SessionOwner {
 		if (message.holder !== undefined) {
 			message.holder.withdraw(message, reason);
 		} else if (this.#mailbox.remove(message)) {
+			this.#letGo(message);
 			this.#forgetDeadlines(message);
 			this.#dispatch();
 		}
@@ -171,6 +183,7 @@ export class Recipient implements SessionOwner {
 
 	release(message: QueuedMessage): void {
 		this.#unsettledBytes -= messageCost(message);
+		this.#letGo(message);
 		this.#mailbox.release(message);
 		this.#dispatch();
 	}
@@ -222,12 +235,22 @@ export class Recipient implements SessionOwner {
 	}
 
 	#requireRoom(message: QueuedMessage): void {
-		if (this.#mailbox.hasRoom(message)) return;
+		const isBounded = !this.#mailbox.hasRoom(message);
+		if (!isBounded && this.#memory.hasRoom(this.#held, message)) return;
 		this.counters.refusedFull++;
+		const description = isBounded ? "messages that wait in its mailbox" : "its share of the hub's memory for messages";
 		throw new HubError("MAILBOX_FULL", "the recipient's mailbox is full", {
 			metadata: { recipient: this.pluginId },
-			quota: { subject: `plugin:${this.pluginId}`, description: "messages that wait in its mailbox" },
+			quota: { subject: `plugin:${this.pluginId}`, description },
 		});
+	}
+
+	#hold(message: QueuedMessage): void {
+		this.#held += this.#memory.hold(message, true);
+	}
+
+	#letGo(message: QueuedMessage): void {
+		this.#held += this.#memory.hold(message, false);
 	}
 
 	#takeIn(message: QueuedMessage): MessageDisposition {
@@ -240,7 +263,9 @@ export class Recipient implements SessionOwner {
 			this.#mailbox.add(message);
 			this.#dispatch();
 		}
-		return message.place === "delivered" ? "delivered" : "queued";
+		if (message.place === "delivered") return "delivered";
+		this.#memory.settleDown(message);
+		return "queued";
 	}
 
 	#resumeIn(message: QueuedMessage, delayMs: number): void {
@@ -264,6 +289,7 @@ export class Recipient implements SessionOwner {
 	#withdrawn(message: QueuedMessage): void {
 		if (!this.#mailbox.remove(message)) return;
 		this.#store.rouse(message);
+		this.#letGo(message);
 		this.#forgetDeadlines(message);
 		if (isStored(message)) this.#durable--;
 		else if (message.request === undefined) this.counters.lost++;
@@ -320,6 +346,7 @@ export class Recipient implements SessionOwner {
 
 	#expired(message: QueuedMessage): void {
 		this.counters.expired++;
+		this.#letGo(message);
 		if (isStored(message)) {
 			this.deliveries.expire(message);
 			this.#durable--;

@@ -15,6 +15,7 @@ import {
 import { DEFAULT_POLICY, type DeliveryPolicy } from "./delivery-policy.ts";
 import { DurableMessages, isFromMailbox } from "./durable-messages.ts";
 import type { MessageDraft } from "./message-draft.ts";
+import { MessageMemory } from "./message-memory.ts";
 import { MessageStore, type MessageStoreOptions } from "./message-store.ts";
 import { MessagingCounters } from "./messaging-counters.ts";
 import { PendingReplies, type PendingReply, type ReplyOutcome } from "./pending-replies.ts";
@@ -38,6 +39,8 @@ export interface RouterOptions {
 	readonly resolvers?: readonly RecipientResolver[];
 	/** Of each recipient's mailbox. */
 	readonly mailbox?: Partial<MailboxBounds>;
+	/** Bytes that messages may take of this process, of all recipients together. Default 32 MiB. */
+	readonly memoryBytes?: number;
 	/** Requests that one plugin may have without an answer. Default 10,000. */
 	readonly maxPendingPerCaller?: number;
 	/** Of what is stored. */
@@ -73,6 +76,7 @@ export class Router implements Disposable {
 	readonly #leaseEnds: Disposable;
 	readonly #removals: Disposable;
 	readonly store: MessageStore;
+	readonly memory: MessageMemory;
 	readonly letters: DeadLetters;
 	readonly #durable: DurableMessages;
 	readonly #onFault: (what: string, error: unknown) => void;
@@ -93,6 +97,7 @@ export class Router implements Disposable {
 		this.#onFault = options.onFault ?? (() => {});
 		const { clock, ids, kv, queue, letters } = options;
 		this.letters = letters;
+		this.memory = new MessageMemory(options.memoryBytes);
 		this.store = new MessageStore({ ...options.storage, kv, queue, clock });
 		this.#durable = new DurableMessages({ clock, ids, letters, store: this.store, counters: this.counters });
 	}
@@ -293,6 +298,7 @@ export class Router implements Disposable {
 			deadlines: this.#deadlines,
 			counters: this.counters,
 			bounds: this.#bounds,
+			memory: this.memory,
 			store: this.store,
 			letters: this.letters,
 			onDeserted: () => {

@@ -94,6 +94,7 @@ export function registerHubMetrics(
 	metrics.counter("hub_events_total", "Events ever stored; the last sequence.", () => log.bounds().next - 1);
 	metrics.gauge("hub_mailbox_messages", "Messages waiting in mailboxes.", () => router.backlog.messages);
 	metrics.gauge("hub_mailbox_bytes", "Bytes waiting in mailboxes, about.", () => router.backlog.bytes);
+	metrics.gauge("hub_message_memory_bytes", "Memory that messages take, about.", () => router.memory.used);
 	metrics.gauge("hub_durable_messages", "Durable messages that are not settled.", () => router.store.size);
 	metrics.gauge("hub_durable_oldest_seconds", "Age of the oldest durable message that is not settled.", () => {
 		const { oldest } = router.store;

@@ -27,6 +27,8 @@ export interface HubOptions {
 	readonly idWindow: { readonly ms: number; readonly ids: number };
 	/** What the event log keeps; 0 means no bound. */
 	readonly retention: { readonly maxAgeMs: number; readonly maxRecords: number; readonly maxBytes: number };
+	/** Bytes that messages which are not settled may take of this process, of all recipients together. */
+	readonly messageMemoryBytes: number;
 	/** Connections at once. */
 	readonly maxConnections: number;
 }
@@ -48,5 +50,6 @@ export const DEFAULT_OPTIONS: HubOptions = Object.freeze({
 	drainMs: 8_000,
 	idWindow: { ms: 120_000, ids: 2_000_000 },
 	retention: { maxAgeMs: 7 * DAY_MS, maxRecords: 10_000_000, maxBytes: 8 * 1024 ** 3 },
+	messageMemoryBytes: 32 * 1024 * 1024,
 	maxConnections: 10_000,
 } satisfies HubOptions);

@@ -69,8 +69,11 @@ export async function openSubsystems(parts: {
 				for (const { id, after } of transitions) if (after === undefined) listener(id);
 			}),
 	};
+	const memoryBytes = options.messageMemoryBytes;
 	const storage = { idWindowMs: options.idWindow.ms };
-	const router = owner.use(new Router({ clock, ids, directory, leases, kv, queue, letters, storage, onFault }));
+	const router = owner.use(
+		new Router({ clock, ids, directory, leases, kv, queue, letters, storage, memoryBytes, onFault }),
+	);
 	router.start();
 	const routes = owner.use(new Routes({ kv, answers, clock, ids }));
 	routes.start();

@@ -1,15 +1,18 @@
 import net from "node:net";
 
-/** A TCP relay to a hub, whose connections a test can cut. */
+/** A TCP relay to a hub, whose connections a test can cut or stop. */
 export interface CuttingRelay extends AsyncDisposable {
 	readonly url: string;
 	/** Cuts every connection, and admits no other until `work` is done. */
 	cut(work: () => Promise<void>): Promise<void>;
+	/** Reads nothing from either side any more, until it is called with false. */
+	freeze(isFrozen: boolean): void;
 }
 
 export async function startCuttingRelay(hubUrl: string): Promise<CuttingRelay> {
 	const port = Number(new URL(hubUrl).port);
 	const sockets = new Set<net.Socket>();
+	const pairs = new Set<readonly [near: net.Socket, far: net.Socket]>();
 	let isCut = false;
 	const keep = (socket: net.Socket) => {
 		sockets.add(socket);
@@ -28,7 +31,12 @@ export async function startCuttingRelay(hubUrl: string): Promise<CuttingRelay> {
 		const far = net.connect(port, "127.0.0.1");
 		keep(far);
 		near.pipe(far).pipe(near);
-		near.on("close", () => far.destroy());
+		const pair = [near, far] as const;
+		pairs.add(pair);
+		near.on("close", () => {
+			pairs.delete(pair);
+			far.destroy();
+		});
 		far.on("close", () => near.destroy());
 	});
 	await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -39,6 +47,16 @@ export async function startCuttingRelay(hubUrl: string): Promise<CuttingRelay> {
 			cutAll();
 			await work();
 			isCut = false;
+		},
+		freeze(isFrozen) {
+			for (const [near, far] of pairs) {
+				if (isFrozen) {
+					near.unpipe(far);
+					far.unpipe(near);
+				} else {
+					near.pipe(far).pipe(near);
+				}
+			}
 		},
 		async [Symbol.asyncDispose]() {
 			cutAll();

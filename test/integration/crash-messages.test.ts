@@ -2,28 +2,34 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import type { Clients } from "../harness/hub.ts";
 import { until } from "../harness/hub.ts";
 import { HubProcess, TestFolder } from "../harness/hub-process.ts";
+import { CrashSender } from "./crash-sender.ts";
 import { MessageLedger } from "./message-ledger.ts";
 
 const CYCLES = Number(process.env.MESSAGE_CRASH_CYCLES ?? 5);
-const CYCLE_MS = 15_000;
-const KEYS = 6;
-/** Confirmations heard before a kill: from none to well under way. */
-const MAX_HEARD = 200;
+/** In all. */
+const MESSAGES = CYCLES * 200;
+const CYCLE_MS = 30_000;
+const KEYS = 12;
+/** Confirmations of a cycle that are heard before a kill, at most; of two kills the later one is at 200 on average. */
+const MAX_HEARD = 300;
 const RECIPIENTS = 2;
 /** Messages that wait at most, so that the last cycle can deliver what the others have left. */
 const MAX_BACKLOG = 400;
 
-test(`durable messages survive SIGKILL of the hub and of recipients, ${CYCLES} times`, {
+test(`${MESSAGES} durable messages survive SIGKILL of the hub and of recipients, ${CYCLES} times each`, {
 	timeout: (CYCLES + 2) * CYCLE_MS,
 }, async () => {
 	using folder = new TestFolder();
 	const data = join(folder.path, "data");
 	const env = { NODE_COMPILE_CACHE: join(folder.path, "compiled") };
 	const ledger = new MessageLedger();
-	const senders = Array.from({ length: KEYS }, (_, key) => new KeySender(`k${key}`, ledger));
+	const mayGo = () => ledger.accepted.size - ledger.came.size < MAX_BACKLOG;
+	const senders = Array.from(
+		{ length: KEYS },
+		(_, key) => new CrashSender({ key: `k${key}`, ledger, mayGo, inWindows: key % 3 === 0 }),
+	);
 	let senderToken = "";
 	let workerToken = "";
 	{
@@ -31,92 +37,85 @@ test(`durable messages survive SIGKILL of the hub and of recipients, ${CYCLES} t
 		senderToken = (await hub.enrol("sender")).token;
 		workerToken = (await hub.enrol("worker")).token;
 	}
-	for (let cycle = 0; cycle <= CYCLES; cycle++) {
+	const newRecipient = () => new Recipient(workerToken, env, ledger);
+	const recipients = Array.from({ length: RECIPIENTS }, newRecipient);
+	try {
+		for (let cycle = 0; cycle < CYCLES; cycle++) {
+			await using hub = await HubProcess.start("embedded", data, { env });
+			for (const recipient of recipients) recipient.receiveFrom(hub.url);
+			const stop = new AbortController();
+			const clients = hub.connect(senderToken);
+			const sending = Promise.allSettled(senders.map((sender) => sender.run(clients, () => false, stop.signal)));
+			const heard = ledger.confirmed.size;
+			const points = [Math.floor(Math.random() * MAX_HEARD), Math.floor(Math.random() * MAX_HEARD)];
+			const victims = Math.random() < 0.5 ? (["recipient", "hub"] as const) : (["hub", "recipient"] as const);
+			for (const [index, point] of points.sort((a, b) => a - b).entries()) {
+				const problem = () => `cycle ${cycle} stands still: ${ledger.summary}`;
+				if (!stop.signal.aborted) await until(() => ledger.confirmed.size >= heard + point, { ms: CYCLE_MS, problem });
+				if (victims[index] === "hub") {
+					stop.abort();
+					await hub.kill();
+					continue;
+				}
+				const at = Math.floor(Math.random() * RECIPIENTS);
+				await recipients[at]!.kill();
+				recipients[at] = newRecipient();
+				if (!stop.signal.aborted) recipients[at].receiveFrom(hub.url);
+			}
+			expect(await sending).toEqual(senders.map(() => ({ status: "fulfilled", value: undefined })));
+			await Promise.all(recipients.map((recipient) => recipient.left()));
+			ledger.verify();
+		}
 		await using hub = await HubProcess.start("embedded", data, { env });
-		const recipients = Array.from({ length: RECIPIENTS }, () => new Recipient(hub.url, workerToken, env, ledger));
-		const isLast = cycle === CYCLES;
-		const stop = new AbortController();
+		for (const recipient of recipients) recipient.receiveFrom(hub.url);
+		const isDone = () => ledger.accepted.size >= MESSAGES;
 		const clients = hub.connect(senderToken);
-		const sending = Promise.allSettled(senders.map((sender) => sender.run(clients, isLast ? 20 : 0, stop.signal)));
-		if (isLast) {
-			expect((await sending).map(({ status }) => status)).toEqual(senders.map(() => "fulfilled"));
-			await until(() => ledger.missing.length === 0, { ms: CYCLE_MS, problem: () => `lost: ${ledger.missing}` });
-			await Promise.all(recipients.map((recipient) => recipient.kill()));
-			break;
-		}
-		for (const victim of ["recipient", "hub"] as const) {
-			const enough = ledger.confirmed.size + Math.floor(Math.random() * MAX_HEARD);
-			await until(() => ledger.confirmed.size >= enough, { ms: CYCLE_MS });
-			if (victim === "hub") break;
-			const at = Math.floor(Math.random() * RECIPIENTS);
-			await recipients[at]!.kill();
-			recipients[at] = new Recipient(hub.url, workerToken, env, ledger);
-		}
-		stop.abort();
-		await hub.kill();
-		await sending;
+		await Promise.all(senders.map((sender) => sender.run(clients, isDone, new AbortController().signal)));
+		await until(() => ledger.missing.length === 0, { ms: CYCLE_MS, problem: () => `lost: ${ledger.missing}` });
+	} finally {
 		await Promise.all(recipients.map((recipient) => recipient.kill()));
-		ledger.verify();
 	}
 	ledger.verify();
 	expect(ledger.missing).toEqual([]);
-	expect(ledger.accepted.size).toBeGreaterThan(KEYS * 20);
+	expect(ledger.accepted.size).toBeGreaterThanOrEqual(MESSAGES);
 });
 
-/** Sends the messages of one ordering key one after the other; what has no answer when the hub dies is sent again. */
-class KeySender {
-	readonly #key: string;
-	readonly #ledger: MessageLedger;
-	readonly #ids: string[] = [];
-
-	constructor(key: string, ledger: MessageLedger) {
-		this.#key = key;
-		this.#ledger = ledger;
-		ledger.sent.set(key, this.#ids);
-	}
-
-	/** `count` messages, or (0) until the hub is gone. */
-	async run({ messaging }: Clients, count: number, signal: AbortSignal): Promise<void> {
-		const unanswered = this.#ids.filter((id) => !this.#ledger.accepted.has(id));
-		for (let made = 0; count === 0 ? !signal.aborted : made < count; made++) {
-			const id = unanswered.shift() ?? this.#newId();
-			const message = {
-				id,
-				type: "job",
-				orderingKey: this.#key,
-				payload: { body: { case: "json", value: "1" } },
-			} as const;
-			await until(() => signal.aborted || this.#ledger.accepted.size - this.#ledger.came.size < MAX_BACKLOG, {
-				ms: CYCLE_MS,
-			});
-			await messaging.send({ to: { target: { case: "pluginId", value: "worker" } }, message });
-			this.#ledger.accepted.add(id);
-		}
-	}
-
-	#newId(): string {
-		const id = `${this.#key}-${this.#ids.length}`;
-		this.#ids.push(id);
-		return id;
-	}
-}
-
-/** A recipient in a process of its own, whose lines go to the ledger. */
+/** A recipient in a process of its own, whose lines go to the ledger. It receives from one hub after the other. */
 class Recipient {
 	readonly #child: ChildProcess;
 	readonly #closed: Promise<unknown>;
+	/** Hubs that it was told of and has not left. */
+	#hubs = 0;
 
-	constructor(url: string, token: string, env: Readonly<Record<string, string>>, ledger: MessageLedger) {
-		const program = join(import.meta.dirname, "crash-recipient.ts");
-		this.#child = spawn(process.execPath, [program, url, token], {
+	constructor(token: string, env: Readonly<Record<string, string>>, ledger: MessageLedger) {
+		this.#child = spawn(process.execPath, [join(import.meta.dirname, "crash-recipient.ts"), token], {
 			env: { ...process.env, ...env },
-			stdio: ["ignore", "pipe", "inherit"],
+			stdio: ["pipe", "pipe", "inherit"],
 		});
 		let rest = "";
 		this.#child.stdout!.setEncoding("utf8").on("data", (chunk: string) => {
-			rest = ledger.hear(rest + chunk);
+			const lines = (rest + chunk).split("\n");
+			rest = lines.pop()!;
+			for (const line of lines) {
+				if (line.startsWith("gone ")) this.#hubs--;
+				else ledger.hear(line);
+			}
 		});
+		this.#child.stdin!.on("error", () => {});
 		this.#closed = once(this.#child, "close");
+	}
+
+	receiveFrom(url: string): void {
+		this.#hubs++;
+		this.#child.stdin!.write(`${url}\n`);
+	}
+
+	/** Settles once it has told everything that came from a hub that is gone. */
+	async left(): Promise<void> {
+		await until(() => this.#hubs === 0, {
+			ms: CYCLE_MS,
+			problem: () => "a recipient does not leave a hub that is gone",
+		});
 	}
 
 	async kill(): Promise<void> {

@@ -15,19 +15,14 @@ export class MessageLedger {
 	/** When the acknowledgement of an id was confirmed. */
 	readonly confirmed = new Map<string, number>();
 
-	/** Takes lines of a recipient; what is left of the last one comes back. A line that was cut short does not count. */
-	hear(text: string): string {
-		const lines = text.split("\n");
-		const rest = lines.pop()!;
-		for (const line of lines) {
-			const [kind, time, id = ""] = line.split(" ");
-			if (kind === "got") {
-				this.got.push({ time: Number(time), id });
-				this.came.add(id);
-			}
-			if (kind === "confirmed") this.confirmed.set(id, Number(time));
+	/** Takes a whole line of a recipient. */
+	hear(line: string): void {
+		const [kind, time, id = ""] = line.split(" ");
+		if (kind === "got") {
+			this.got.push({ time: Number(time), id });
+			this.came.add(id);
 		}
-		return rest;
+		if (kind === "confirmed") this.confirmed.set(id, Number(time));
 	}
 
 	/** None came again after its acknowledgement was confirmed, and each key's came in the order in which they were sent. */
@@ -51,5 +46,9 @@ export class MessageLedger {
 	/** Accepted messages that have not come. */
 	get missing(): readonly string[] {
 		return [...this.accepted].filter((id) => !this.came.has(id));
+	}
+	/** How far everything is. */
+	get summary(): string {
+		return `${this.accepted.size} accepted, ${this.came.size} came, ${this.confirmed.size} confirmed`;
 	}
 }

@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import type { Clock } from "../../src/clock/clock.ts";
 import { DeadLetters } from "../../src/dead-letters/dead-letters.ts";
 import { DEFAULT_POLICY } from "../../src/messaging/delivery-policy.ts";
+import { MessageMemory } from "../../src/messaging/message-memory.ts";
 import { MessageStore } from "../../src/messaging/message-store.ts";
 import { MessagingCounters } from "../../src/messaging/messaging-counters.ts";
 import { QueuedMessage } from "../../src/messaging/queued-message.ts";
@@ -27,6 +28,7 @@ function attached(maxBytes = 1 << 20) {
 		deadlines: new DeadlineQueue(clock),
 		counters,
 		bounds: { maxMessages: 100, maxBytes },
+		memory: new MessageMemory(),
 		store: new MessageStore({ kv, queue, clock }),
 		letters: new DeadLetters({ kv, queue, clock, ids }),
 		onDeserted: () => {},

@@ -78,7 +78,7 @@ export class DurableMessages {
 				return;
 			}
 			this.#counters.sent++;
-			mailbox.know(message, accepted);
+			mailbox.know(message, accepted.disposition);
 			resolve(accepted);
 		});
 		mailbox.know(message, promise);

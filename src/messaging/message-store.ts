@@ -88,7 +88,7 @@ export class MessageStore implements Disposable {
 	/** Reads what is stored: what waits for each plugin, in the order of its acceptance. Once. */
 	load(): ReadonlyMap<string, readonly RestoredMessage[]> {
 		const waiting = new Map<string, RestoredMessage[]>();
-		const settled: { readonly mailbox: StoredMailbox; readonly message: StoredMessage; readonly until: number }[] = [];
+		const settled: { readonly mailbox: StoredMailbox; readonly message: StoredMessage }[] = [];
 		let last: { pluginId: string; entry: KvEntry } | undefined;
 		const flush = (note?: Uint8Array) => {
 			if (last === undefined) return;
@@ -101,10 +101,10 @@ export class MessageStore implements Disposable {
 			if (!isStored(message)) return;
 			const mailbox = this.mailbox(pluginId);
 			if (record.done) {
-				settled.push({ mailbox, message, until: message.stored.acceptTime + this.#storage.idWindowMs });
+				settled.push({ mailbox, message });
 				return;
 			}
-			mailbox.restore(message);
+			mailbox.restore(message, false);
 			const messages = waiting.get(pluginId);
 			if (messages) messages.push({ message, notBefore });
 			else waiting.set(pluginId, [{ message, notBefore }]);
@@ -118,8 +118,8 @@ export class MessageStore implements Disposable {
 			last = { pluginId: entry.key.split("/")[1] ?? "", entry };
 		}
 		flush();
-		settled.sort((a, b) => a.until - b.until);
-		for (const { mailbox, message, until } of settled) mailbox.restore(message, until);
+		settled.sort((a, b) => a.message.stored.acceptTime - b.message.stored.acceptTime);
+		for (const { mailbox, message } of settled) mailbox.restore(message, true);
 		return waiting;
 	}
 

@@ -4,7 +4,8 @@ import type { CommitQueue } from "../state/commit-queue.ts";
 import { keys } from "../state/key-layout.ts";
 import type { KvStore, KvWrite } from "../state/kv-store.ts";
 import type { AcceptedMessage } from "./accepted-message.ts";
-import type { IdMark, IdMarks } from "./id-marks.ts";
+import type { IdMarks } from "./id-marks.ts";
+import { KnownId, KnownIds } from "./known-ids.ts";
 import { decodeRecord, encodeAttempts, encodeMark, encodeMessage } from "./mailbox-record.ts";
 import type { QueuedMessage, StoredPlace } from "./queued-message.ts";
 
@@ -18,14 +19,6 @@ export interface MailboxStorage {
 	readonly idWindowMs: number;
 	/** The last one that was given out. Of all mailboxes, so that none comes again while marks of a forgotten one are left. */
 	lastSequence: number;
-}
-
-/** An id that a sender has used here. */
-interface KnownId {
-	readonly digest: string;
-	readonly sequence: number;
-	/** What the sender is told, or will be. */
-	readonly answer: AcceptedMessage | Promise<AcceptedMessage>;
 }
 
 /** A durable message has its place; it always does where this is called for. */
@@ -52,12 +45,13 @@ export class StoredMailbox {
 	readonly pluginId: string;
 	readonly #storage: MailboxStorage;
 	readonly #live = new Map<number, StoredMessage>();
-	readonly #ids = new Map<string, KnownId>();
+	readonly #ids: KnownIds;
 	#gone = false;
 
 	constructor(pluginId: string, storage: MailboxStorage) {
 		this.pluginId = pluginId;
 		this.#storage = storage;
+		this.#ids = new KnownIds(pluginId);
 	}
 
 	/** Messages that are not settled. */
@@ -66,7 +60,7 @@ export class StoredMailbox {
 	}
 
 	get isEmpty(): boolean {
-		return this.#live.size === 0 && this.#ids.size === 0;
+		return this.#live.size === 0 && this.#ids.isEmpty;
 	}
 
 	/** Its plugin is no longer registered; nothing is stored any more. */
@@ -82,7 +76,7 @@ export class StoredMailbox {
 
 	/** The first answer to an id; undefined: it is new. Refuses with ID_REUSED. */
 	find(source: string, id: string, digest: string): AcceptedMessage | Promise<AcceptedMessage> | undefined {
-		const known = this.#ids.get(`${source}\n${id}`);
+		const known = this.#ids.get(source, id);
 		if (known === undefined) return undefined;
 		if (known.digest === digest) return known.answer;
 		throw new HubError("ID_REUSED", "the message id was used before with other content", { metadata: { id } });
@@ -104,17 +98,18 @@ export class StoredMailbox {
 		});
 	}
 
-	/** SM-3. */
-	know(message: StoredMessage, answer: AcceptedMessage | Promise<AcceptedMessage>): void {
+	/** SM-3. `outcome`: what the sender was told, or the answer that it waits for. */
+	know(message: StoredMessage, outcome: KnownId["outcome"]): void {
 		const { digest, sequence } = message.stored;
-		const key = idKey(message);
-		if (digest === "" || (this.#ids.get(key)?.sequence ?? 0) > sequence) return;
-		this.#ids.set(key, { digest, sequence, answer });
+		if (digest === "") return;
+		const known = this.#ids.get(message.source, message.id);
+		if (known === undefined || known.sequence < sequence) this.#ids.set(this.#known(message, outcome));
+		else if (known.sequence === sequence) known.outcome = outcome;
 	}
 
 	/** The message was not stored after all. */
-	forget(message: StoredMessage): void {
-		this.#forget(idKey(message), message.stored.sequence);
+	forget({ source, id, stored }: StoredMessage): void {
+		this.#ids.forget(source, id, stored.sequence);
 	}
 
 	/** Stores how often a message was delivered, and when it may be again (milliseconds since the Unix epoch; 0: at once). */
@@ -137,14 +132,13 @@ export class StoredMailbox {
 		const { clock, idWindowMs, marks, queue } = this.#storage;
 		const { stored } = message;
 		const key = this.#key(stored);
-		const until = stored.acceptTime + idWindowMs;
-		const isMarked = stored.digest !== "" && until > clock.now();
+		const isMarked = stored.digest !== "" && stored.acceptTime + idWindowMs > clock.now();
 		const writes: KvWrite[] = [isMarked ? { key, value: encodeMark(message, stored) } : { key, delete: true }, ...also];
 		if (stored.noted) writes.push({ key: `${key}.d`, delete: true });
 		queue.add(writes, (error) => {
 			if (error === undefined && !this.#gone) {
 				this.#live.delete(stored.sequence);
-				if (isMarked) marks.add(this.#mark(message, until));
+				if (isMarked) marks.add(this.#mark(message));
 				else this.forget(message);
 			}
 			settled(error);
@@ -159,13 +153,13 @@ export class StoredMailbox {
 		return record.done ? undefined : record.message;
 	}
 
-	/** Takes over what is stored; `until`: of a settled message, how long its id is to be known. */
-	restore(message: StoredMessage, until?: number): void {
-		const { stored, id } = message;
+	/** Takes over what is stored; `isSettled`: only its id is to be known. */
+	restore(message: StoredMessage, isSettled: boolean): void {
+		const { stored } = message;
 		this.#storage.lastSequence = Math.max(this.#storage.lastSequence, stored.sequence);
-		this.know(message, { id, disposition: "queued", duplicate: false });
-		if (until === undefined) this.#live.set(stored.sequence, message);
-		else this.#storage.marks.add(this.#mark(message, until));
+		this.know(message, "queued");
+		if (isSettled) this.#storage.marks.add(this.#mark(message));
+		else this.#live.set(stored.sequence, message);
 	}
 
 	/** Deletes everything: the plugin is no longer registered. Resolves once that is stored. */
@@ -176,8 +170,8 @@ export class StoredMailbox {
 			doomed.push(this.#key(stored));
 			if (stored.noted) doomed.push(`${this.#key(stored)}.d`);
 		}
-		for (const { sequence } of this.#ids.values()) {
-			if (!this.#live.has(sequence)) doomed.push(keys.mailboxMessage(this.pluginId, sequence));
+		for (const { sequence, key } of this.#ids.all()) {
+			if (!this.#live.has(sequence)) doomed.push(key);
 		}
 		this.#live.clear();
 		this.#ids.clear();
@@ -188,22 +182,18 @@ export class StoredMailbox {
 	}
 
 	/** Keeps nothing of the message but its names. */
-	#mark(message: StoredMessage, until: number): IdMark {
-		const { sequence } = message.stored;
-		const id = idKey(message);
-		return { key: this.#key(message.stored), until, forget: () => this.#forget(id, sequence) };
+	#mark(message: StoredMessage): KnownId {
+		const known = this.#ids.get(message.source, message.id);
+		return known?.sequence === message.stored.sequence ? known : this.#known(message, "queued");
 	}
 
-	/** An id that is used anew since then stays. */
-	#forget(id: string, sequence: number): void {
-		if (this.#ids.get(id)?.sequence === sequence) this.#ids.delete(id);
+	#known({ source, id, stored }: StoredMessage, outcome: KnownId["outcome"]): KnownId {
+		const { digest, sequence, acceptTime } = stored;
+		const until = acceptTime + this.#storage.idWindowMs;
+		return new KnownId(this.#ids, { source, id, digest, sequence, until, outcome });
 	}
 
 	#key({ sequence }: StoredPlace): string {
 		return keys.mailboxMessage(this.pluginId, sequence);
 	}
-}
-
-function idKey({ source, id }: QueuedMessage): string {
-	return `${source}\n${id}`;
 }

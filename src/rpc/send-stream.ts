@@ -139,17 +139,19 @@ export class SendStream {
 		const bytes = entry.message?.byteLength ?? 0;
 		this.#storing++;
 		this.#storingBytes += bytes;
-		accepted
-			.then(
-				(message) => this.#results.add(entry.entryId, "accepted", encodeAccepted(message)),
-				(error: unknown) => this.#results.add(entry.entryId, "error", encodeEntryError(error, this.#call.requestId)),
-			)
-			.finally(() => {
-				this.#storing--;
-				this.#storingBytes -= bytes;
-				this.responses.wake();
-				this.#finishWhenDone();
-			});
+		const { entryId } = entry;
+		accepted.then(
+			(message) => this.#stored(entryId, bytes, "accepted", encodeAccepted(message)),
+			(error: unknown) => this.#stored(entryId, bytes, "error", this.#encode(error)),
+		);
+	}
+
+	#stored(entryId: number | bigint, bytes: number, outcome: "accepted" | "error", result: Uint8Array): void {
+		this.#results.add(entryId, outcome, result);
+		this.#storing--;
+		this.#storingBytes -= bytes;
+		this.responses.wake();
+		this.#finishWhenDone();
 	}
 
 	#request(entry: SendView, prefix: string): void {

@@ -134,10 +134,10 @@ export class DurableMessages {
 
 	#message(
 		fields: Pick<QueuedMessage, "id" | "source" | "orderingKey" | "priority"> & { readonly bytes: Uint8Array },
-		place: Omit<StoredPlace, "sequence" | "noted">,
+		place: Omit<StoredPlace, "sequence" | "noted" | "known">,
 		recipient: Recipient,
 	): StoredMessage {
-		const stored: StoredPlace = { ...place, sequence: recipient.stored.nextSequence(), noted: false };
+		const stored: StoredPlace = { ...place, sequence: recipient.stored.nextSequence(), noted: false, known: undefined };
 		const size = fields.bytes.byteLength;
 		const message: QueuedMessage = new QueuedMessage({
 			...fields,

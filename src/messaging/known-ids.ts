@@ -35,7 +35,7 @@ export class KnownId implements IdMark {
 	}
 
 	forget(): void {
-		this.#owner.forget(this.source, this.id, this.sequence);
+		this.#owner.forget(this);
 	}
 }
 
@@ -56,17 +56,19 @@ export class KnownIds {
 		return this.#bySender.get(source)?.get(id);
 	}
 
-	set(known: KnownId): void {
+	/** Where an id is known twice, as the store may have it after a fault, the later message's stands. */
+	add(known: KnownId): void {
 		const { source, id } = known;
 		const ids = this.#bySender.get(source);
 		if (ids === undefined) this.#bySender.set(source, new Map([[id, known]]));
-		else ids.set(id, known);
+		else if ((ids.get(id)?.sequence ?? 0) < known.sequence) ids.set(id, known);
 	}
 
 	/** An id that is used anew since then stays. */
-	forget(source: string, id: string, sequence: number): void {
+	forget(known: KnownId): void {
+		const { source, id } = known;
 		const ids = this.#bySender.get(source);
-		if (ids?.get(id)?.sequence !== sequence) return;
+		if (ids?.get(id) !== known) return;
 		ids.delete(id);
 		if (ids.size === 0) this.#bySender.delete(source);
 	}

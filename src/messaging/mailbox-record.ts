@@ -74,6 +74,7 @@ export function messageOf(
 		ttlMs: Number(record.ttlMs),
 		digest: record.digest,
 		noted: attempts > 0,
+		known: undefined,
 	};
 	const message = new QueuedMessage({
 		id: record.id,

@@ -100,16 +100,19 @@ export class StoredMailbox {
 
 	/** SM-3. `outcome`: what the sender was told, or the answer that it waits for. */
 	know(message: StoredMessage, outcome: KnownId["outcome"]): void {
-		const { digest, sequence } = message.stored;
-		if (digest === "") return;
-		const known = this.#ids.get(message.source, message.id);
-		if (known === undefined || known.sequence < sequence) this.#ids.set(this.#known(message, outcome));
-		else if (known.sequence === sequence) known.outcome = outcome;
+		const { stored } = message;
+		if (stored.known !== undefined) {
+			stored.known.outcome = outcome;
+			return;
+		}
+		if (stored.digest === "") return;
+		stored.known = this.#known(message, outcome);
+		this.#ids.add(stored.known);
 	}
 
 	/** The message was not stored after all. */
-	forget({ source, id, stored }: StoredMessage): void {
-		this.#ids.forget(source, id, stored.sequence);
+	forget({ stored }: StoredMessage): void {
+		stored.known?.forget();
 	}
 
 	/** Stores how often a message was delivered, and when it may be again (milliseconds since the Unix epoch; 0: at once). */
@@ -183,8 +186,7 @@ export class StoredMailbox {
 
 	/** Keeps nothing of the message but its names. */
 	#mark(message: StoredMessage): KnownId {
-		const known = this.#ids.get(message.source, message.id);
-		return known?.sequence === message.stored.sequence ? known : this.#known(message, "queued");
+		return message.stored.known ?? this.#known(message, "queued");
 	}
 
 	#known({ source, id, stored }: StoredMessage, outcome: KnownId["outcome"]): KnownId {

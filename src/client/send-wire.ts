@@ -1,5 +1,6 @@
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
+import { EntryErrorSchema } from "#gen/qirvo/hub/v1/errors_pb.js";
 import {
 	type Address,
 	type Message,
@@ -13,7 +14,6 @@ import {
 	type SendStreamResponse,
 	SendStreamResponseSchema,
 } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
-import { EntryErrorSchema } from "#gen/qirvo/hub/v1/errors_pb.js";
 import type { Payload } from "#gen/qirvo/hub/v1/payload_pb.js";
 import type { SelfDecoding } from "./transports/self-decoding.ts";
 import type { SelfEncoding } from "./transports/self-encoding.ts";

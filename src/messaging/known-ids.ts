@@ -1,26 +1,31 @@
-import { keys } from "../state/key-layout.ts";
 import type { AcceptedMessage, MessageDisposition } from "./accepted-message.ts";
-import type { IdMark } from "./id-marks.ts";
+import type { SettledIds } from "./settled-ids.ts";
 
 /** An id that a sender has used in one mailbox. One object an id, because many are remembered. */
-export class KnownId implements IdMark {
+export class KnownId {
 	readonly source: string;
 	readonly id: string;
 	/** Tells a repeat from another message of the same id. */
 	readonly digest: string;
 	readonly sequence: number;
-	readonly until: number;
+	/** Milliseconds since the Unix epoch. */
+	readonly acceptTime: number;
 	/** What the sender was told became of the message, or the answer that it waits for. */
 	outcome: MessageDisposition | Promise<AcceptedMessage>;
+	/** Where it is stored, once its message is settled. */
+	settled: SettledIds | undefined = undefined;
 	readonly #owner: KnownIds;
 
-	constructor(owner: KnownIds, fields: Pick<KnownId, "source" | "id" | "digest" | "sequence" | "until" | "outcome">) {
+	constructor(
+		owner: KnownIds,
+		fields: Pick<KnownId, "source" | "id" | "digest" | "sequence" | "acceptTime" | "outcome">,
+	) {
 		this.#owner = owner;
 		this.source = fields.source;
 		this.id = fields.id;
 		this.digest = fields.digest;
 		this.sequence = fields.sequence;
-		this.until = fields.until;
+		this.acceptTime = fields.acceptTime;
 		this.outcome = fields.outcome;
 	}
 
@@ -30,23 +35,16 @@ export class KnownId implements IdMark {
 		return typeof outcome === "string" ? { id, disposition: outcome, duplicate: false } : outcome;
 	}
 
-	get key(): string {
-		return keys.mailboxMessage(this.#owner.pluginId, this.sequence);
-	}
-
-	forget(): void {
-		this.#owner.forget(this);
+	/** It is known no longer. Gives the key of a record that nothing is left of. */
+	forget(): string | undefined {
+		this.#owner.delete(this);
+		return this.settled?.forget() ? this.settled.key : undefined;
 	}
 }
 
 /** The ids that are known in one mailbox, by sender. Bounded by whoever adds them. */
 export class KnownIds {
-	readonly pluginId: string;
 	readonly #bySender = new Map<string, Map<string, KnownId>>();
-
-	constructor(pluginId: string) {
-		this.pluginId = pluginId;
-	}
 
 	get isEmpty(): boolean {
 		return this.#bySender.size === 0;
@@ -65,16 +63,12 @@ export class KnownIds {
 	}
 
 	/** An id that is used anew since then stays. */
-	forget(known: KnownId): void {
+	delete(known: KnownId): void {
 		const { source, id } = known;
 		const ids = this.#bySender.get(source);
 		if (ids?.get(id) !== known) return;
 		ids.delete(id);
 		if (ids.size === 0) this.#bySender.delete(source);
-	}
-
-	*all(): Generator<KnownId, void, undefined> {
-		for (const ids of this.#bySender.values()) yield* ids.values();
 	}
 
 	clear(): void {

@@ -9,7 +9,7 @@ import { durabilityOf, pluginOf, replyDeadline, requireTransient } from "./messa
 import { encodeFrame, SEND_FRAMES } from "./messaging-frames.ts";
 import { PulledStream } from "./pulled-stream.ts";
 import { breaksFrame, readSendFrame, type SendView } from "./send-frames.ts";
-import { encodeAccepted, encodeReply, SendResults } from "./send-results.ts";
+import { encodeReply, SendResults } from "./send-results.ts";
 import type { StreamRegistry } from "./stream-ending.ts";
 import { readyFrame } from "./stream-frames.ts";
 
@@ -133,7 +133,7 @@ export class SendStream {
 		const durability = durabilityOf(entry.durability, `${prefix}durability`);
 		const accepted = this.#deps.dispatch.send(this.#call, entry, prefix, durability);
 		if (!(accepted instanceof Promise)) {
-			this.#results.add(entry.entryId, "accepted", encodeAccepted(accepted));
+			this.#results.addAccepted(entry.entryId, accepted);
 			return;
 		}
 		const bytes = entry.message?.byteLength ?? 0;
@@ -141,13 +141,18 @@ export class SendStream {
 		this.#storingBytes += bytes;
 		const { entryId } = entry;
 		accepted.then(
-			(message) => this.#stored(entryId, bytes, "accepted", encodeAccepted(message)),
-			(error: unknown) => this.#stored(entryId, bytes, "error", this.#encode(error)),
+			(message) => {
+				this.#results.addAccepted(entryId, message);
+				this.#stored(bytes);
+			},
+			(error: unknown) => {
+				this.#results.add(entryId, "error", this.#encode(error));
+				this.#stored(bytes);
+			},
 		);
 	}
 
-	#stored(entryId: number | bigint, bytes: number, outcome: "accepted" | "error", result: Uint8Array): void {
-		this.#results.add(entryId, outcome, result);
+	#stored(bytes: number): void {
 		this.#storing--;
 		this.#storingBytes -= bytes;
 		this.responses.wake();

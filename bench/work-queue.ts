@@ -11,7 +11,7 @@ const PEERS = [
 	{ id: "WQ", peer: "JetStream work queue", syncAlways: false, share: 0.5 },
 	{ id: "WQ-sync", peer: "JetStream work queue, sync always", syncAlways: true, share: 0.05 },
 ] as const;
-const WINDOW = 1024;
+const WINDOW = 4096;
 const REACH = 3;
 
 async function hubSide(round: number): Promise<Side> {

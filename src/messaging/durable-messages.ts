@@ -134,15 +134,32 @@ export class DurableMessages {
 
 	#message(
 		fields: Pick<QueuedMessage, "id" | "source" | "orderingKey" | "priority"> & { readonly bytes: Uint8Array },
-		place: Omit<StoredPlace, "sequence" | "noted" | "known">,
+		place: Omit<StoredPlace, "sequence" | "noted" | "key" | "known">,
 		recipient: Recipient,
 	): StoredMessage {
-		const stored: StoredPlace = { ...place, sequence: recipient.stored.nextSequence(), noted: false, known: undefined };
-		const size = fields.bytes.byteLength;
+		const { acceptTime, deliverTime, ttlMs, digest } = place;
+		const sequence = recipient.stored.nextSequence();
+		const stored: StoredPlace = {
+			sequence,
+			acceptTime,
+			deliverTime,
+			ttlMs,
+			digest,
+			noted: false,
+			key: "",
+			known: undefined,
+		};
+		const { id, source, orderingKey, priority, bytes } = fields;
+		const size = bytes.byteLength;
+		const expiresAt = expiryOf(stored, this.#clock);
 		const message: QueuedMessage = new QueuedMessage({
-			...fields,
+			id,
+			source,
+			orderingKey,
+			priority,
+			bytes,
 			size,
-			expiresAt: expiryOf(stored, this.#clock),
+			expiresAt,
 			request: undefined,
 			stored,
 		});

@@ -61,6 +61,7 @@ export function messageOf(
 		ttlMs: Number(record.ttlMs),
 		digest: record.digest,
 		noted: attempts > 0,
+		key: "",
 		known: undefined,
 	};
 	const message = new QueuedMessage({

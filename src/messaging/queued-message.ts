@@ -24,6 +24,8 @@ export interface StoredPlace {
 	readonly digest: string;
 	/** Whether something about its deliveries is stored too. */
 	noted: boolean;
+	/** Where it is stored; empty until that is asked for. */
+	key: string;
 	/** Under which id it is known, where its sender chose one. */
 	known: KnownId | undefined;
 }

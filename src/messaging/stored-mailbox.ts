@@ -268,7 +268,8 @@ export class StoredMailbox {
 		return new KnownId(this.#ids, { source, id, digest, sequence, acceptTime, outcome });
 	}
 
-	#key({ sequence }: StoredPlace): string {
-		return keys.mailboxMessage(this.pluginId, sequence);
+	#key(stored: StoredPlace): string {
+		if (stored.key === "") stored.key = keys.mailboxMessage(this.pluginId, stored.sequence);
+		return stored.key;
 	}
 }

@@ -208,7 +208,8 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 	#apply({ writes }: KvCommit): readonly KvChange[] {
 		const { kv } = this.#environment;
 		const changes: KvChange[] = [];
-		for (const [index, write] of writes.entries()) {
+		for (let index = 0; index < writes.length; index++) {
+			const write = writes[index]!;
 			const { key } = write;
 			const keyBytes = Buffer.from(key);
 			const revision = ++this.#written;

@@ -1,17 +1,19 @@
 // WQ: one sender of durable messages and one recipient that acknowledges each, beside a JetStream work queue; 200 bytes a
 // message. Sender, server and recipient are a process each. As many messages may be unanswered at the sender as
 // unacknowledged at the recipient, the same on both sides. The rate is the recipient's, from the first message of a round
-// until every acknowledgement of it has taken effect; none may be missing, repeated or out of order.
+// until every acknowledgement of it has taken effect; none may be missing, repeated or out of order. The hub recognises a
+// repeat of a message for two minutes; JetStream does so where its messages have ids.
 import { type Benchmark, type BenchResult, compare, Worker } from "./bench.ts";
 import { HubProcess } from "./hub-process.ts";
 import { NATS_MISSING, NatsProcess } from "./nats-process.ts";
 import { Side } from "./side.ts";
 
 const PEERS = [
-	{ id: "WQ", peer: "JetStream work queue", syncAlways: false, share: 0.5 },
-	{ id: "WQ-sync", peer: "JetStream work queue, sync always", syncAlways: true, share: 0.05 },
+	{ id: "WQ", peer: "JetStream work queue", syncAlways: false, ids: false, share: 0.5 },
+	{ id: "WQ-ids", peer: "JetStream work queue, message ids", syncAlways: false, ids: true, share: 0.5 },
+	{ id: "WQ-sync", peer: "JetStream work queue, sync always", syncAlways: true, ids: false, share: 0.05 },
 ] as const;
-const WINDOW = 4096;
+const WINDOW = 2048;
 const REACH = 3;
 
 async function hubSide(round: number): Promise<Side> {
@@ -25,10 +27,10 @@ async function hubSide(round: number): Promise<Side> {
 	);
 }
 
-async function jetStreamSide(syncAlways: boolean, round: number): Promise<Side> {
+async function jetStreamSide(syncAlways: boolean, ids: boolean, round: number): Promise<Side> {
 	const server = await NatsProcess.start({ syncAlways });
 	const recipient = [server.address, String(round), String(WINDOW)];
-	const sender = Worker.node("workers/jetstream-sender.ts", [server.address]);
+	const sender = Worker.node("workers/jetstream-sender.ts", [server.address, ids ? "ids" : ""]);
 	return new Side(server, sender, Worker.node("workers/jetstream-recipient.ts", recipient));
 }
 
@@ -39,8 +41,8 @@ export const benchmark: Benchmark = async ({ quick }) => {
 	await using hub = await hubSide(count);
 	await hub.warmUp(count, pace);
 	const results: BenchResult[] = [];
-	for (const { id, peer, syncAlways, share } of PEERS) {
-		await using other = await jetStreamSide(syncAlways, count * share);
+	for (const { id, peer, syncAlways, ids, share } of PEERS) {
+		await using other = await jetStreamSide(syncAlways, ids, count * share);
 		await other.warmUp(count * share, pace);
 		hub.rates.length = 0;
 		for (let round = 0; round < (quick ? 3 : 5); round++) {

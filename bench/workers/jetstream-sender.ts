@@ -1,4 +1,5 @@
-// Arguments: address of a NATS server that has the work queue. Takes { from, count, window }, answers { ms }.
+// Arguments: address of a NATS server that has the work queue; `ids`: each message has one, so that a repeat is recognised.
+// Takes { from, count, window }, answers { ms }.
 import { jetstream } from "@nats-io/jetstream";
 import { connect } from "@nats-io/transport-node";
 import { answer } from "./commands.ts";
@@ -7,6 +8,10 @@ import { pipelined, type SendCommand } from "./pipelined.ts";
 import { WORK_QUEUE } from "./work-queue.ts";
 
 const client = jetstream(await connect({ servers: process.argv[2] }));
-const publish = (number: number) => client.publish(WORK_QUEUE.subject, payloadBytes(number), { timeout: 60_000 });
+const named = process.argv[3] === "ids";
+const publish = (number: number) => {
+	const id = named ? { msgID: `bench-${number}` } : {};
+	return client.publish(WORK_QUEUE.subject, payloadBytes(number), { timeout: 60_000, ...id });
+};
 
 await answer<SendCommand>(async (command) => ({ ms: await pipelined(command, publish) }));

@@ -1,8 +1,8 @@
 import type { AcceptedMessage, MessageDisposition } from "./accepted-message.ts";
-import type { SettledIds } from "./settled-ids.ts";
+import type { SettledEntry, SettledIds } from "./settled-ids.ts";
 
 /** An id that a sender has used in one mailbox. One object an id, because many are remembered. */
-export class KnownId {
+export class KnownId implements SettledEntry {
 	readonly source: string;
 	readonly id: string;
 	/** Tells a repeat from another message of the same id. */

@@ -2,7 +2,6 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { type SettledId, SettledIdsRecordSchema } from "#gen/qirvo/hub/storage/v1/records_pb.js";
 import { varintSize } from "../wire/varint.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
-import type { KnownId } from "./known-ids.ts";
 
 /** The stored record of ids that were settled together. It goes with the last of them. */
 export class SettledIds {
@@ -25,8 +24,18 @@ export class SettledIds {
 	}
 }
 
+/** What is stored of an id. */
+export interface SettledEntry {
+	readonly id: string;
+	readonly source: string;
+	readonly digest: string;
+	/** Milliseconds since the Unix epoch. */
+	readonly acceptTime: number;
+	readonly sequence: number;
+}
+
 /** A `SettledIdsRecord` in wire form. By hand: it is made for every few durable messages. */
-export function encodeSettledIds(ids: readonly KnownId[]): Uint8Array {
+export function encodeSettledIds(ids: readonly SettledEntry[]): Uint8Array {
 	const writer = new WireWriter(ids.length * 128);
 	for (const { id, source, digest, acceptTime, sequence } of ids) {
 		const strings = stringSize(id) + stringSize(source) + stringSize(digest);

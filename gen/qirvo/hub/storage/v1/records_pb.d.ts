@@ -539,6 +539,8 @@ export declare const DeliveryRecordSchema: GenMessage<DeliveryRecord>;
  */
 export declare type SettledIdsRecord = Message<"qirvo.hub.storage.v1.SettledIdsRecord"> & {
   /**
+   * In the order in which they were settled.
+   *
    * @generated from field: repeated qirvo.hub.storage.v1.SettledId ids = 1;
    */
   ids: SettledId[];

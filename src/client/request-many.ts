@@ -28,6 +28,8 @@ export interface ManySummary {
 	readonly answered: number;
 	readonly failed: number;
 	readonly unanswered: number;
+	/** Recipients that led to a plugin which was asked already. */
+	readonly merged: number;
 }
 
 export interface ManyCall {
@@ -113,8 +115,8 @@ export async function* requestMany<T>(
 			if (over?.error !== undefined) throw signal?.aborted ? cancelled(signal) : over.error;
 			if (over !== undefined) {
 				if (summary === undefined) throw endedEarly("RequestMany");
-				const { end, answered, failed, unanswered } = summary;
-				return { end: ENDS[end], answered, failed, unanswered };
+				const { end, answered, failed, unanswered, merged } = summary;
+				return { end: ENDS[end], answered, failed, unanswered, merged };
 			}
 			await new Promise<void>((resolve) => {
 				wake = resolve;

@@ -24,6 +24,8 @@ export interface FanOutOutcome {
 	readonly skipped: number;
 	/** The same by reason. */
 	readonly reasons: ReadonlyMap<HubReason, number>;
+	/** Recipients that routes lead to a plugin which gets the message already. */
+	readonly merged: number;
 	/** Whether the id was sent before. */
 	readonly duplicate: boolean;
 }
@@ -148,7 +150,7 @@ function filterOf(filter: BroadcastFilter): FilterMessage {
 	});
 }
 
-function outcomeOf({ id, delivered, queued, skipped, reasons, duplicate }: FanOutResult): FanOutOutcome {
+function outcomeOf({ id, delivered, queued, skipped, reasons, merged, duplicate }: FanOutResult): FanOutOutcome {
 	const byReason = new Map(reasons.map(({ reason, count }) => [reason as HubReason, count]));
-	return { id, delivered, queued, skipped, reasons: byReason, duplicate };
+	return { id, delivered, queued, skipped, reasons: byReason, merged, duplicate };
 }

@@ -1,17 +1,20 @@
 import { WireReader } from "../wire/wire-reader.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 import type { Verdict } from "./inspector.ts";
-import { type MessageDraft, parseMessage } from "./message-draft.ts";
+import { ContentReader, type MessageContent } from "./message-content.ts";
+import type { MessageDraft } from "./message-draft.ts";
 import { withAttribute } from "./stamped-message.ts";
 
 const ATTRIBUTES = 9;
 const PAYLOAD = 10;
 
-/** The message with other content; what its sender wrote still tells a repeat. Refuses like `parseMessage`. */
+/**
+ * The message with other content; all else stays, so that what its sender wrote still tells a repeat. Refuses content as
+ * `parseMessage` does.
+ */
 export function changeContent(
 	draft: MessageDraft,
 	{ payload, attributes }: Extract<Verdict, { kind: "change" }>,
-	source: string,
 ): MessageDraft {
 	let wire = withoutReplaced(draft.wire, payload !== undefined, attributes);
 	if (payload !== undefined) {
@@ -21,8 +24,18 @@ export function changeContent(
 		wire = writer.finish();
 	}
 	for (const [key, value] of attributes) if (value !== undefined) wire = withAttribute(wire, key, value);
-	// A time of delivery was refused before where the message may not have one.
-	return { ...parseMessage(wire, source, "message", "durable"), sent: draft.sent };
+	return { ...draft, wire, content: contentOf(wire) };
+}
+
+function contentOf(wire: Uint8Array): MessageContent {
+	const content = new ContentReader();
+	const reader = new WireReader(wire);
+	for (let number = reader.next(); number !== 0; number = reader.next()) {
+		if (number === ATTRIBUTES) content.attribute(reader.nested(), "message");
+		else if (number === PAYLOAD) content.payload(reader.nested());
+		else reader.skip();
+	}
+	return content;
 }
 
 function withoutReplaced(

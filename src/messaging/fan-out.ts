@@ -2,9 +2,14 @@ import type { Clock, IdSource } from "../clock/clock.ts";
 import type { Reason } from "../hub-error.ts";
 import type { AcceptedMessage } from "./accepted-message.ts";
 import type { MessageDraft } from "./message-draft.ts";
+import { type MiddlewareChain, passedOn } from "./middleware-chain.ts";
+import { makeMirrors } from "./mirror-copies.ts";
+import { type Journey, NO_MIRRORS } from "./route-table.ts";
 import type { Router } from "./router.ts";
+import type { Routes } from "./routes.ts";
 import { SentIds } from "./sent-ids.ts";
 import { type SharedDraft, type SharedOrigin, sharedDraft } from "./shared-draft.ts";
+import { SharedJourneys } from "./shared-journeys.ts";
 
 /** What became of a message for many. */
 export interface FanOutOutcome {
@@ -13,7 +18,15 @@ export interface FanOutOutcome {
 	readonly queued: number;
 	/** Recipients that do not get it, by reason. */
 	readonly skipped: ReadonlyMap<Reason, number>;
+	/** Recipients that routes lead to a plugin which gets the message already. */
+	readonly merged: number;
 	readonly duplicate: boolean;
+}
+
+/** The copy of one recipient, and where it goes. */
+export interface FanOutCopy extends Journey {
+	/** Whether a route leads it to another plugin than the recipient that was meant. */
+	readonly redirected: boolean;
 }
 
 /** A message for many, and for whom. */
@@ -26,13 +39,23 @@ export interface FanOutMessage {
 	readonly recipients: Iterable<string>;
 	/** Tells the recipients of a transient message apart from others under the same id, where its content does not. */
 	readonly selection?: string;
-	/** Why a recipient may not be reached; undefined: it may. */
-	readonly refusal: (recipient: string) => { readonly reason: Reason } | undefined;
-	/** The reason that whatever was thrown is told as. */
-	readonly reasonOf: (error: unknown) => Reason;
+	/** Why a copy may not go where it goes; undefined: it may. */
+	readonly refusal: (copy: FanOutCopy) => { readonly reason: Reason } | undefined;
+	/** Whether a plugin may have the copy that a mirror route asks for. */
+	readonly mayMirror: (recipient: string) => boolean;
+	/** Told what was thrown where a copy that may go was kept back; the reason that it counts as. */
+	readonly failed: (recipient: string, error: unknown) => Reason;
 }
 
-/** Recipients between two turns of others; as many copies of a message are being stored at once. */
+export interface FanOutOptions {
+	readonly router: Router;
+	readonly routes: Pick<Routes, "table" | "lead">;
+	readonly middleware: MiddlewareChain;
+	readonly clock: Clock;
+	readonly ids: IdSource;
+}
+
+/** Recipients between two turns of others; as many copies of a message are being looked at or stored at once. */
 const CHUNK = 256;
 
 /**
@@ -42,15 +65,17 @@ const CHUNK = 256;
  * - FO-2 All copies have one id. Mailboxes know the ids of durable messages, so that a repeat reaches those that do not have
  *   it yet. A repeat of a transient message gives the first answer, for two minutes (or 50,000 ids).
  * - FO-3 Messages of one source to the same recipients keep their order where each is sent after the answer to the one before.
+ * - FO-4 Each copy goes the way of a message to its recipient: routes, the guard, middleware. A plugin that several recipients
+ *   lead to gets one copy; the others are counted as merged.
+ *
+ * What was begun goes on to its end, whether or not its sender still waits.
  */
 export class FanOut {
-	readonly #router: Router;
-	readonly #ids: IdSource;
+	readonly #options: FanOutOptions;
 	readonly #sent: SentIds<Promise<FanOutOutcome>>;
 
-	constructor(options: { readonly router: Router; readonly clock: Clock; readonly ids: IdSource }) {
-		this.#router = options.router;
-		this.#ids = options.ids;
+	constructor(options: FanOutOptions) {
+		this.#options = options;
 		this.#sent = new SentIds(options.clock);
 	}
 
@@ -58,72 +83,137 @@ export class FanOut {
 	async send(message: FanOutMessage): Promise<FanOutOutcome> {
 		const { source, durability, selection = "" } = message;
 		const draft = this.share(message.draft, message.origin);
-		const isNamed = draft.digest !== "";
-		if (durability === "durable") {
-			if (isNamed) this.#checkIds(draft, message);
-			return await this.#send(draft, message);
-		}
+		// Mailboxes know the ids of durable messages.
+		if (draft.digest === "" || durability === "durable") return await this.#send(draft, message);
 		const digest = `${selection}\n${draft.digest}`;
-		const first = isNamed ? this.#sent.find(source, draft.id, digest) : undefined;
+		const first = this.#sent.find(source, draft.id, digest);
 		if (first !== undefined) {
-			this.#router.counters.duplicates++;
+			this.#options.router.counters.duplicates++;
 			return { ...(await first), duplicate: true };
 		}
 		const outcome = this.#send(draft, message);
-		if (isNamed) this.#sent.remember(source, draft.id, digest, outcome);
+		this.#sent.remember(source, draft.id, digest, outcome);
 		return await outcome;
 	}
 
 	/** The draft under the one id that all its recipients see. */
 	share(draft: MessageDraft, origin: SharedOrigin): SharedDraft {
-		return sharedDraft(draft, origin, draft.id === "" ? this.#ids.next() : draft.id);
-	}
-
-	#checkIds(draft: SharedDraft, { source, recipients }: FanOutMessage): void {
-		const { store } = this.#router;
-		for (const recipient of recipients) store.find(recipient, source, draft.id, draft.digest);
+		return sharedDraft(draft, origin, draft.id === "" ? this.#options.ids.next() : draft.id);
 	}
 
 	async #send(draft: SharedDraft, message: FanOutMessage): Promise<FanOutOutcome> {
-		const { source, durability, recipients, refusal, reasonOf } = message;
-		const { counters } = this.#router;
+		const { source, durability, origin, recipients } = message;
+		const { router, routes } = this.#options;
+		const { counters } = router;
 		const tally = new Tally();
-		const skip = (reason: Reason) => {
-			tally.skip(reason);
-			counters.skipped++;
-		};
-		let storing: Promise<void>[] = [];
-		let inChunk = 0;
-		for (const recipient of recipients) {
-			if (recipient === source) continue;
-			const refused = refusal(recipient);
-			if (refused !== undefined) skip(refused.reason);
-			else if (durability === "durable") {
-				const sent = this.#router.sendDurable(draft, source, recipient);
-				storing.push(
-					sent.then(
-						(accepted) => tally.accept(accepted),
-						(error: unknown) => skip(reasonOf(error)),
-					),
-				);
-			} else {
-				try {
-					tally.accept(this.#router.deliver(draft, source, recipient));
-				} catch (error) {
-					skip(reasonOf(error));
-				}
+		const resolve = ({ name }: { readonly name: string }) => name;
+		const journeys = new SharedJourneys({ routes, resolve, draft, source, mayReachSender: false });
+		const routed = routes.table.isEmpty ? undefined : await led(message, journeys, tally);
+		if (durability === "durable" && draft.digest !== "") {
+			for (const recipient of routed?.map((copy) => copy.recipient) ?? recipients) {
+				router.store.find(recipient, source, draft.id, draft.digest);
 			}
+		}
+		let going: Promise<void>[] = [];
+		let inChunk = 0;
+		for (const copy of routed ?? direct(message, tally)) {
+			const sent = copy && this.#forward(draft, copy, message, journeys, tally);
+			if (sent !== undefined) going.push(sent);
 			if (++inChunk < CHUNK) continue;
 			inChunk = 0;
-			await Promise.all(storing);
-			storing = [];
-			await new Promise(setImmediate);
+			await Promise.all(going);
+			going = [];
+			await nextTurn();
 		}
-		await Promise.all(storing);
-		if (message.origin.kind === "broadcast") counters.broadcast++;
+		await Promise.all(going);
+		const { delivered, queued, skipped, duplicate } = tally;
+		const { merged } = journeys;
+		for (const count of skipped.values()) counters.skipped += count;
+		counters.merged += merged;
+		if (origin.kind === "broadcast") counters.broadcast++;
 		else counters.published++;
-		return { id: draft.id, ...tally };
+		return { id: draft.id, delivered, queued, skipped, merged, duplicate };
 	}
+
+	/** Undefined: it is known already what became of the copy. */
+	#forward(
+		draft: SharedDraft,
+		{ recipient }: FanOutCopy,
+		{ source, durability, failed, mayMirror }: FanOutMessage,
+		journeys: SharedJourneys,
+		tally: Tally,
+	): Promise<void> | undefined {
+		const { router, middleware } = this.#options;
+		const accept = (accepted: AcceptedMessage, passed: MessageDraft) => {
+			tally.accept(accepted);
+			if (accepted.duplicate) return;
+			makeMirrors(router, { draft: passed, id: draft.id, source }, journeys.takeMirrors(recipient), mayMirror);
+		};
+		const pass = (passed: MessageDraft): Promise<void> | undefined => {
+			if (durability === "durable") {
+				return router.sendDurable(passed, source, recipient).then((accepted) => accept(accepted, passed));
+			}
+			accept(router.deliver(passed, source, recipient), passed);
+			return undefined;
+		};
+		const skip = (error: unknown) => tally.skip(failed(recipient, error));
+		try {
+			const inspection = middleware.inspect({ draft, source, recipient, deadline: undefined });
+			// What is done in the first reaction keeps the sender's order.
+			const sent = inspection === undefined ? pass(draft) : inspection.then((result) => pass(passedOn(result)));
+			return sent?.catch(skip);
+		} catch (error) {
+			skip(error);
+			return undefined;
+		}
+	}
+}
+
+/** The copies where there are no routes; undefined: it was skipped. */
+function* direct({ recipients, source, refusal }: FanOutMessage, tally: Tally): Generator<FanOutCopy | undefined> {
+	for (const recipient of recipients) {
+		if (recipient === source) continue;
+		const copy = { recipient, mirrors: NO_MIRRORS, redirected: false };
+		const refused = refusal(copy);
+		if (refused !== undefined) tally.skip(refused.reason);
+		yield refused === undefined ? copy : undefined;
+	}
+}
+
+/** The copies where routes decide; those that lead nowhere are skipped. All are judged before the first goes. */
+async function led(
+	{ recipients, source, refusal, failed }: FanOutMessage,
+	journeys: SharedJourneys,
+	tally: Tally,
+): Promise<readonly FanOutCopy[]> {
+	const copies: FanOutCopy[] = [];
+	const judge = (copy: FanOutCopy) => {
+		const refused = refusal(copy);
+		if (refused === undefined) {
+			copies.push(copy);
+			return;
+		}
+		tally.skip(refused.reason);
+		journeys.refuse(copy.recipient);
+	};
+	let inChunk = 0;
+	for (const name of recipients) {
+		if (name === source) continue;
+		try {
+			const journey = journeys.lead({ kind: "plugin", name });
+			if (journey !== undefined) judge({ ...journey, redirected: journey.recipient !== name });
+		} catch (error) {
+			tally.skip(failed(name, error));
+		}
+		if (++inChunk < CHUNK) continue;
+		inChunk = 0;
+		await nextTurn();
+	}
+	return copies;
+}
+
+function nextTurn(): Promise<void> {
+	return new Promise((resolve) => setImmediate(resolve));
 }
 
 class Tally {

@@ -32,6 +32,8 @@ export class MessagingCounters {
 	broadcast = 0;
 	/** Recipients that a publication or broadcast was meant for and did not reach. */
 	skipped = 0;
+	/** Recipients of a publication or broadcast that routes led to a plugin which got the message already. */
+	merged = 0;
 	/** Copies that a mirror route made. */
 	mirrored = 0;
 	/** Copies that a mirror route asked for, and that found no place. */

@@ -32,6 +32,12 @@ export type InspectionResult =
 	/** `content` is a checked `ReplyContent`; `source` the middleware that answered. */
 	| { readonly kind: "answer"; readonly id: string; readonly content: Uint8Array; readonly source: string };
 
+/** What a one-way message goes on as: nobody can answer it. */
+export function passedOn(result: InspectionResult): MessageDraft {
+	if (result.kind === "pass") return result.draft;
+	throw new Error("only a request can be answered");
+}
+
 /** What inspectors did since the start. For metrics. */
 export class MiddlewareCounters {
 	passed = 0;
@@ -136,7 +142,7 @@ export class MiddlewareChain implements Disposable {
 						this.counters.passed++;
 						continue;
 					case "change":
-						draft = this.#changed(draft, verdict, source);
+						draft = this.#changed(draft, verdict);
 						changedBy.push(inspector.name);
 						this.counters.changed++;
 						continue;
@@ -202,8 +208,8 @@ export class MiddlewareChain implements Disposable {
 		return { ...draft, id, wire: writer.finish() };
 	}
 
-	#changed(draft: MessageDraft, verdict: Extract<Verdict, { kind: "change" }>, source: string): MessageDraft {
-		const changed = changeContent(draft, verdict, source);
+	#changed(draft: MessageDraft, verdict: Extract<Verdict, { kind: "change" }>): MessageDraft {
+		const changed = changeContent(draft, verdict);
 		const problem = this.#options.checkContent(changed.content);
 		if (problem !== undefined) throw problem;
 		return changed;

@@ -34,12 +34,18 @@ export type MiddlewareVerdict =
 			/** Set over those that are there; undefined takes one away. */
 			readonly attributes?: Readonly<Record<string, string | undefined>>;
 	  }
-	/** A request is answered so, and goes no further. Of a one-way message it counts as a failure. */
+	/**
+	 * A request is answered so, and goes no further; of one to several it counts as that recipient's reply. Of a one-way message, a
+	 * copy of a publication or broadcast among them, it counts as a failure.
+	 */
 	| { readonly kind: "answer"; readonly reply: MessageInitShape<typeof ReplyContentSchema> }
 	/** It is refused with MESSAGE_REFUSED and this reason, which its sender reads. */
 	| { readonly kind: "refuse"; readonly reason: string };
 
-/** Looks at messages and requests on their way, after the guard has admitted them. Replies are not shown. */
+/**
+ * Looks at messages and requests on their way, after the guard has admitted them; at each recipient's copy of one for many.
+ * Replies are not shown, nor are copies that a mirror route makes.
+ */
 export interface Middleware {
 	/** Of the form of a plugin id; stands in `hub-middleware`. */
 	readonly name: string;

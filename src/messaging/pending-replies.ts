@@ -15,6 +15,14 @@ export type ReplyOutcome =
 /** Why a requester stopped waiting before an outcome came; what its handler is told. */
 export type WithdrawalReason = "CANCELLED" | "DEADLINE_EXCEEDED";
 
+/** A request that was taken. */
+export interface SentRequest {
+	/** Whether its sender has been told how it ended, or no longer waits. */
+	readonly settled: boolean;
+	/** Its sender no longer waits, and is told nothing more. */
+	cancel(reason?: WithdrawalReason): void;
+}
+
 /** Requests that one plugin may have without an answer. */
 const MAX_PENDING_PER_CALLER = 10_000;
 

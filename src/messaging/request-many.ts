@@ -1,7 +1,5 @@
 import type { Clock, Timer } from "../clock/clock.ts";
-import type { PendingReply, ReplyOutcome } from "./pending-replies.ts";
-import type { Router } from "./router.ts";
-import type { SharedDraft } from "./shared-draft.ts";
+import type { ReplyOutcome, SentRequest } from "./pending-replies.ts";
 
 /** Why no more replies are waited for. */
 export type RequestManyEnd = "complete" | "maximum" | "stalled" | "timeout";
@@ -15,10 +13,7 @@ export interface RequestManySummary {
 }
 
 export interface RequestManyOptions {
-	readonly router: Router;
 	readonly clock: Clock;
-	readonly draft: SharedDraft;
-	readonly source: string;
 	/** When the wait is over, in `Clock.monotonic()` milliseconds. */
 	readonly deadline: number;
 	/** How long to wait for the next reply, in milliseconds. Undefined: until the deadline. */
@@ -35,7 +30,7 @@ export interface RequestManyOptions {
 /** One request to several recipients, from the first that is asked until enough have replied or time is over. */
 export class RequestMany implements Disposable {
 	readonly #options: RequestManyOptions;
-	readonly #pending = new Set<PendingReply>();
+	readonly #pending = new Set<SentRequest>();
 	#stall: Timer | undefined;
 	#stallFrom = 0;
 	#answered = 0;
@@ -51,15 +46,17 @@ export class RequestMany implements Disposable {
 		return this.#pending.size;
 	}
 
-	/** Before `begin`; one that cannot be asked is told as a failure. */
-	ask(recipient: string): void {
-		const { router, draft, source, deadline } = this.#options;
+	/**
+	 * Before `begin`, and in the same turn as the others. One that cannot be asked is told as a failure. `send` asks it, and
+	 * tells how that ended after it has returned, unless it is cancelled before.
+	 */
+	ask(recipient: string, send: (onOutcome: (outcome: ReplyOutcome) => void) => SentRequest): void {
 		try {
-			const { pending } = router.request(draft, source, recipient, deadline, (outcome) => {
-				this.#pending.delete(pending);
+			const request = send((outcome) => {
+				this.#pending.delete(request);
 				this.#settled(recipient, outcome);
 			});
-			this.#pending.add(pending);
+			this.#pending.add(request);
 		} catch (error) {
 			this.fail(recipient, error);
 		}

@@ -25,14 +25,15 @@ export interface Journey {
 	/** The plugin that was reached; empty where the message was refused before one was. */
 	readonly recipient: string;
 	/** The route that refuses the message. */
-	readonly denial?: { readonly route: string; readonly reason: string };
+	readonly denial?: { readonly route: string; readonly reason: string } | undefined;
 	readonly mirrors: readonly MirrorCopy[];
 }
 
 /** Routes that one message may follow. */
 export const MAX_HOPS = 8;
 
-const NO_MIRRORS: readonly MirrorCopy[] = Object.freeze([]);
+/** Of a journey on which no route asks for a copy. */
+export const NO_MIRRORS: readonly MirrorCopy[] = Object.freeze([]);
 const SPLIT_SEED = 0x5eed;
 
 interface CompiledRoute {

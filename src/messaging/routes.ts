@@ -9,8 +9,11 @@ import { KeyFollower } from "../state/key-follower.ts";
 import { keys, prefixes } from "../state/key-layout.ts";
 import { KV_LIMITS, type KvEntry, type KvStore, type KvWrite } from "../state/kv-store.ts";
 import { prefixEnd } from "../state/state-backend.ts";
+import { parseSubject } from "../subjects/subject.ts";
+import type { RecipientAddress } from "./address.ts";
+import type { MessageDraft } from "./message-draft.ts";
 import { findCircle } from "./route-circle.ts";
-import { compareRoutes, RouteTable } from "./route-table.ts";
+import { compareRoutes, type Journey, NO_MIRRORS, RouteTable } from "./route-table.ts";
 
 export interface RoutesOptions {
 	readonly kv: KvStore;
@@ -71,6 +74,19 @@ export class Routes implements AsyncDisposable {
 			this.#options.ids,
 		);
 		return this.#table;
+	}
+
+	/** Where a message goes that is addressed so. Refuses as `resolve` and `RouteTable.follow` do. */
+	lead(
+		to: RecipientAddress,
+		{ type, orderingKey, id }: MessageDraft,
+		sender: string,
+		resolve: (address: RecipientAddress) => string,
+	): Journey {
+		const { table } = this;
+		if (table.isEmpty) return { recipient: resolve(to), mirrors: NO_MIRRORS };
+		const key = orderingKey === "" ? id : orderingKey;
+		return table.follow(to, { type: parseSubject(type, "type").canonical, sender, key }, resolve);
 	}
 
 	/** Refuses with ROUTE_NOT_FOUND. */

@@ -8,7 +8,7 @@ import {
 } from "#gen/qirvo/hub/v1/topics_pb.js";
 import { HubError } from "../hub-error.ts";
 import type { BroadcastAudience } from "../messaging/broadcast-audience.ts";
-import type { FanOut, FanOutOutcome } from "../messaging/fan-out.ts";
+import type { FanOut, FanOutMessage, FanOutOutcome } from "../messaging/fan-out.ts";
 import { parseMessage } from "../messaging/message-draft.ts";
 import type { TopicMembers } from "../messaging/topic-members.ts";
 import type { TopicAction } from "../security/actions.ts";
@@ -27,12 +27,22 @@ export interface FanOutDeps {
 	readonly topics: TopicMembers;
 	readonly fanOut: FanOut;
 	readonly audience: BroadcastAudience;
-	readonly guard: Pick<Guard, "check" | "reach" | "mayReceiveTopic">;
+	readonly guard: Pick<Guard, "check" | "refusal" | "reach" | "mayReceiveTopic">;
 }
 
 /** `Publish` and `Broadcast`. */
 export function fanOutCalls(deps: FanOutDeps & { readonly intake: MessageIntake }) {
 	const { fanOut, audience, guard, intake } = deps;
+
+	const judged = ({ caller, requestId }: Call, reach: Reach) =>
+		({
+			refusal: (copy) => reach.refusal(copy),
+			mayMirror: (recipient) => guard.refusal(caller, { kind: "mirror", recipient }) === undefined,
+			failed: (recipient, error) => {
+				reach.failed(recipient, error);
+				return visibleError(error, requestId).reason;
+			},
+		}) satisfies Partial<FanOutMessage>;
 
 	const publish = async (bytes: Uint8Array, call: Call) => {
 		const source = pluginOf(call.caller);
@@ -47,8 +57,7 @@ export function fanOutCalls(deps: FanOutDeps & { readonly intake: MessageIntake 
 			origin: { kind: "publication", topic: topic.spelling },
 			durability,
 			recipients: subscribersOf(deps, topic),
-			refusal: (recipient) => reach.refusal(recipient),
-			reasonOf: (error) => visibleError(error, call.requestId).reason,
+			...judged(call, reach),
 		});
 		reach.record();
 		return { result: describe(outcome) };
@@ -73,8 +82,7 @@ export function fanOutCalls(deps: FanOutDeps & { readonly intake: MessageIntake 
 			durability: "transient",
 			recipients: audience.select(filter, source),
 			selection: selectionOf(request.filter),
-			refusal: (recipient) => reach.refusal(recipient),
-			reasonOf: (error) => visibleError(error, call.requestId).reason,
+			...judged(call, reach),
 		});
 		reach.record();
 		return { result: describe(outcome) };
@@ -108,10 +116,10 @@ function placed<R>(place: (field: string) => string, run: () => R): R {
 	}
 }
 
-function describe({ id, delivered, queued, skipped, duplicate }: FanOutOutcome) {
+function describe({ id, delivered, queued, skipped, merged, duplicate }: FanOutOutcome) {
 	const reasons = [...skipped].map(([reason, count]) => ({ reason, count }));
 	const total = reasons.reduce((sum, { count }) => sum + count, 0);
-	return { id, delivered, queued, skipped: total, reasons, duplicate };
+	return { id, delivered, queued, skipped: total, reasons, merged, duplicate };
 }
 
 function readPublish(bytes: Uint8Array) {

@@ -1,35 +1,28 @@
-import type { Clock } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import type { AcceptedMessage } from "../messaging/accepted-message.ts";
-import type { InspectionResult, MiddlewareChain } from "../messaging/middleware-chain.ts";
-import type { PendingReply, ReplyOutcome, WithdrawalReason } from "../messaging/pending-replies.ts";
+import { type InspectionResult, type MiddlewareChain, passedOn } from "../messaging/middleware-chain.ts";
+import { makeMirrors } from "../messaging/mirror-copies.ts";
+import type { ReplyOutcome, SentRequest } from "../messaging/pending-replies.ts";
 import type { Router } from "../messaging/router.ts";
-import type { Routes } from "../messaging/routes.ts";
 import type { AuditRecorder } from "../security/audit-entry.ts";
 import { principalOf } from "../security/caller.ts";
 import type { Guard } from "../security/guard.ts";
 import type { Call } from "./call.ts";
-import { type AdmittedMessage, type MessageDurability, type MessageGuard, MessageIntake } from "./message-intake.ts";
+import type { AdmittedMessage, MessageDurability, MessageIntake } from "./message-intake.ts";
 import type { SendView } from "./send-frames.ts";
 
 export interface MessageDispatchDeps {
-	readonly clock: Clock;
+	readonly intake: MessageIntake;
 	readonly router: Router;
-	readonly routes: Routes;
 	readonly middleware: MiddlewareChain;
 	readonly audit: AuditRecorder;
-	readonly guard: MessageGuard & Pick<Guard, "refusal">;
+	readonly guard: Pick<Guard, "refusal">;
 }
 
-/** A request that was taken. */
-export interface SentRequest {
-	/** Whether its sender has been told how it ended, or no longer waits. */
-	readonly settled: boolean;
-	/** Its sender no longer waits, and is told nothing more. */
-	cancel(reason?: WithdrawalReason): void;
-}
+/** Told once how a request ended, with its id. */
+export type OnOutcome = (id: string, outcome: ReplyOutcome) => void;
 
-/** The way of every message from its frame to the router, whichever RPC it came by. */
+/** The way of a message for one from its frame to the router, whichever RPC it came by. Those for many go it copy by copy. */
 export class MessageDispatch {
 	readonly #intake: MessageIntake;
 	readonly #router: Router;
@@ -38,7 +31,7 @@ export class MessageDispatch {
 	readonly #audit: AuditRecorder;
 
 	constructor(deps: MessageDispatchDeps) {
-		this.#intake = new MessageIntake(deps);
+		this.#intake = deps.intake;
 		this.#router = deps.router;
 		this.#guard = deps.guard;
 		this.#middleware = deps.middleware;
@@ -57,7 +50,7 @@ export class MessageDispatch {
 		if (inspection === undefined) return this.#forward(call, admitted, durability);
 		// What is done in the first reaction keeps the sender's order.
 		return inspection.then(
-			(result) => this.#forward(call, passed(admitted, result), durability),
+			(result) => this.#forward(call, { ...admitted, draft: passedOn(result) }, durability),
 			(error: unknown) => {
 				this.#record(call, admitted.recipient, error);
 				throw error;
@@ -66,29 +59,33 @@ export class MessageDispatch {
 	}
 
 	/** Throws what refuses the request. `onOutcome` is told once how it ended, never before this returns. */
-	request(
+	request(call: Call, view: SendView, prefix: string, deadline: number, onOutcome: OnOutcome): SentRequest {
+		return this.ask(call, this.#intake.admit(call, view, prefix, "transient"), deadline, onOutcome);
+	}
+
+	/** The same once it is admitted. `refused` is told what kept a request that middleware looked at from being asked. */
+	ask(
 		call: Call,
-		view: SendView,
-		prefix: string,
+		admitted: AdmittedMessage,
 		deadline: number,
-		onOutcome: (id: string, outcome: ReplyOutcome) => void,
+		onOutcome: OnOutcome,
+		refused: (error: unknown) => void = (error) => this.#record(call, admitted.recipient, error),
 	): SentRequest {
-		const admitted = this.#intake.admit(call, view, prefix, "transient");
 		const inspection = this.#inspect(admitted, deadline);
 		if (inspection === undefined) return this.#ask(call, admitted, deadline, onOutcome);
 		let settled = false;
-		let pending: PendingReply | undefined;
+		let pending: SentRequest | undefined;
 		const goOn = (result: InspectionResult) => {
 			if (settled) return;
 			if (result.kind === "pass") {
-				pending = this.#ask(call, passed(admitted, result), deadline, onOutcome);
+				pending = this.#ask(call, { ...admitted, draft: result.draft }, deadline, onOutcome);
 				return;
 			}
 			settled = true;
 			onOutcome(result.id, { ...result, kind: "reply" });
 		};
 		inspection.then(goOn).catch((error: unknown) => {
-			this.#record(call, admitted.recipient, error);
+			refused(error);
 			if (settled) return;
 			settled = true;
 			onOutcome("", { kind: "failed", error: asHubError(error) });
@@ -123,12 +120,7 @@ export class MessageDispatch {
 		});
 	}
 
-	#ask(
-		call: Call,
-		admitted: AdmittedMessage,
-		deadline: number,
-		onOutcome: (id: string, outcome: ReplyOutcome) => void,
-	): PendingReply {
+	#ask(call: Call, admitted: AdmittedMessage, deadline: number, onOutcome: OnOutcome): SentRequest {
 		const { draft, source, recipient } = admitted;
 		const { id, pending } = this.#router.request(draft, source, recipient, deadline, (outcome) =>
 			onOutcome(id, outcome),
@@ -156,21 +148,16 @@ export class MessageDispatch {
 
 	#mirror(
 		{ caller }: Call,
-		{ draft, source, mirrors }: AdmittedMessage,
+		{ draft, source, recipient, mirrors, journeys }: AdmittedMessage,
 		{ id, duplicate }: Pick<AcceptedMessage, "id" | "duplicate">,
 	): void {
-		if (mirrors.length === 0 || duplicate) return;
-		for (const { route, recipient } of mirrors) {
-			const refusal = this.#guard.refusal(caller, { kind: "mirror", recipient });
-			if (refusal === undefined) this.#router.mirror(draft, id, source, recipient, route);
-			else this.#router.counters.mirrorLost++;
-		}
+		if (duplicate) return;
+		const due = journeys?.takeMirrors(recipient) ?? mirrors;
+		if (due.length === 0) return;
+		makeMirrors(this.#router, { draft, id, source }, due, (mirror) => {
+			return this.#guard.refusal(caller, { kind: "mirror", recipient: mirror }) === undefined;
+		});
 	}
-}
-
-function passed(admitted: AdmittedMessage, result: InspectionResult): AdmittedMessage {
-	if (result.kind === "pass") return { ...admitted, draft: result.draft };
-	throw new Error("only a request can be answered");
 }
 
 function asHubError(error: unknown): HubError {

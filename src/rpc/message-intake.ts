@@ -2,13 +2,14 @@ import { Durability } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import type { Clock } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import type { RecipientAddress } from "../messaging/address.ts";
+import type { MessageContent } from "../messaging/message-content.ts";
 import { MAX_AHEAD_MS, type MessageDraft, parseMessage } from "../messaging/message-draft.ts";
 import type { Journey, MirrorCopy } from "../messaging/route-table.ts";
 import type { Router } from "../messaging/router.ts";
 import type { Routes } from "../messaging/routes.ts";
+import type { SharedJourneys } from "../messaging/shared-journeys.ts";
 import type { Caller } from "../security/caller.ts";
 import type { Guard } from "../security/guard.ts";
-import { parseSubject } from "../subjects/subject.ts";
 import type { Call } from "./call.ts";
 import { readAddress, type SendView } from "./send-frames.ts";
 
@@ -25,6 +26,8 @@ export interface AdmittedMessage {
 	readonly recipient: string;
 	/** Copies that routes ask for, once it is accepted. */
 	readonly mirrors: readonly MirrorCopy[];
+	/** Of one of the copies of a message for many: which of those are due for all together. */
+	readonly journeys?: Pick<SharedJourneys, "takeMirrors">;
 }
 
 export interface MessageIntakeDeps {
@@ -33,8 +36,6 @@ export interface MessageIntakeDeps {
 	readonly routes: Routes;
 	readonly guard: MessageGuard;
 }
-
-const NO_MIRRORS: readonly MirrorCopy[] = Object.freeze([]);
 
 /** How long a request waits for its reply where its sender does not say. */
 const DEFAULT_TIMEOUT_MS = 30_000;
@@ -62,24 +63,30 @@ export class MessageIntake {
 		const source = pluginOf(call.caller);
 		const to = readAddress(view.to, `${prefix}to`);
 		const draft = this.read(view.message, call, prefix, durability);
-		const { recipient, denial, mirrors } = this.#journey(to, draft, source);
+		const journey = this.#routes.lead(to, draft, source, (address) => this.#router.resolve(address, source));
+		this.check(call, to, journey, draft.content, prefix);
+		return { draft, source, recipient: journey.recipient, mirrors: journey.mirrors };
+	}
+
+	/**
+	 * Asks the guard about the plugin that routes lead to, and throws its refusal. No content: it was judged before. `prefix` as
+	 * for `admit`.
+	 */
+	check(
+		{ caller, requestId }: Call,
+		to: RecipientAddress,
+		{ recipient, denial }: Journey,
+		content: MessageContent | undefined,
+		prefix: string,
+	): void {
 		const recipientExists = recipient !== "" && this.#router.knows(recipient);
 		const action = { kind: "send", recipient, recipientExists, denial, addressed: to } as const;
 		try {
-			this.#guard.check(call.caller, action, draft.content, call.requestId);
+			this.#guard.check(caller, action, content, requestId);
 		} catch (error) {
 			// The guard knows a message's content, not where in a request it stands.
 			throw error instanceof HubError ? error.placed((field) => `${prefix}message.${field}`) : error;
 		}
-		return { draft, source, recipient, mirrors };
-	}
-
-	#journey(to: RecipientAddress, draft: MessageDraft, sender: string): Journey {
-		const { table } = this.#routes;
-		if (table.isEmpty) return { recipient: this.#router.resolve(to, sender), mirrors: NO_MIRRORS };
-		const key = draft.orderingKey === "" ? draft.id : draft.orderingKey;
-		const message = { type: parseSubject(draft.type, "type").canonical, sender, key };
-		return table.follow(to, message, (address) => this.#router.resolve(address, sender));
 	}
 
 	/** The message as its sender gave it, before the guard is asked. Absent is refused. `prefix` as for `admit`. */

@@ -17,7 +17,7 @@ import { entryErrorOf } from "./entry-error.ts";
 import { type FanOutDeps, fanOutCalls } from "./fan-out-calls.ts";
 import { InterceptStream } from "./intercept-stream.ts";
 import { MessageDispatch, type MessageDispatchDeps } from "./message-dispatch.ts";
-import { durabilityOf, MessageIntake, pluginOf, replyDeadline } from "./message-intake.ts";
+import { durabilityOf, MessageIntake, type MessageIntakeDeps, pluginOf, replyDeadline } from "./message-intake.ts";
 import { requestMany } from "./request-many-stream.ts";
 import { type RouteAudit, routeCalls } from "./route-calls.ts";
 import { REQUEST_REQUEST, readSend, SEND_REQUEST } from "./send-frames.ts";
@@ -26,8 +26,12 @@ import { SendStream } from "./send-stream.ts";
 import type { CallRegistry, StreamRegistry } from "./stream-ending.ts";
 import { topicCalls } from "./topic-calls.ts";
 
-export interface MessagingServiceDeps extends DeliveryStreamDeps, FanOutDeps, MessageDispatchDeps {
-	readonly guard: DeliveryStreamDeps["guard"] & FanOutDeps["guard"] & MessageDispatchDeps["guard"];
+export interface MessagingServiceDeps
+	extends DeliveryStreamDeps,
+		FanOutDeps,
+		MessageIntakeDeps,
+		Omit<MessageDispatchDeps, "intake"> {
+	readonly guard: DeliveryStreamDeps["guard"] & FanOutDeps["guard"] & MessageIntakeDeps["guard"];
 	readonly streams: StreamRegistry & CallRegistry;
 	readonly audit: MessageDispatchDeps["audit"] & RouteAudit;
 }
@@ -35,9 +39,9 @@ export interface MessagingServiceDeps extends DeliveryStreamDeps, FanOutDeps, Me
 /** Messages and requests between plugins, to one or to many. */
 export function createMessagingService(deps: MessagingServiceDeps): MountedService {
 	const { router, clock, guard, streams } = deps;
-	const dispatch = new MessageDispatch(deps);
-	const sendDeps = { ...deps, dispatch };
-	const fanOutDeps = { ...deps, intake: new MessageIntake(deps) };
+	const intake = new MessageIntake(deps);
+	const dispatch = new MessageDispatch({ ...deps, intake });
+	const sendDeps = { ...deps, intake, dispatch };
 	const interceptDeps = { ...deps, interceptors: new Interceptors(deps.middleware, clock) };
 
 	const send = async (bytes: Uint8Array, call: Call) => {
@@ -128,8 +132,8 @@ export function createMessagingService(deps: MessagingServiceDeps): MountedServi
 		reply: new Raw(answer),
 		...deadLetterCalls(router),
 		...topicCalls(deps),
-		...fanOutCalls(fanOutDeps),
-		requestMany: (asked: RequestManyRequest, call: Call) => requestMany(fanOutDeps, asked, call),
+		...fanOutCalls(sendDeps),
+		requestMany: (asked: RequestManyRequest, call: Call) => requestMany(sendDeps, asked, call),
 		...routeCalls(deps),
 	});
 }

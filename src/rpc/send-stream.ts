@@ -1,10 +1,10 @@
 import { SendStreamResponseSchema } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import type { Clock } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
-import type { ReplyOutcome } from "../messaging/pending-replies.ts";
+import type { ReplyOutcome, SentRequest } from "../messaging/pending-replies.ts";
 import type { Call, Encoded } from "./call.ts";
 import { encodeEntryError } from "./entry-error.ts";
-import type { MessageDispatch, SentRequest } from "./message-dispatch.ts";
+import type { MessageDispatch } from "./message-dispatch.ts";
 import { durabilityOf, pluginOf, replyDeadline, requireTransient } from "./message-intake.ts";
 import { encodeFrame, SEND_FRAMES } from "./messaging-frames.ts";
 import { PulledStream } from "./pulled-stream.ts";

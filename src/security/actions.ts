@@ -17,14 +17,19 @@ type MessageAction =
 	/** A copy of a message that was admitted, which a route of an operator's sends to another plugin. */
 	| { readonly kind: "mirror"; readonly recipient: string };
 
+/** The route of an operator's that refuses a message. */
+export interface RouteDenial {
+	readonly route: string;
+	readonly reason: string;
+}
+
 export interface SendAction {
 	readonly kind: "send";
 	/** The plugin that the message goes to; empty where a route refuses it before one is reached. */
 	readonly recipient: string;
 	/** How the message was addressed. Default: to the recipient. */
 	readonly addressed?: { readonly kind: string; readonly name: string };
-	/** The route of an operator's that refuses the message. */
-	readonly denial?: { readonly route: string; readonly reason: string };
+	readonly denial?: RouteDenial | undefined;
 	/** The canonical form of the capability that the message was addressed by: its grant then takes the place of `send_to`. */
 	readonly capability?: string;
 	/** False where no such plugin is registered: whoever may send to it is then admitted, so as to be told NO_ROUTE. */
@@ -39,7 +44,11 @@ export type TopicAction =
 /** One recipient of what the caller was admitted to publish or broadcast. */
 export interface ReachAction {
 	readonly kind: "reach";
+	/** The plugin that the copy goes to. */
 	readonly recipient: string;
+	readonly denial?: RouteDenial | undefined;
+	/** What was published, where a route leads the copy from a subscriber to another plugin. */
+	readonly topic?: Subject | undefined;
 }
 
 interface DataAction {

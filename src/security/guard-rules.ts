@@ -41,7 +41,7 @@ type RulesFor<K extends Action["kind"]> = readonly Rule<Extract<Action, { kind: 
 /** The rules of each action, in the order in which they are asked. The first that refuses decides. */
 const RULES: { readonly [K in Action["kind"]]: RulesFor<K> } = {
 	send: [mayReachRecipient, routesAdmit, trustMatches, withinRate, contentIsValid, recipientReceives],
-	reach: [trustMatches, recipientReceives],
+	reach: [routesAdmit, trustMatches, recipientReceives, mayGetTopic],
 	mirror: [trustMatches, recipientReceives],
 	receive: [],
 	intercept: [mayIntercept],
@@ -110,7 +110,7 @@ function mayIntercept({ own }: PluginFacts<Action>): HubError | undefined {
 	});
 }
 
-function routesAdmit({ action: { denial } }: PluginFacts<SendAction>): HubError | undefined {
+function routesAdmit({ action: { denial } }: PluginFacts<SendAction | ReachAction>): HubError | undefined {
 	if (denial === undefined) return undefined;
 	const { route, reason } = denial;
 	return deny("ROUTE_DENIED", reason === "" ? `route "${route}" refuses the message` : reason, { route });
@@ -138,6 +138,14 @@ function recipientReceives({
 	if (policy.plugin(action.recipient).grants.receiveFrom.admits(caller.id)) return undefined;
 	return deny("RECIPIENT_CANNOT_RECEIVE", `"${action.recipient}" may not receive from "${caller.id}"`, {
 		recipient: action.recipient,
+	});
+}
+
+function mayGetTopic({ policy, action: { recipient, topic } }: PluginFacts<ReachAction>): HubError | undefined {
+	if (topic === undefined || policy.plugin(recipient).grants.subscribeTopics.admits(topic.canonical)) return undefined;
+	return deny("RECIPIENT_CANNOT_RECEIVE", `"${recipient}" may not get what is published to "${topic.spelling}"`, {
+		recipient,
+		topic: topic.spelling,
 	});
 }
 

@@ -1,6 +1,6 @@
 import type { HubError } from "../hub-error.ts";
 import type { Subject } from "../subjects/subject.ts";
-import { type Action, denialEventOf, type TopicAction, targetOf } from "./actions.ts";
+import { type Action, denialEventOf, type ReachAction, type TopicAction, targetOf } from "./actions.ts";
 import type { AuditRecorder } from "./audit-entry.ts";
 import { type Caller, principalOf } from "./caller.ts";
 import { type ContentFacts, type ContentRule, checkContent } from "./content-rule.ts";
@@ -94,7 +94,10 @@ export class Guard {
 	/** Whom the caller reaches with what it was admitted to do by `check`, asked recipient by recipient. */
 	reach(caller: Caller, action: TopicAction, requestId?: string): Reach {
 		return new Reach({
-			refusal: (recipient) => this.refusal(caller, { kind: "reach", recipient }),
+			refusal: ({ recipient, denial, redirected }) => {
+				const topic = redirected && action.kind === "publish" ? action.topic : undefined;
+				return this.refusal(caller, { kind: "reach", recipient, denial, topic } satisfies ReachAction);
+			},
 			record: (reason, details) =>
 				this.#audit.record({
 					event: denialEventOf(action),

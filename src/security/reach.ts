@@ -1,8 +1,18 @@
-import type { HubError } from "../hub-error.ts";
+import { HubError } from "../hub-error.ts";
+import type { RouteDenial } from "./actions.ts";
 import type { Refusal } from "./guard-rules.ts";
 
+/** One copy of a message for many. */
+export interface ReachedCopy {
+	/** The plugin that it goes to. */
+	readonly recipient: string;
+	readonly denial?: RouteDenial | undefined;
+	/** Whether a route leads it to another plugin than the recipient that was meant. */
+	readonly redirected: boolean;
+}
+
 interface ReachOptions {
-	readonly refusal: (recipient: string) => Refusal | undefined;
+	readonly refusal: (copy: ReachedCopy) => Refusal | undefined;
 	readonly record: (reason: string, details: Readonly<Record<string, string>>) => void;
 }
 
@@ -18,21 +28,32 @@ export class Reach {
 		this.#options = options;
 	}
 
-	/** Undefined: the recipient may be reached. */
-	refusal(recipient: string): HubError | undefined {
-		const refusal = this.#options.refusal(recipient);
+	/** Undefined: the copy may go where it goes. */
+	refusal(copy: ReachedCopy): HubError | undefined {
+		const refusal = this.#options.refusal(copy);
 		if (refusal === undefined) return undefined;
-		const { rule, error } = refusal;
-		const before = this.#refused.get(rule);
-		if (before === undefined) this.#refused.set(rule, { count: 1, first: recipient, message: error.message });
-		else before.count++;
-		return error;
+		this.#note(refusal, copy.recipient);
+		return refusal.error;
 	}
 
-	/** To be called once, after the last recipient: records what was refused. */
+	/** Gathers what a middleware refuses as what the guard refuses. Other errors are none of them. */
+	failed(recipient: string, error: unknown): void {
+		if (error instanceof HubError && error.reason === "MESSAGE_REFUSED") {
+			this.#note({ rule: "message_refused", error }, recipient);
+		}
+	}
+
+	/** To be called after the last recipient: records what was refused since it was called last. */
 	record(): void {
 		for (const [reason, { count, first, message }] of this.#refused) {
 			this.#options.record(reason, { recipients: String(count), first_recipient: first, message });
 		}
+		this.#refused.clear();
+	}
+
+	#note({ rule, error }: Refusal, recipient: string): void {
+		const before = this.#refused.get(rule);
+		if (before === undefined) this.#refused.set(rule, { count: 1, first: recipient, message: error.message });
+		else before.count++;
 	}
 }

@@ -27,6 +27,7 @@ const MESSAGES: Readonly<Record<keyof MessagingCounters, string>> = {
 	published: "Publications, however many recipients they had.",
 	broadcast: "Broadcasts, however many recipients they had.",
 	skipped: "Recipients that a publication or broadcast was meant for and did not reach.",
+	merged: "Recipients of a publication or broadcast that routes led to a plugin which got the message already.",
 	mirrored: "Copies that a mirror route made.",
 	mirrorLost: "Copies that a mirror route asked for, and that found no place.",
 };

@@ -2,7 +2,6 @@ import type { Clock, IdSource } from "../clock/clock.ts";
 import { DeadLetters } from "../dead-letters/dead-letters.ts";
 import { EventBus } from "../events/event-bus.ts";
 import type { FirstAnswers } from "../idempotency/first-answers.ts";
-import { FanOut } from "../messaging/fan-out.ts";
 import { Router } from "../messaging/router.ts";
 import { Routes } from "../messaging/routes.ts";
 import { TopicMembers } from "../messaging/topic-members.ts";
@@ -19,7 +18,6 @@ export interface Subsystems {
 	readonly bus: EventBus;
 	readonly router: Router;
 	readonly topics: TopicMembers;
-	readonly fanOut: FanOut;
 	readonly routes: Routes;
 }
 
@@ -77,5 +75,5 @@ export async function openSubsystems(parts: {
 	routes.start();
 	const topics = owner.use(new TopicMembers({ kv, queue, clock, directory, onFault }));
 	topics.start();
-	return { registry, bus, router, routes, topics, fanOut: new FanOut({ router, clock, ids }) };
+	return { registry, bus, router, routes, topics };
 }

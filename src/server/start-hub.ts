@@ -2,6 +2,7 @@ import type { AddressInfo } from "node:net";
 import type { Clock, IdSource } from "../clock/clock.ts";
 import { randomIds, systemClock } from "../clock/system-clock.ts";
 import { FirstAnswers } from "../idempotency/first-answers.ts";
+import { FanOut } from "../messaging/fan-out.ts";
 import type { MessageContent } from "../messaging/message-content.ts";
 import { type Middleware, middlewareInspector } from "../messaging/middleware.ts";
 import { MiddlewareChain } from "../messaging/middleware-chain.ts";
@@ -86,8 +87,9 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 	const security = await openSecurity({ state, clock, ids, answers, owner });
 	const { authenticator, audit, guard, resumeTokens, openStreams: streams } = security;
 	const subsystems = await openSubsystems({ state, clock, ids, logger, options, answers, owner });
-	const { registry, bus, router, routes, topics, fanOut } = subsystems;
+	const { registry, bus, router, routes, topics } = subsystems;
 	const middleware = openMiddleware(start, guard, clock, ids, owner);
+	const fanOut = new FanOut({ router, routes, middleware, clock, ids });
 	const audience = new PluginAudience(registry.index, security.policy);
 	const operatorTokenFile = await tokenFileOrExplain(options, security, clock, ids);
 

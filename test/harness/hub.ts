@@ -11,8 +11,12 @@ import { HubService } from "#gen/qirvo/hub/v1/hub_service_pb.js";
 import { MessagingService } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { PluginService } from "#gen/qirvo/hub/v1/plugin_service_pb.js";
 import { type PermissionsSchema, SecurityAdminService } from "#gen/qirvo/hub/v1/security_admin_service_pb.js";
-import type { HubOptions } from "../../src/server/hub-options.ts";
+import { randomIds, systemClock } from "../../src/clock/system-clock.ts";
+import { type AuditRecord, decodeAuditRecord } from "../../src/security/audit-record.ts";
+import { DEFAULT_OPTIONS, type HubOptions } from "../../src/server/hub-options.ts";
+import { openState } from "../../src/server/open-state.ts";
 import { type RunningHub, type StartHubOptions, startHub } from "../../src/server/start-hub.ts";
+import type { StateBackend } from "../../src/state/state-backend.ts";
 import { silentLogger } from "../../src/telemetry/logger.ts";
 
 /** Everything that a plugin without limits may do; tests that are about limits grant less. */
@@ -55,7 +59,11 @@ export function describeHubs(name: string, body: (start: (extra?: TestHubOptions
 	});
 }
 
-export type TestHubOptions = Partial<StartHubOptions> & { readonly directory?: string };
+export type TestHubOptions = Partial<StartHubOptions> & {
+	readonly directory?: string;
+	/** Whether the test reads the audit logs. */
+	readonly readsAudit?: boolean;
+};
 
 /**
  * A hub in this process on a free port, with a folder of its own unless it is given one. Disposal ends its clients and
@@ -69,17 +77,19 @@ export class TestHub implements AsyncDisposable {
 	readonly operator: Clients;
 	readonly #owned: Clients[] = [];
 	readonly #ownsDirectory: boolean;
+	readonly #state: StateBackend | undefined;
 
-	private constructor(running: RunningHub, options: Partial<HubOptions>, directory: string, ownsDirectory: boolean) {
+	private constructor(running: RunningHub, used: Partial<HubOptions>, directory: string, extra: TestHubOptions) {
 		this.running = running;
-		this.options = options;
+		this.options = used;
 		this.directory = directory;
-		this.#ownsDirectory = ownsDirectory;
+		this.#ownsDirectory = extra.directory === undefined;
+		this.#state = extra.state;
 		this.operator = this.connect(readFileSync(running.operatorTokenFile, "utf8").trim());
 	}
 
 	static async start(extra: TestHubOptions = {}): Promise<TestHub> {
-		const { directory = mkdtempSync(join(tmpdir(), "hub-test-")), options, ...rest } = extra;
+		const { directory = mkdtempSync(join(tmpdir(), "hub-test-")), options, readsAudit = false, ...rest } = extra;
 		const used: Partial<HubOptions> = {
 			listen: { host: "127.0.0.1", port: 0 },
 			state: "memory",
@@ -87,8 +97,12 @@ export class TestHub implements AsyncDisposable {
 			drainMs: 2000,
 			...options,
 		};
+		if (readsAudit) {
+			const { clock = systemClock, ids = randomIds } = extra;
+			rest.state ??= await openState({ ...DEFAULT_OPTIONS, ...used }, clock, ids, silentLogger);
+		}
 		const running = await startHub({ logger: silentLogger, version: "0.0.0-test", ...rest, options: used });
-		return new TestHub(running, used, directory, extra.directory === undefined);
+		return new TestHub(running, used, directory, { ...extra, ...rest });
 	}
 
 	get url(): string {
@@ -109,6 +123,17 @@ export class TestHub implements AsyncDisposable {
 		const clients = this.connect(token);
 		await clients.plugins.register({ manifestJson: manifestOf(pluginId) });
 		return clients;
+	}
+
+	/** What an audit log holds so far, oldest first, of a hub that was started with `readsAudit`. */
+	async recorded(log: "changes" | "denials"): Promise<readonly AuditRecord[]> {
+		if (this.#state === undefined) throw new Error("the hub was started without `readsAudit`");
+		const page = await (await this.#state.log(`audit-${log}`)).read({
+			from: { sequence: 1 },
+			maxRecords: 1000,
+			maxBytes: 1 << 24,
+		});
+		return page.records.map(({ bytes }) => decodeAuditRecord(bytes));
 	}
 
 	async [Symbol.asyncDispose](): Promise<void> {

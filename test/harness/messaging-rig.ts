@@ -132,7 +132,7 @@ export class MessagingRig implements Disposable {
 			streams,
 			audit,
 			topics: this.topics,
-			fanOut: new FanOut({ router, clock, ids }),
+			fanOut: new FanOut({ router, routes, middleware, clock, ids }),
 			audience: { select: () => this.plugins.keys() },
 		}).handlers;
 	}

@@ -63,11 +63,11 @@ describeHubs("the client", (start) => {
 			await new Promise((resolve) => signal.addEventListener("abort", resolve));
 			given++;
 		}).ready;
-		const asked = ada.messages.requestMany<number>(["bob", "eve", { plugin: "nobody" }], "ask", 1);
+		const asked = ada.messages.requestMany<number>(["bob", "eve", "bob", { plugin: "nobody" }], "ask", 1);
 		const came = new Map<string, ManyReply<number>>();
 		let next = await asked.next();
 		for (; !next.done; next = await asked.next()) came.set(next.value.source, next.value);
-		expect(next.value).toEqual({ end: "complete", answered: 2, failed: 1, unanswered: 0 });
+		expect(next.value).toEqual({ end: "complete", answered: 2, failed: 1, unanswered: 0, merged: 1 });
 		expect(came.get("bob")?.reply?.data).toBe(2);
 		expect(came.get("eve")?.error).toMatchObject({ name: "RemoteError", message: "no" });
 		expect(came.get("nobody")?.error).toMatchObject({ reason: "NO_ROUTE" });

@@ -9,6 +9,7 @@ import {
 	type InterceptOpenSchema,
 	type InterceptRequestSchema,
 	type InterceptResponse,
+	MessageKind,
 	type VerdictSchema,
 } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { failureOf } from "../harness/failure.ts";
@@ -71,7 +72,7 @@ async function intercept(
 
 describeHubs("an interceptor", (start) => {
 	it("passes, changes, answers and refuses what is in its scope, but nothing of its own", async () => {
-		await using hub = await start();
+		await using hub = await start({ readsAudit: true });
 		const [alice, bob, carol] = [await hub.enrol("alice"), await hub.enrol("bob"), await hub.enrol("carol")];
 		const judge = await trusted(hub, "judge");
 		const inbox = await attach(bob);
@@ -123,6 +124,16 @@ describeHubs("an interceptor", (start) => {
 		]);
 		expect(interceptor.shown()[0]!.message).toMatchObject({ id: "1", source: "alice", recipient: "bob" });
 		expect(interceptor.shown().at(-1)!.message!.requiresResponse).toBe(true);
+		await until(async () => (await hub.recorded("denials")).length === 1);
+		expect(await hub.recorded("denials")).toMatchObject([
+			{
+				event: "message_denied",
+				actor: "plugin:alice",
+				target: "plugin:bob",
+				reason: "message_refused",
+				details: { middleware: "judge", message: "not this one" },
+			},
+		]);
 		interceptor.up.push({ frame: { case: "withdraw", value: {} } });
 		await interceptor.down.ended;
 		expect(interceptor.down.failure).toBeUndefined();
@@ -154,6 +165,36 @@ describeHubs("an interceptor", (start) => {
 		for (const [open, field] of bad) expect((await refusal(judge, open))?.fields).toEqual([field]);
 		await hub.operator.admin.setTrustLevel({ pluginId: "judge", trustLevel: 2 });
 		expect(await refusal(judge, {})).toMatchObject({ reason: "INSUFFICIENT_TRUST_LEVEL" });
+	});
+
+	it("has no more in flight than its credit, which it may change", async () => {
+		await using hub = await start();
+		const [alice, bob, judge] = [await hub.enrol("alice"), await hub.enrol("bob"), await trusted(hub, "judge")];
+		const inbox = await attach(bob);
+		const { up, shown, answer } = await intercept(judge, { maxInFlight: 2 }, () => undefined);
+		const send = (id: string) =>
+			alice.messaging.send({ to: to("bob"), message: { type: "a", id }, durability: transient });
+		const first = [send("1"), send("2"), send("3"), send("4"), send("5")];
+		const seen = async (count: number) => {
+			await until(() => shown().length >= count);
+			// A later call on the connection has been answered: what would have been shown too many is there.
+			await judge.hub.getHubInfo({});
+			expect(shown()).toHaveLength(count);
+		};
+		await seen(2);
+		answer(shown()[0]!.inspectionId, pass);
+		await seen(3);
+		up.push({ frame: { case: "credit", value: { maxInFlight: 3 } } });
+		await seen(4);
+		up.push({ frame: { case: "credit", value: { maxInFlight: 0 } } });
+		for (const { inspectionId } of shown()) answer(inspectionId, pass);
+		await inbox.received(4);
+		await seen(4);
+		up.push({ frame: { case: "credit", value: { maxInFlight: 1 } } });
+		await seen(5);
+		answer(shown()[4]!.inspectionId, pass);
+		await Promise.all(first);
+		await inbox.received(5);
 	});
 
 	it("that is late lets pass or refuses as it declared, and has no more in flight than it takes", async () => {
@@ -193,12 +234,52 @@ describeHubs("an interceptor", (start) => {
 		expect(back.down.failure).toMatchObject({ reason: "LIMIT_EXCEEDED" });
 		await send("closed");
 		await inbox.received(4);
+		const before = performance.now();
 		await hub.operator.admin.setPermissions({ pluginId: "judge", permissions: ALL_GRANTS });
 		await again.down.ended;
+		expect(performance.now() - before).toBeLessThan(1000);
 		expect(again.down.cases).toContain("revoked");
 		expect(again.down.failure).toMatchObject({ code: "PermissionDenied", reason: "PERMISSION_REVOKED" });
 		await send("closed");
 		await inbox.received(5);
+	});
+
+	it("is shown each recipient's copy of a message for many, and its verdict is for that one", async () => {
+		await using hub = await start();
+		const grants = { ...ALL_GRANTS, publishTopics: ["**"], subscribeTopics: ["**"], broadcast: true };
+		const [alice, bob, carol] = [
+			await hub.enrol("alice", grants),
+			await hub.enrol("bob", grants),
+			await hub.enrol("carol", grants),
+		];
+		const judge = await trusted(hub, "judge");
+		for (const plugin of [bob, carol]) await plugin.messaging.subscribeTopic({ pattern: "t" });
+		const [inbox, other] = [await attach(bob), await attach(carol)];
+		const change: Outcome = { case: "change", value: { attributes: { seen: "yes" } } };
+		const refuse: Outcome = { case: "refuse", value: { reason: "no" } };
+		const answer: Outcome = { case: "answer", value: { success: true } };
+		const interceptor = await intercept(judge, { types: ["do.*"], recipients: ["bob", "carol"] }, ({ message }) => {
+			if (message!.recipient === "bob") return change;
+			return message!.type === "do.answer" ? answer : refuse;
+		});
+		const message = { type: "do.refuse", id: "p-1" };
+		const published = (await alice.messaging.publish({ topic: "t", message })).result!;
+		expect(published).toMatchObject({ delivered: 1, skipped: 1, reasons: [{ reason: "MESSAGE_REFUSED", count: 1 }] });
+		const told = (await alice.messaging.broadcast({ event: "do.answer" })).result!;
+		expect(told.reasons.find(({ reason }) => reason === "MIDDLEWARE_UNAVAILABLE")).toMatchObject({ count: 1 });
+		await inbox.received(2);
+		expect(inbox.messages()[0]).toMatchObject({ id: "p-1", attributes: { seen: "yes", "hub-middleware": "judge" } });
+		expect(other.messages()).toEqual([]);
+		expect(interceptor.shown()[0]!.message).toMatchObject({ id: "p-1", kind: MessageKind.PUBLICATION, topic: "t" });
+		const asked = new Feed(
+			alice.messaging.requestMany({
+				to: [to("bob"), to("carol")],
+				message: { type: "do.answer", id: "r-1" },
+				maxReplies: 1,
+			}),
+		);
+		await asked.ended;
+		expect(asked.all("replies").flatMap(({ replies }) => replies)).toMatchObject([{ id: "r-1", source: "judge" }]);
 	});
 
 	it("stands in order with the others", async () => {

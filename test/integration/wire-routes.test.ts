@@ -55,7 +55,7 @@ async function world(hub: TestHub, ...ids: string[]) {
 
 describeHubs("a route", (start) => {
 	it("is made, shown, replaced and deleted by operators alone, with its audit record", async () => {
-		await using hub = await start();
+		await using hub = await start({ readsAudit: true });
 		const { found, put } = await world(hub, "alice");
 		const { messaging } = hub.operator;
 		const route = redirect("first", "bob", "carol", { types: ["note.**"], senders: ["alice"] });
@@ -69,17 +69,37 @@ describeHubs("a route", (start) => {
 			reason: "ID_REUSED",
 		});
 		expect(await failureOf(put(route, { expected: request.expected }))).toMatchObject({ reason: "REVISION_MISMATCH" });
+		const { revision } = made.route!;
+		const revised = (value: bigint) => ({ expected: { state: { case: "revision", value } } }) as const;
+		for (const wrong of [revised(revision + 1n), { ...revised(revision + 1n), validateOnly: true }]) {
+			expect(await failureOf(put(route, wrong))).toMatchObject({
+				reason: "REVISION_MISMATCH",
+				metadata: { revision: String(revision) },
+			});
+		}
+		const same = await put(route, revised(revision));
+		expect(same.route!.revision).toBeGreaterThan(revision);
 		await put({ ...route, name: "second", priority: 5 });
 		const page = await messaging.listRoutes({ pageSize: 1 });
 		expect(page.routes.map((each) => each.route?.name)).toEqual(["second"]);
 		const rest = await messaging.listRoutes({ pageSize: 1, pageToken: page.nextPageToken });
-		expect(rest).toMatchObject({ routes: [made.route], nextPageToken: "" });
+		expect(rest).toMatchObject({ routes: [same.route], nextPageToken: "" });
 		expect(await failureOf(found.alice!.messaging.putRoute({ route }))).toMatchObject({ reason: "CALLER_NOT_ALLOWED" });
 		expect(await failureOf(found.alice!.messaging.listRoutes({}))).toMatchObject({ reason: "CALLER_NOT_ALLOWED" });
 		await messaging.deleteRoute({ name: "first", validateOnly: true });
+		expect(await failureOf(messaging.deleteRoute({ name: "first", ...revised(revision) }))).toMatchObject({
+			reason: "REVISION_MISMATCH",
+		});
 		expect(await messaging.deleteRoute({ name: "first", requestId: "d-1" })).toMatchObject({ duplicate: false });
 		expect(await messaging.deleteRoute({ name: "first", requestId: "d-1" })).toMatchObject({ duplicate: true });
 		expect(await failureOf(messaging.deleteRoute({ name: "first" }))).toMatchObject({ reason: "ROUTE_NOT_FOUND" });
+		const changes = (await hub.recorded("changes")).filter(({ event }) => event.startsWith("route_"));
+		expect(changes.map(({ event, actor, target }) => `${event} ${actor} ${target}`)).toEqual([
+			"route_put operator:root route:first",
+			"route_put operator:root route:first",
+			"route_put operator:root route:second",
+			"route_deleted operator:root route:first",
+		]);
 	});
 
 	it("is refused where it could not work, with the field", async () => {
@@ -231,7 +251,7 @@ describeHubs("a route", (start) => {
 	});
 
 	it("denies with its reason, audited, after the sender's own grants were looked at", async () => {
-		await using hub = await start();
+		await using hub = await start({ readsAudit: true });
 		const { put, send } = await world(hub, "alice", "bob");
 		const poor = await hub.enrol("poor", {});
 		await put({
@@ -249,6 +269,18 @@ describeHubs("a route", (start) => {
 		expect(await failureOf(send("alice", alias("x")))).toMatchObject({ reason: "ROUTE_DENIED" });
 		const refused = poor.messaging.send({ to: plugin("bob"), message: { type: "a" } });
 		expect(await failureOf(refused)).toMatchObject({ reason: "NO_SEND_PERMISSION" });
+		await until(async () => (await hub.recorded("denials")).length === 3);
+		expect(await hub.recorded("denials")).toMatchObject([
+			{
+				event: "message_denied",
+				actor: "plugin:alice",
+				target: "plugin:bob",
+				reason: "route_denied",
+				details: { message: "closed today" },
+			},
+			{ target: "alias:x", reason: "route_denied" },
+			{ actor: "plugin:poor", target: "plugin:bob", reason: "no_send_permission" },
+		]);
 	});
 
 	it("is asked by priority, then by name", async () => {

@@ -410,7 +410,7 @@ export declare type RequestResponse = Message$1<"qirvo.hub.v1.RequestResponse"> 
   reply?: ReplyContent | undefined;
 
   /**
-   * The plugin that answered.
+   * The plugin that answered, or the middleware that did in the recipient's place.
    *
    * @generated from field: string source = 3;
    */
@@ -1723,7 +1723,7 @@ export declare const PublishResponseSchema: GenMessage<PublishResponse>;
  */
 export declare type RequestManyRequest = Message$1<"qirvo.hub.v1.RequestManyRequest"> & {
   /**
-   * Whom to ask, at most 256; one that is named twice is asked once. Or else `topic`.
+   * Whom to ask, at most 256; a plugin that several of them lead to is asked once. Or else `topic`.
    *
    * @generated from field: repeated qirvo.hub.v1.Address to = 1;
    */
@@ -1947,6 +1947,13 @@ export declare type RequestManySummary = Message$1<"qirvo.hub.v1.RequestManySumm
    * @generated from field: uint32 unanswered = 4;
    */
   unanswered: number;
+
+  /**
+   * Recipients that led to a plugin which was asked already: named twice, or by routes.
+   *
+   * @generated from field: uint32 merged = 5;
+   */
+  merged: number;
 };
 
 /**
@@ -2146,7 +2153,9 @@ export declare type Verdict = Message$1<"qirvo.hub.v1.Verdict"> & {
     case: "change";
   } | {
     /**
-     * A request gets this reply, from this plugin, and goes no further. Not for a one-way message.
+     * A request gets this reply, from this plugin, and goes no further; of a `RequestMany` it counts as that recipient's reply.
+     * Nobody waits for a reply to a one-way message, a copy of a publication or broadcast among them: there it cannot be carried
+     * out, and the message passes or is refused as the failure mode says.
      *
      * @generated from field: qirvo.hub.v1.ReplyContent answer = 4;
      */
@@ -2318,7 +2327,8 @@ export declare type Inspection = Message$1<"qirvo.hub.v1.Inspection"> & {
   inspectionId: bigint;
 
   /**
-   * The message with its id, source, recipient and `requires_response`; `hub_time` is that of the inspection.
+   * The message with its id, source, recipient, `requires_response`, and what it was published to; `hub_time` is that of the
+   * inspection.
    *
    * @generated from field: qirvo.hub.v1.Message message = 2;
    */
@@ -2720,7 +2730,7 @@ export declare const MessagingService: GenService<{
    * Sends a message to the mailbox of every plugin that is subscribed to the topic and may be, but the sender. What keeps it
    * from one recipient keeps it from no other, and is counted in the answer. A repeat of a durable publication's id reaches
    * those that do not have it yet; of a transient one's it gives the first answer. Errors: INSUFFICIENT_PERMISSIONS (no grant in
-   * `publish_topics` admits the topic), INVALID_CONTENT, ID_REUSED.
+   * `publish_topics` admits the topic), INVALID_CONTENT, ID_REUSED. Each copy passes routes and middleware on its own.
    *
    * @generated from rpc qirvo.hub.v1.MessagingService.Publish
    */
@@ -2732,7 +2742,7 @@ export declare const MessagingService: GenService<{
   /**
    * Sends a transient message to every attached plugin that the filter selects, but the sender. Kept in no history. What keeps
    * it from one recipient keeps it from no other, and is counted in the answer. Errors: INSUFFICIENT_PERMISSIONS (`broadcast` is
-   * not granted), INVALID_CONTENT, ID_REUSED.
+   * not granted), INVALID_CONTENT, ID_REUSED. Each copy passes routes and middleware on its own.
    *
    * @generated from rpc qirvo.hub.v1.MessagingService.Broadcast
    */
@@ -2745,7 +2755,8 @@ export declare const MessagingService: GenService<{
    * Asks several plugins, or the subscribers of a topic, and gives each reply when it comes, until enough have come or there
    * was time enough; then a summary. Errors: those of `Request`, where nobody can be asked: at once, with the one reason that
    * all have, else with RECIPIENT_UNAVAILABLE; INSUFFICIENT_PERMISSIONS as for `Publish`; LIMIT_EXCEEDED (more than 1,000
-   * subscribers); SLOW_CONSUMER (over 16 MiB of replies not taken).
+   * subscribers); SLOW_CONSUMER (over 16 MiB of replies not taken). Each recipient's request passes routes and middleware on
+   * its own; what middleware refuses is that recipient's failure, told when it is known.
    *
    * @generated from rpc qirvo.hub.v1.MessagingService.RequestMany
    */
@@ -2756,7 +2767,8 @@ export declare const MessagingService: GenService<{
   },
   /**
    * Looks at messages and requests of others on their way, after the guard has admitted them and before they are accepted:
-   * each passes, is changed, answered or refused. Replies are not shown, nor are the plugin's own messages. For plugins with the
+   * each passes, is changed, answered or refused. Of a message for many each recipient's copy is shown, and the verdict is for
+   * that copy alone. Not shown are replies, copies that a mirror route makes, and the plugin's own messages. For plugins with the
    * grant `intercept`. Of the streams of one plugin and name the newest holds; the one before it ends with LIMIT_EXCEEDED.
    * Errors: INSUFFICIENT_PERMISSIONS, INSUFFICIENT_TRUST_LEVEL, LIMIT_EXCEEDED (64 interceptors).
    *

@@ -19,6 +19,17 @@ export declare const file_qirvo_hub_v1_routes: GenFile;
  * beyond that the message is refused with NO_ROUTE. The guard judges the plugin that is reached last: the sender needs the
  * grants for that one.
  *
+ * Routes are asked about every message, whichever RPC it came by. Of one for many (`Publish`, `Broadcast`, `RequestMany`) they are
+ * asked for each recipient as if it were addressed to that one, with these rules:
+ * - A deny, a redirect and a split hold for the recipient alone; the others get theirs. What is denied counts as skipped
+ *   with ROUTE_DENIED, or as that recipient's failure; the audit has one record a reason.
+ * - A plugin that several recipients lead to gets one copy; the others count as `merged`. A split takes each recipient by the
+ *   same key.
+ * - A publication that is led from a subscriber to another plugin needs that plugin's grant `subscribe_topics` for the topic, else
+ *   RECIPIENT_CANNOT_RECEIVE. What leads back to the sender counts as NO_ROUTE, but for `RequestMany.to`.
+ * - A mirror makes one copy of the message, once one of the recipients that it matches has accepted it, and none for the
+ *   sender or a plugin that the message reaches anyway. A repeat that reaches a recipient anew makes it again.
+ *
  * @generated from message qirvo.hub.v1.Route
  */
 export declare type Route = Message<"qirvo.hub.v1.Route"> & {

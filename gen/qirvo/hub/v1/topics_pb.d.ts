@@ -245,6 +245,14 @@ export declare type FanOutResult = Message<"qirvo.hub.v1.FanOutResult"> & {
    * @generated from field: bool duplicate = 6;
    */
   duplicate: boolean;
+
+  /**
+   * Recipients that routes lead to a plugin which gets the message already. Each plugin gets one copy; with these, `delivered`,
+   * `queued` and `skipped` are all that were meant.
+   *
+   * @generated from field: uint32 merged = 7;
+   */
+  merged: number;
 };
 
 /**
@@ -261,7 +269,9 @@ export declare const FanOutResultSchema: GenMessage<FanOutResult>;
 export declare type SkippedRecipients = Message<"qirvo.hub.v1.SkippedRecipients"> & {
   /**
    * As in an error: RECIPIENT_UNAVAILABLE, MAILBOX_FULL, PLUGIN_DISABLED, RECIPIENT_CANNOT_RECEIVE, TRUST_LEVEL_MISMATCH,
-   * NO_ROUTE (unregistered meanwhile), ID_REUSED, STORAGE_FULL, STORAGE_UNAVAILABLE, HUB_DRAINING.
+   * NO_ROUTE (unregistered meanwhile, or routes lead back to the sender or too far), ROUTE_DENIED, MESSAGE_REFUSED,
+   * MIDDLEWARE_UNAVAILABLE, LIMIT_EXCEEDED (too many messages are being looked at), ID_REUSED, STORAGE_FULL,
+   * STORAGE_UNAVAILABLE, HUB_DRAINING.
    *
    * @generated from field: string reason = 1;
    */

@@ -14,10 +14,10 @@ import {
 	type SendStreamResponse,
 	SendStreamResponseSchema,
 } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
-import type { Payload } from "#gen/qirvo/hub/v1/payload_pb.js";
 import type { SelfDecoding } from "./transports/self-decoding.ts";
 import type { SelfEncoding } from "./transports/self-encoding.ts";
 import { WireOutput } from "./wire-output.ts";
+import { writePayload } from "./wire-payload.ts";
 
 /** What is expected of a field's own bytes, so that lengths are right at the first attempt. */
 const HEADER_BYTES = 8;
@@ -93,17 +93,7 @@ function writeMessage(message: Message): void {
 		output.string(0x12, attributes[key]!);
 		output.close(mark, 0);
 	}
-	if (message.payload !== undefined) writePayload(message.payload);
-}
-
-function writePayload({ body, contentType, schema }: Payload): void {
-	const length = (body.value?.length ?? 0) + HEADER_BYTES;
-	const mark = output.open(0x52, length);
-	if (body.case === "json") output.string(0x0a, body.value);
-	else if (body.case === "binary") output.bytes(0x12, body.value);
-	if (contentType !== "") output.string(0x1a, contentType);
-	if (schema !== "") output.string(0x22, schema);
-	output.close(mark, length);
+	if (message.payload !== undefined) writePayload(output, 0x52, message.payload);
 }
 
 /** A frame of results, or any other by the schema. Throws on bytes that are none. */

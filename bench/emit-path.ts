@@ -6,9 +6,11 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { EmitStreamRequestSchema } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import { randomIds, systemClock } from "../src/clock/system-clock.ts";
+import { DeadLetters } from "../src/dead-letters/dead-letters.ts";
 import { EventBus } from "../src/events/event-bus.ts";
 import { EventIntake, type IntakeRecord } from "../src/events/event-intake.ts";
 import { FirstAnswers } from "../src/idempotency/first-answers.ts";
+import { CommitQueue } from "../src/state/commit-queue.ts";
 import type { LogStore } from "../src/state/log-store.ts";
 import { openMemoryState } from "../src/state/memory/open-memory-state.ts";
 import type { StateBackend } from "../src/state/state-backend.ts";
@@ -56,7 +58,8 @@ intake("scan, check and build, ids made", () => idless);
 function busOf({ kv }: StateBackend, log: LogStore): EventBus {
 	const [clock, ids] = [systemClock, randomIds];
 	const answers = new FirstAnswers({ kv, clock, ids });
-	return new EventBus({ log, kv, clock, ids, answers, onFault: console.error });
+	const letters = new DeadLetters({ kv, queue: new CommitQueue({ kv, clock, ids }), clock, ids });
+	return new EventBus({ log, kv, clock, ids, answers, letters, onFault: console.error });
 }
 
 async function publish(subscriptions: number, name: string): Promise<void> {

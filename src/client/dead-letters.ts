@@ -3,18 +3,19 @@ import { type DeadLetter as DeadLetterMessage, MessagingService } from "#gen/qir
 import type { ClientContext } from "./client-context.ts";
 import { toDate } from "./durations.ts";
 import { fromEntryError, type HubClientError, toClientError } from "./errors.ts";
+import type { FeedPosition } from "./feed-position.ts";
 import { type Data, dataOf } from "./payload.ts";
 
-/** A durable message that could not be delivered. */
-export interface DeadLetter<T = Data> {
+/** What messages and events that could not be delivered have in common. */
+interface Undelivered<T> {
 	/** Names it for `get`, `redrive` and `delete`. */
 	readonly id: string;
 	/** The plugin that should have received it. */
 	readonly pluginId: string;
-	/** The message's own id. */
-	readonly messageId: string;
+	/** Where it came from: `mailbox`, or `subscription/` and the durable subscription's name. */
+	readonly origin: string;
 	readonly type: string;
-	/** The plugin that sent it. */
+	/** The plugin that sent or published it. */
 	readonly source: string;
 	readonly attributes: Readonly<Record<string, string>>;
 	/** How often it was delivered. */
@@ -27,10 +28,37 @@ export interface DeadLetter<T = Data> {
 	readonly data: T | undefined;
 }
 
+/** A durable message that could not be delivered. */
+export interface DeadMessage<T = Data> extends Undelivered<T> {
+	readonly kind: "message";
+	/** The message's own id. */
+	readonly messageId: string;
+}
+
+/** An event that a durable subscription gave up. */
+export interface DeadEvent<T = Data> extends Undelivered<T> {
+	readonly kind: "event";
+	/** The event's own id. */
+	readonly eventId: string;
+	/** The name of the durable subscription. */
+	readonly subscription: string;
+	readonly subject: string;
+	readonly orderingKey: string;
+	/** Its place in the log, which may no longer have it. */
+	readonly position: FeedPosition;
+}
+
+export type DeadLetter<T = Data> = DeadMessage<T> | DeadEvent<T>;
+
 export interface DeadLetterOptions {
 	/** Whose; for operators. Default: the client's own. */
 	readonly pluginId?: string;
 	readonly signal?: AbortSignal;
+}
+
+export interface DeadLetterListOptions extends DeadLetterOptions {
+	/** Only those whose `origin` is this one. Default: all. */
+	readonly origin?: string;
 }
 
 /** What became of letters that were put back or deleted. */
@@ -42,10 +70,10 @@ export interface DeadLetterOutcome {
 	readonly more: boolean;
 }
 
-/** Ids of letters, or the 1,000 oldest. */
-export type DeadLetterSelection = string | readonly string[] | { readonly all: true };
+/** Ids of letters, or the 1,000 oldest; of those, only the ones whose `origin` is the given one. */
+export type DeadLetterSelection = string | readonly string[] | { readonly all: true; readonly origin?: string };
 
-/** The durable messages that this plugin could not be delivered. */
+/** The durable messages, and the events of durable subscriptions, that this plugin could not be delivered. */
 export class DeadLetters {
 	readonly #context: ClientContext;
 	readonly #client: Client<typeof MessagingService>;
@@ -56,11 +84,11 @@ export class DeadLetters {
 	}
 
 	/** All of them, oldest first, without their data; asks for a page at a time. */
-	async *list(options: DeadLetterOptions = {}): AsyncGenerator<DeadLetter, void, undefined> {
-		const { pluginId = "", signal } = options;
+	async *list(options: DeadLetterListOptions = {}): AsyncGenerator<DeadLetter, void, undefined> {
+		const { pluginId = "", origin = "", signal } = options;
 		let pageToken = "";
 		do {
-			const request = { pluginId, pageToken, pageSize: 100 };
+			const request = { pluginId, origin, pageToken, pageSize: 100 };
 			const page = await this.#call(() => this.#client.listDeadLetters(request, this.#options(signal)), signal);
 			for (const letter of page.deadLetters) yield describe(letter, false);
 			pageToken = page.nextPageToken;
@@ -77,7 +105,10 @@ export class DeadLetters {
 		return describe(response.deadLetter!, true) as DeadLetter<T>;
 	}
 
-	/** Puts them back into the mailbox, as messages that were never delivered. None is put back twice. */
+	/**
+	 * Puts them back where they came from, messages into the mailbox and events into their durable subscription, as what was
+	 * never delivered. None is put back twice.
+	 */
 	async redrive(selection: DeadLetterSelection, options: DeadLetterOptions = {}): Promise<DeadLetterOutcome> {
 		const { pluginId = "", signal } = options;
 		const request = { pluginId, ...chosen(selection) };
@@ -104,9 +135,10 @@ export class DeadLetters {
 	}
 }
 
-function chosen(selection: DeadLetterSelection): { ids: string[]; all: boolean } {
+function chosen(selection: DeadLetterSelection): { ids: string[]; all: boolean; origin?: string } {
 	if (typeof selection === "string") return { ids: [selection], all: false };
-	return "all" in selection ? { ids: [], all: true } : { ids: [...selection], all: false };
+	if (!("all" in selection)) return { ids: [...selection], all: false };
+	return { ids: [], all: true, origin: selection.origin ?? "" };
 }
 
 function outcomeOf(response: {
@@ -119,17 +151,17 @@ function outcomeOf(response: {
 	return { ids, failures, more };
 }
 
-function describe({ id, pluginId, message, reason, time }: DeadLetterMessage, withData: boolean): DeadLetter {
-	return {
-		id,
-		pluginId,
-		reason,
-		messageId: message?.id ?? "",
-		type: message?.type ?? "",
-		source: message?.source ?? "",
-		attributes: message?.attributes ?? {},
-		attempts: message?.attempt ?? 0,
-		time: time && toDate(time),
-		data: withData ? dataOf(message?.payload) : undefined,
+function describe(letter: DeadLetterMessage, withData: boolean): DeadLetter {
+	const { id, pluginId, origin, reason, message, event } = letter;
+	const { type = "", source = "", attributes = {}, payload } = message ?? event ?? {};
+	const facts = {
+		...{ id, pluginId, origin, reason, type, source, attributes },
+		attempts: message?.attempt ?? event?.attempts ?? 0,
+		time: letter.time && toDate(letter.time),
+		data: withData ? dataOf(payload) : undefined,
 	};
+	if (event === undefined) return { ...facts, kind: "message", messageId: message?.id ?? "" };
+	const { subscription, subject, orderingKey, epoch, sequence } = event;
+	const position = { epoch, sequence };
+	return { ...facts, kind: "event", eventId: event.id, subscription, subject, orderingKey, position };
 }

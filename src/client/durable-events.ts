@@ -26,7 +26,7 @@ export interface DurableOptions {
 	readonly ackWait?: number;
 	/** Milliseconds before the second delivery, the third and so on; the last repeats. Default: at once. */
 	readonly backoff?: readonly number[];
-	/** Deliveries before an event is set aside as dead. Default 5. */
+	/** Deliveries before an event becomes a dead letter. Default 5. */
 	readonly maxDeliveries?: number;
 	/** Deliveries that may be unsettled over all instances. Default 1,000. */
 	readonly maxInFlight?: number;

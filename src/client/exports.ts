@@ -1,6 +1,14 @@
 export { type CloudEvent, fromCloudEvent, toCloudEvent } from "./cloud-event.ts";
 export type { ConsumeContext, ConsumeHandler } from "./consuming.ts";
-export type { DeadLetter, DeadLetterOptions, DeadLetterOutcome, DeadLetterSelection } from "./dead-letters.ts";
+export type {
+	DeadEvent,
+	DeadLetter,
+	DeadLetterListOptions,
+	DeadLetterOptions,
+	DeadLetterOutcome,
+	DeadLetterSelection,
+	DeadMessage,
+} from "./dead-letters.ts";
 export type { HandlerContext, MessageHandler } from "./deliveries.ts";
 export type { DeliveryPolicy } from "./delivery-policy.ts";
 export type { ConsumeOptions, DurableConsumer } from "./durable-consumer.ts";

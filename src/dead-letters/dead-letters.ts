@@ -12,9 +12,9 @@ import { PluginLetters } from "./plugin-letters.ts";
 export interface DeadLetterDraft {
 	/** Who should have received it. */
 	readonly pluginId: string;
-	/** Where it came from: `mailbox`, or a word of whoever else puts letters here. Its owner alone can put it back. */
+	/** Where it came from: `mailbox`, or `subscription/<name>` of a durable subscription. Its owner alone can put it back. */
 	readonly origin: string;
-	/** The message in wire form, as its origin has it. */
+	/** What could not be delivered, as its origin has it. */
 	readonly item: Uint8Array;
 	/** Deliveries in vain. */
 	readonly attempts: number;
@@ -64,14 +64,18 @@ const DEFAULT_BOUNDS: DeadLetterBounds = { letters: 10_000, bytes: 64 * 1024 * 1
 const PAGE = 1000;
 /** Deletes in one commit. */
 const DELETES = 500;
+/** Places in the order of letters for each millisecond. */
+const PLACES = 4096;
 
 /**
  * What could not be delivered, kept for people to look at and to put back. Stored by plugin, oldest first; in memory are
  * ids and sizes only.
  *
- * - DL-1 A letter is stored, and removed, in the commit of its cause: a message is in its mailbox or here, never both.
+ * - DL-1 A letter is stored, and removed, in the commit of its cause: a message is in its mailbox or here, an event due in
+ *   its durable subscription or here, never both.
  * - DL-2 A plugin's letters are bounded; the oldest make room and are counted as dropped.
  * - DL-3 A letter that is being taken out cannot be taken a second time, unless the first time comes to nothing.
+ * - DL-4 Letters have the order in which they were put here, by their ids, whatever the clock does.
  */
 export class DeadLetters {
 	/** Letters put here since the hub started. */
@@ -84,6 +88,8 @@ export class DeadLetters {
 	readonly #ids: IdSource;
 	readonly #bounds: DeadLetterBounds;
 	readonly #plugins = new Map<string, PluginLetters>();
+	/** DL-4. The place of the last letter. */
+	#last = 0;
 
 	constructor(options: DeadLettersOptions) {
 		this.#kv = options.kv;
@@ -106,23 +112,26 @@ export class DeadLetters {
 			const page = this.#kv.range({ start, end: prefixEnd(prefixes.deadLetters), limit: PAGE });
 			for (const { key, value } of page.entries) {
 				const { pluginId, id } = parseKey(key);
-				this.#of(pluginId).add(id, value.byteLength);
+				const { origin, bytes } = letterOf(key, value);
+				this.#of(pluginId).add(id, { origin, bytes });
+				this.#last = Math.max(this.#last, Number.parseInt(id, 16));
 			}
 			if (!page.more) return;
 			start = after(page.entries.at(-1)!.key);
 		}
 	}
 
-	/** DL-1, DL-2. */
+	/** DL-1, DL-2. At most 101 writes, with at most 1 KiB beside the item and the reason. */
 	park(draft: DeadLetterDraft): LetterChange {
 		const time = this.#clock.now();
-		// Begins with its time, so that the order of keys is that of letters.
-		const id = `${time.toString(16).padStart(12, "0")}-${this.#ids.next()}`;
+		// Begins with its place, so that the order of keys is that of letters.
+		this.#last = Math.max(time * PLACES, this.#last + 1);
+		const id = `${this.#last.toString(16).padStart(14, "0")}-${this.#ids.next()}`;
 		const { pluginId, origin, item, attempts, reason } = draft;
 		const record = create(DeadLetterRecordSchema, { origin, item, attempts, reason, timeMs: BigInt(time) });
 		const value = toBinary(DeadLetterRecordSchema, record);
 		const letters = this.#of(pluginId);
-		letters.add(id, value.byteLength);
+		letters.add(id, { origin, bytes: value.byteLength });
 		const oldest = letters.claimOverflow(this.#bounds);
 		const writes: KvWrite[] = [{ key: keys.deadLetter(pluginId, id), value }];
 		for (const each of oldest) writes.push({ key: keys.deadLetter(pluginId, each), delete: true });
@@ -163,19 +172,23 @@ export class DeadLetters {
 		return letterOf(entry.key, entry.value);
 	}
 
-	/** The oldest `limit` ids of a plugin, and whether there are more. */
-	oldest(pluginId: string, limit: number): { readonly ids: readonly string[]; readonly more: boolean } {
-		return this.#plugins.get(pluginId)?.oldest(limit) ?? { ids: [], more: false };
+	/** The oldest `limit` ids of a plugin, and whether there are more; only those of the origin unless it is empty. */
+	oldest(pluginId: string, limit: number, origin = ""): { readonly ids: readonly string[]; readonly more: boolean } {
+		return this.#plugins.get(pluginId)?.oldest(limit, origin) ?? { ids: [], more: false };
 	}
 
-	/** At most `limit` (1 to 1,000) letters, of one plugin or (where it is empty) of all. `cursor` is a page's `next`. */
-	list(pluginId: string, limit: number, cursor: string): LetterPage {
+	/**
+	 * At most `limit` (1 to 1,000) letters, of one plugin or (where it is empty) of all; only those of the origin unless it is
+	 * empty. `cursor` is a page's `next`.
+	 */
+	list(pluginId: string, limit: number, cursor: string, origin = ""): LetterPage {
 		const prefix = pluginId === "" ? prefixes.deadLetters : `${prefixes.deadLetters}${pluginId}/`;
 		const start = cursor === "" ? prefix : after(prefixes.deadLetters + cursor);
 		const { entries, more } = this.#kv.range({ start, end: prefixEnd(prefix), limit });
 		const last = entries.at(-1)?.key ?? "";
+		const letters = entries.map(({ key, value }) => letterOf(key, value));
 		return {
-			letters: entries.map(({ key, value }) => letterOf(key, value)),
+			letters: origin === "" ? letters : letters.filter((letter) => letter.origin === origin),
 			next: more ? last.slice(prefixes.deadLetters.length) : "",
 		};
 	}
@@ -197,7 +210,7 @@ export class DeadLetters {
 		const letters = this.#plugins.get(pluginId);
 		if (letters === undefined) return;
 		this.#plugins.delete(pluginId);
-		const { ids } = letters.oldest(letters.size);
+		const { ids } = letters;
 		for (let from = 0; from < ids.length; from += DELETES) {
 			const writes = ids.slice(from, from + DELETES).map((id) => ({
 				key: keys.deadLetter(pluginId, id),

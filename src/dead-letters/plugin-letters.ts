@@ -1,27 +1,39 @@
-/** The ids of one plugin's letters, oldest first, with their bytes; and which of them are being taken out. */
+/** What is known of a letter in memory. */
+export interface LetterFacts {
+	readonly origin: string;
+	/** What it counts for. */
+	readonly bytes: number;
+}
+
+/** The ids of one plugin's letters, oldest first; and which of them are being taken out. */
 export class PluginLetters {
-	readonly #bytesOf = new Map<string, number>();
+	readonly #letters = new Map<string, LetterFacts>();
 	readonly #claimed = new Map<string, number>();
 	#bytes = 0;
 
 	get size(): number {
-		return this.#bytesOf.size;
+		return this.#letters.size;
 	}
 
-	add(id: string, bytes: number): void {
-		this.#bytesOf.set(id, bytes);
-		this.#bytes += bytes;
+	/** Those being taken out too. */
+	get ids(): readonly string[] {
+		return [...this.#letters.keys()];
+	}
+
+	add(id: string, facts: LetterFacts): void {
+		this.#letters.set(id, facts);
+		this.#bytes += facts.bytes;
 	}
 
 	/** Whether it is here and not being taken out. */
 	has(id: string): boolean {
-		return this.#bytesOf.has(id) && !this.#claimed.has(id);
+		return this.#letters.has(id) && !this.#claimed.has(id);
 	}
 
 	/** False: it is not here, or somebody has it already. */
 	claim(id: string): boolean {
 		if (!this.has(id)) return false;
-		const bytes = this.#bytesOf.get(id)!;
+		const { bytes } = this.#letters.get(id)!;
 		this.#claimed.set(id, bytes);
 		this.#bytes -= bytes;
 		return true;
@@ -33,16 +45,16 @@ export class PluginLetters {
 	}
 
 	remove(id: string): void {
-		if (!this.#claimed.delete(id)) this.#bytes -= this.#bytesOf.get(id) ?? 0;
-		this.#bytesOf.delete(id);
+		if (!this.#claimed.delete(id)) this.#bytes -= this.#letters.get(id)?.bytes ?? 0;
+		this.#letters.delete(id);
 	}
 
 	/** Claims the oldest until the rest, the newest at least, is within the bounds. At most 100 at a time. */
 	claimOverflow(bounds: { readonly letters: number; readonly bytes: number }): readonly string[] {
 		const claimed: string[] = [];
-		let left = this.#bytesOf.size - this.#claimed.size;
+		let left = this.#letters.size - this.#claimed.size;
 		if (left <= bounds.letters && this.#bytes <= bounds.bytes) return claimed;
-		for (const id of this.#bytesOf.keys()) {
+		for (const id of this.#letters.keys()) {
 			if (left <= 1 || (left <= bounds.letters && this.#bytes <= bounds.bytes) || claimed.length === 100) break;
 			if (!this.claim(id)) continue;
 			claimed.push(id);
@@ -51,11 +63,11 @@ export class PluginLetters {
 		return claimed;
 	}
 
-	/** The oldest `limit` that nobody is taking out, and whether there are more. */
-	oldest(limit: number): { readonly ids: readonly string[]; readonly more: boolean } {
+	/** The oldest `limit` of an origin (empty: of any) that nobody is taking out, and whether there are more. */
+	oldest(limit: number, ofOrigin: string): { readonly ids: readonly string[]; readonly more: boolean } {
 		const ids: string[] = [];
-		for (const id of this.#bytesOf.keys()) {
-			if (this.#claimed.has(id)) continue;
+		for (const [id, { origin }] of this.#letters) {
+			if (this.#claimed.has(id) || (ofOrigin !== "" && origin !== ofOrigin)) continue;
 			if (ids.length === limit) return { ids, more: true };
 			ids.push(id);
 		}

@@ -2,8 +2,8 @@ import type { Clock, IdSource } from "../clock/clock.ts";
 import type { FirstAnswers } from "../idempotency/first-answers.ts";
 import type { KvStore } from "../state/kv-store.ts";
 import type { LogRetention, LogStore } from "../state/log-store.ts";
+import type { DeadLetterSink } from "./durable/dead-letter-sink.ts";
 import { DurableSubscriptions } from "./durable/durable-subscriptions.ts";
-import { parkedEvents } from "./durable/parked-events.ts";
 import { EventLog } from "./event-log.ts";
 import { OutboxPump } from "./outbox-pump.ts";
 import { Retention } from "./retention.ts";
@@ -19,6 +19,8 @@ export interface EventBusOptions {
 	readonly ids: IdSource;
 	/** Of changes to durable subscriptions. */
 	readonly answers: FirstAnswers;
+	/** Where events go that durable subscriptions give up. */
+	readonly letters: DeadLetterSink;
 	/** What history is kept. Default: everything. */
 	readonly retention?: LogRetention;
 	readonly subscriptions?: Partial<SubscriptionBounds>;
@@ -49,7 +51,7 @@ export class EventBus implements AsyncDisposable {
 			clock,
 			ids,
 			answers: options.answers,
-			sink: parkedEvents,
+			sink: options.letters,
 			onFault: (error) => onFault("serving durable subscriptions", error),
 		});
 		this.#outbox = new OutboxPump({ kv, log, clock, ids, onFault: (error) => onFault("moving the outbox", error) });

@@ -1,5 +1,6 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { type Event, EventSchema } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import {
 	type DeleteDeadLettersRequest,
 	type GetDeadLetterRequest,
@@ -8,6 +9,7 @@ import {
 	type RedriveDeadLettersRequest,
 } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import type { DeadLetter, DeadLetters } from "../dead-letters/dead-letters.ts";
+import { type DeadEvent, deadEventOf } from "../events/durable/dead-event.ts";
 import { HubError } from "../hub-error.ts";
 import type { Router } from "../messaging/router.ts";
 import type { Caller } from "../security/caller.ts";
@@ -19,23 +21,35 @@ import { decodePageToken, encodePageToken, pageSizeOf } from "./page-token.ts";
 const PAGE_SIZES = { usual: 50, most: 1000 };
 const MAX_SELECTED = 1000;
 const MAX_ID_LENGTH = 64;
+const MAX_ORIGIN_LENGTH = 256;
 
 /** Which letters a request is about. */
 interface Selection {
 	readonly pluginId: string;
 	readonly ids: readonly string[];
 	readonly all: boolean;
+	readonly origin: string;
 }
 
-/** The dead letters of MessagingService: a plugin's own, or for an operator any plugin's. */
-export function deadLetterCalls(router: Router) {
+export interface DeadLetterDeps {
+	/** Puts messages back. */
+	readonly router: Router;
+	readonly durable: {
+		/** Puts an event back. */
+		redrive(letter: DeadLetter): Promise<void>;
+	};
+}
+
+/** The dead letters of MessagingService, messages and events: a plugin's own, or for an operator any plugin's. */
+export function deadLetterCalls({ router, durable }: DeadLetterDeps) {
 	const { letters } = router;
 	return {
 		async listDeadLetters(request: ListDeadLettersRequest, { caller }: Call) {
 			const pluginId = scopeOf(caller, request.pluginId);
 			const size = pageSizeOf(request.pageSize, PAGE_SIZES);
-			const query = ["dead-letters", pluginId];
-			const page = letters.list(pluginId, size, decodePageToken(query, request.pageToken) ?? "");
+			const origin = originOf(request.origin);
+			const query = ["dead-letters", pluginId, origin];
+			const page = letters.list(pluginId, size, decodePageToken(query, request.pageToken) ?? "", origin);
 			return {
 				deadLetters: page.letters.map((letter) => describe(letter, false)),
 				nextPageToken: encodePageToken(query, page.next || undefined),
@@ -48,7 +62,10 @@ export function deadLetterCalls(router: Router) {
 		},
 
 		redriveDeadLetters(request: RedriveDeadLettersRequest, call: Call) {
-			const redrive = (pluginId: string, id: string) => router.redrive(letters.get(pluginId, id));
+			const redrive = (pluginId: string, id: string) => {
+				const letter = letters.get(pluginId, id);
+				return deadEventOf(letter) === undefined ? router.redrive(letter) : durable.redrive(letter);
+			};
 			return forEach(letters, selectionOf(request, call.caller), call, redrive);
 		},
 
@@ -59,15 +76,15 @@ export function deadLetterCalls(router: Router) {
 	};
 }
 
-/** Begins them in their order, so that messages that are put back keep it. */
+/** Begins them in their order, so that what is put back keeps it. */
 async function forEach(
 	letters: DeadLetters,
 	selection: Selection,
 	{ requestId }: Call,
 	act: (pluginId: string, id: string) => Promise<void>,
 ) {
-	const { pluginId } = selection;
-	const { ids, more } = selection.all ? letters.oldest(pluginId, MAX_SELECTED) : { ids: selection.ids, more: false };
+	const { pluginId, origin, all } = selection;
+	const { ids, more } = all ? letters.oldest(pluginId, MAX_SELECTED, origin) : { ids: selection.ids, more: false };
 	const outcomes = await Promise.allSettled(ids.map(async (id) => act(pluginId, id)));
 	const done: string[] = [];
 	const failures: { id: string; error: ReturnType<typeof entryErrorOf> }[] = [];
@@ -84,7 +101,14 @@ function selectionOf(request: RedriveDeadLettersRequest | DeleteDeadLettersReque
 	const pluginId = ownerOf(caller, request.pluginId);
 	if (all === ids.length > 0) throw HubError.field("ids", "either `ids` or `all` must be set");
 	if (ids.length > MAX_SELECTED) throw HubError.field("ids", `has more than ${MAX_SELECTED} entries`);
-	return { pluginId, ids: ids.map((id, index) => idOf(id, `ids[${index}]`)), all };
+	const origin = originOf(request.origin);
+	if (origin !== "" && !all) throw HubError.field("origin", "goes with `all` only");
+	return { pluginId, ids: ids.map((id, index) => idOf(id, `ids[${index}]`)), all, origin };
+}
+
+function originOf(origin: string): string {
+	if (origin.length <= MAX_ORIGIN_LENGTH) return origin;
+	throw HubError.field("origin", `has more than ${MAX_ORIGIN_LENGTH} characters`);
 }
 
 function idOf(id: string, field: string): string {
@@ -109,9 +133,19 @@ function ownerOf(caller: Caller, asked: string): string {
 }
 
 function describe(letter: DeadLetter, withPayload: boolean) {
-	const { id, pluginId, reason, time, bytes, attempts } = letter;
+	const { id, pluginId, origin, reason, time, bytes, attempts } = letter;
+	const facts = { id, pluginId, origin, reason, time: timestampFromMs(time), bytes: BigInt(bytes) };
+	const dead = deadEventOf(letter);
+	if (dead !== undefined) return { ...facts, event: describeEvent(dead, attempts, withPayload) };
 	const message = fromBinary(MessageSchema, letter.item);
 	message.attempt = attempts;
 	if (!withPayload) message.payload = undefined;
-	return { id, pluginId, message, reason, time: timestampFromMs(time), bytes: BigInt(bytes) };
+	return { ...facts, message };
+}
+
+function describeEvent(dead: DeadEvent, attempts: number, withPayload: boolean) {
+	// Fields that only its publisher knows are left out: here they would be read as others.
+	const { $typeName: _, payload, ...shared }: Event = fromBinary(EventSchema, dead.event, { readUnknownFields: false });
+	const { epoch, subscription } = dead;
+	return { ...shared, epoch, subscription, attempts, ...(withPayload && payload !== undefined && { payload }) };
 }

@@ -9,7 +9,7 @@ import { WireReader } from "../wire/wire-reader.ts";
 import { openingCredit, readAcknowledge, readReplyRequest } from "./attach-frames.ts";
 import { AttachStream } from "./attach-stream.ts";
 import { type Call, Encoded, type MountedService, mount, Raw } from "./call.ts";
-import { deadLetterCalls } from "./dead-letter-calls.ts";
+import { type DeadLetterDeps, deadLetterCalls } from "./dead-letter-calls.ts";
 import { type AnswerFailure, reply, settle } from "./delivery-answers.ts";
 import { policyOf } from "./delivery-policy-request.ts";
 import { DeliveryStream, type DeliveryStreamDeps } from "./delivery-stream.ts";
@@ -29,6 +29,7 @@ import { topicCalls } from "./topic-calls.ts";
 export interface MessagingServiceDeps
 	extends DeliveryStreamDeps,
 		FanOutDeps,
+		DeadLetterDeps,
 		MessageIntakeDeps,
 		Omit<MessageDispatchDeps, "intake"> {
 	readonly guard: DeliveryStreamDeps["guard"] & FanOutDeps["guard"] & MessageIntakeDeps["guard"];
@@ -130,7 +131,7 @@ export function createMessagingService(deps: MessagingServiceDeps): MountedServi
 		intercept: (requests, call) => new InterceptStream(interceptDeps, requests, call).responses,
 		acknowledge: new Raw(acknowledge),
 		reply: new Raw(answer),
-		...deadLetterCalls(router),
+		...deadLetterCalls(deps),
 		...topicCalls(deps),
 		...fanOutCalls(sendDeps),
 		requestMany: (asked: RequestManyRequest, call: Call) => requestMany(sendDeps, asked, call),

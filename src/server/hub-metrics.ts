@@ -79,7 +79,11 @@ export function registerHubMetrics(
 		"Deliveries of events that had been delivered before.",
 		() => durable.totals.redelivered,
 	);
-	metrics.counter("hub_durable_dead_total", "Events that were set aside.", () => durable.totals.dead);
+	metrics.counter(
+		"hub_durable_dead_total",
+		"Events of durable subscriptions that became dead letters.",
+		() => durable.totals.dead,
+	);
 	metrics.counter(
 		"hub_durable_lost_total",
 		"Events that retention dropped before they were settled, at most.",
@@ -100,8 +104,12 @@ export function registerHubMetrics(
 	}
 	metrics.gauge("hub_middleware_inspecting", "Messages that middleware looks at.", () => middleware.size);
 	metrics.gauge("hub_routes", "Routes in force.", () => routes.table.routes.length);
-	metrics.gauge("hub_dead_letters", "Dead letters that are kept.", () => router.letters.size);
-	metrics.counter("hub_dead_letters_total", "Messages that became dead letters.", () => router.letters.parked);
+	metrics.gauge("hub_dead_letters", "Dead letters that are kept, messages and events.", () => router.letters.size);
+	metrics.counter(
+		"hub_dead_letters_total",
+		"Messages and events that became dead letters.",
+		() => router.letters.parked,
+	);
 	metrics.counter(
 		"hub_dead_letters_dropped_total",
 		"Dead letters that made room for newer ones.",

@@ -37,6 +37,9 @@ export async function openSubsystems(parts: {
 	const log = await state.log("events", { rememberMs: options.idWindow.ms, rememberIds: options.idWindow.ids });
 	const registry = owner.use(new Registry({ kv, bus: state.bus, clock, ids, answers, leaseMs: options.leaseMs }));
 	await registry.start();
+	const queue = owner.use(new CommitQueue({ kv, clock, ids }));
+	const letters = new DeadLetters({ kv, queue, clock, ids });
+	letters.load();
 	const { maxAgeMs, maxRecords, maxBytes } = options.retention;
 	const bus = owner.use(
 		new EventBus({
@@ -45,6 +48,7 @@ export async function openSubsystems(parts: {
 			clock,
 			ids,
 			answers,
+			letters,
 			retention: {
 				maxAgeMs: maxAgeMs || undefined,
 				maxRecords: maxRecords || undefined,
@@ -65,9 +69,6 @@ export async function openSubsystems(parts: {
 				for (const { id, after } of transitions) if (after === undefined) listener(id);
 			}),
 	};
-	const queue = owner.use(new CommitQueue({ kv, clock, ids }));
-	const letters = new DeadLetters({ kv, queue, clock, ids });
-	letters.load();
 	const storage = { idWindowMs: options.idWindow.ms };
 	const router = owner.use(new Router({ clock, ids, directory, leases, kv, queue, letters, storage, onFault }));
 	router.start();

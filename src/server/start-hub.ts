@@ -114,6 +114,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 			middleware,
 			topics,
 			fanOut,
+			durable: bus.durable,
 			audience,
 			guard,
 			streams,

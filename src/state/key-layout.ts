@@ -8,7 +8,7 @@
  * | `policy/` | security | permissions, trust, disabled marks, credentials; its last revision is the policy epoch |
  * | `outbox/` | outbox | records on their way to a log |
  * | `idempotency/` | idempotency | first answers to request ids |
- * | `subscription/` | events | durable subscriptions, how far they are, and the events they set aside |
+ * | `subscription/` | events | durable subscriptions, how far they are, and the events that were put back into them |
  * | `mailbox/` | messaging | durable messages, by recipient, and marks of ids lately used |
  * | `topic/` | messaging | subscriptions to topics, by plugin |
  * | `route/`, `route-set` | messaging | routes, and what every change of them touches |

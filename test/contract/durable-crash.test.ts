@@ -17,14 +17,22 @@ class Ledger {
 	/** For each key, what was delivered, the first time each. */
 	readonly order = Array.from({ length: KEYS }, () => [] as number[]);
 	readonly delivered = new Set<number>();
+	/** Events that are dead, as far as was told. */
+	readonly dead = new Set<number>();
 	readonly problems: string[] = [];
+	returned = 0;
 
 	hear(line: string): void {
 		const [word, text] = line.split(" ");
 		const number = Number(text);
 		if (word === "emitted") this.emitted.add(number);
 		if (word === "confirmed") this.confirmed.add(number);
+		if (word === "dead") this.dead.add(number);
+		if (word === "returning") this.dead.delete(number);
+		if (word === "returned") this.returned++;
+		if (word === "problem") this.problems.push(line);
 		if (word !== "delivered") return;
+		if (this.dead.has(number)) this.problems.push(`${number} was delivered while it was dead`);
 		if (this.confirmed.has(number)) this.problems.push(`${number} was delivered after it was confirmed`);
 		if (this.delivered.has(number)) return;
 		this.delivered.add(number);
@@ -72,6 +80,8 @@ test(`a durable subscription loses and repeats nothing over SIGKILL, ${CYCLES} t
 	await run(ledger, [directory, "0", "drain"], Number.POSITIVE_INFINITY);
 	expect(ledger.problems).toEqual([]);
 	expect([...ledger.emitted].filter((number) => !ledger.delivered.has(number))).toEqual([]);
+	expect(ledger.dead).toEqual(new Set());
+	expect(ledger.returned).toBeGreaterThan(CYCLES);
 	// The order of a key: the first deliveries of its events are in the order of the log, which numbers ascend with.
 	for (const order of ledger.order) expect(order).toEqual([...order].sort((a, b) => a - b));
 	expect(ledger.confirmed.size).toBeGreaterThan(CYCLES);

@@ -34,6 +34,7 @@ import type { LogStore } from "../../src/state/log-store.ts";
 import { openMemoryState } from "../../src/state/memory/open-memory-state.ts";
 import type { StateBackend } from "../../src/state/state-backend.ts";
 import { FakeClock, SequentialIds } from "./fake-clock.ts";
+import { openLetters } from "./open-letters.ts";
 
 export function plugin(id: string): Caller {
 	return { kind: "plugin", id, credentialId: "c1", expiresAt: undefined };
@@ -121,7 +122,8 @@ export class EventHub {
 		const { clock, ids, state, log } = this;
 		const onFault = (_what: string, error: unknown) => void this.faults.push(error);
 		const answers = new FirstAnswers({ kv: state.kv, clock, ids });
-		this.bus = new EventBus({ kv: state.kv, clock, ids, answers, onFault, ...options, log });
+		const letters = openLetters({ kv: state.kv, clock, ids });
+		this.bus = new EventBus({ kv: state.kv, clock, ids, answers, letters, onFault, ...options, log });
 		this.service = createEventService({
 			bus: this.bus,
 			guard: this.guard,

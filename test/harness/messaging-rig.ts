@@ -133,6 +133,7 @@ export class MessagingRig implements Disposable {
 			audit,
 			topics: this.topics,
 			fanOut: new FanOut({ router, routes, middleware, clock, ids }),
+			durable: { redrive: () => Promise.reject(new Error("the rig has no events")) },
 			audience: { select: () => this.plugins.keys() },
 		}).handlers;
 	}

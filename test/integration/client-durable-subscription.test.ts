@@ -41,6 +41,22 @@ describeHubs("the client's durable subscriptions", (start) => {
 		expect([...failed].sort()).toEqual(["never again", "once more"]);
 		await consumer.stop();
 		expect((await jobs.info()).status).toMatchObject({ acknowledged: 3n, dead: 1n, lag: 0n });
+		const letters = await Array.fromAsync(reader.deadLetters.list({ origin: "subscription/jobs" }));
+		expect(letters).toMatchObject([
+			{ kind: "event", type: "job.new", subscription: "jobs", source: "writer", attempts: 1, data: undefined },
+		]);
+		const letter = await reader.deadLetters.get<{ n: number }>(letters[0]!.id);
+		expect(letter).toMatchObject({ data: { n: 2 }, reason: "terminated: never again", origin: "subscription/jobs" });
+		if (letter.kind !== "event") throw new Error("not an event");
+		expect(letter.position.epoch).not.toBe("");
+		expect((await reader.deadLetters.redrive({ all: true, origin: "mailbox" })).ids).toEqual([]);
+		expect((await reader.deadLetters.redrive(letter.id)).ids).toEqual([letter.id]);
+		const back: string[] = [];
+		const repaired = jobs.consume((event, { attempt }) => void back.push(`${event.id} ${event.data.n}/${attempt}`));
+		await until(() => back.length === 1);
+		expect(back).toEqual([`${letter.eventId} 2/1`]);
+		await repaired.stop();
+		expect(await Array.fromAsync(reader.deadLetters.list())).toEqual([]);
 		await writer.events.emit("job.new", { n: 7 });
 		const again = reader.events.durable<{ n: number }>("jobs", { patterns: "job.*" }).consume((event) => {
 			handled.push(`${event.data.n}`);

@@ -56,7 +56,9 @@ describeHubs("durable messages of the client", (start) => {
 			]),
 		);
 		const bad = letters.find(({ type }) => type === "job.bad")!;
-		expect(await bob.deadLetters.get(bad.id)).toMatchObject({ data: { n: 3 }, source: "ada", pluginId: "bob" });
+		expect(await bob.deadLetters.get(bad.id)).toMatchObject({
+			...{ kind: "message", origin: "mailbox", data: { n: 3 }, source: "ada", pluginId: "bob" },
+		});
 		expect((await bob.deadLetters.redrive(bad.id)).ids).toEqual([bad.id]);
 		await expect(bob.deadLetters.get(bad.id)).rejects.toMatchObject({ reason: "DEAD_LETTER_NOT_FOUND" });
 		await until(() => seen.filter((line) => line.startsWith("job.bad")).length === 6);

@@ -10,19 +10,24 @@ function open(letters = 3, bytes = 10_000) {
 	const queue = new CommitQueue({ kv, clock, ids: new SequentialIds("commit-") });
 	const options = { kv, queue, clock, bounds: { letters, bytes } };
 	const store = new DeadLetters({ ...options, ids: new SequentialIds("letter-") });
-	const again = () => {
-		const next = new DeadLetters({ ...options, ids: new SequentialIds("later-") });
+	const again = (clock = options.clock) => {
+		const next = new DeadLetters({ ...options, clock, ids: new SequentialIds("later-") });
 		next.load();
 		return next;
 	};
-	const park = async (text: string, size = 10) => {
-		const draft = { pluginId: "bob", origin: "mailbox", item: Buffer.alloc(size), attempts: 1, reason: text };
-		const change = store.park(draft);
+	const park = async (text: string, size = 10, { origin = "mailbox", into = store } = {}) => {
+		const draft = { pluginId: "bob", origin, item: Buffer.alloc(size), attempts: 1, reason: text };
+		const change = into.park(draft);
 		await queue.store(change.writes);
 		change.settled(true);
-		await clock.advance(1);
 	};
-	return { store, park, again, reasons: (of = store) => of.list("bob", 100, "").letters.map(({ reason }) => reason) };
+	return {
+		clock,
+		store,
+		park,
+		again,
+		reasons: (of = store) => of.list("bob", 100, "").letters.map(({ reason }) => reason),
+	};
 }
 
 test("the oldest letters make room for the newest, by number, and are counted", async () => {
@@ -66,4 +71,40 @@ test("what is being taken out cannot be taken again, until that comes to nothing
 	first.settled(false);
 	await store.delete("bob", id);
 	expect(store.size).toBe(0);
+});
+
+test("letters keep the order in which they came, within a millisecond and where the clock goes back", async () => {
+	const { clock, park, again, reasons } = open(100);
+	const texts = Array.from({ length: 20 }, (_, index) => `${index}`);
+	for (const text of texts) await park(text);
+	const later = again(new FakeClock(clock.now() - 60_000));
+	await park("after", 10, { into: later });
+	expect(reasons(later)).toEqual([...texts, "after"]);
+	expect(later.oldest("bob", 3).ids).toEqual(later.list("bob", 3, "").letters.map(({ id }) => id));
+});
+
+test("letters are picked by their origin, oldest first", async () => {
+	const { store, park, again } = open(100);
+	for (const [index, origin] of ["mailbox", "subscription/a", "subscription/b", "subscription/a"].entries()) {
+		await park(`${index}`, 10, { origin });
+	}
+	for (const each of [store, again()]) {
+		const picked = each.oldest("bob", 1, "subscription/a");
+		expect(picked.more).toBe(true);
+		expect(each.get("bob", picked.ids[0]!).reason).toBe("1");
+		expect(each.oldest("bob", 2, "subscription/a").more).toBe(false);
+		expect(each.list("bob", 100, "", "subscription/a").letters.map(({ reason }) => reason)).toEqual(["1", "3"]);
+		expect(each.oldest("bob", 5, "subscription").ids).toEqual([]);
+	}
+});
+
+test("a plugin that is gone leaves no letters, not those either that were being taken out", async () => {
+	const { store, park, again } = open();
+	await park("a");
+	await park("b");
+	const taken = store.take("bob", store.list("bob", 1, "").letters[0]!.id);
+	await store.purge("bob");
+	taken.settled(false);
+	expect(store.size).toBe(0);
+	expect(again().size).toBe(0);
 });

@@ -95,7 +95,7 @@ describeHubs("durable subscriptions", (start) => {
 		await second.leave();
 	});
 
-	test("delivers again after a negative acknowledgement, and sets aside what is never acknowledged", async () => {
+	test("delivers again after a negative acknowledgement, and gives up what is never acknowledged", async () => {
 		await createMine({ maxDeliveries: 2 });
 		const consumer = new Consumer(reader, "mine");
 		await emit(publisher, ["poison", "bad", "good"]);

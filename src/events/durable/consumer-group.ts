@@ -1,38 +1,37 @@
-import type { Clock, IdSource } from "../../clock/clock.ts";
+import type { LetterChange } from "../../dead-letters/dead-letters.ts";
 import type { EventFilter } from "../../expressions/event-filter.ts";
 import { HubError } from "../../hub-error.ts";
 import { storageRefusal } from "../../idempotency/storage-refusal.ts";
-import type { KvStore } from "../../state/kv-store.ts";
-import type { LogStore } from "../../state/log-store.ts";
 import type { TailPump } from "../tail-pump.ts";
-import { yieldTurn } from "../yield-turn.ts";
 import { type ConsumerOutcome, ConsumerSession, type LostEvents, type SessionGroup } from "./consumer-session.ts";
-import type { DeadLetterSink } from "./dead-letter-sink.ts";
+import type { DeadEvent } from "./dead-event.ts";
 import type { DurableDefinition } from "./durable-definition.ts";
 import type { DurableCounters, DurableProgress, UnsettledEvent } from "./durable-progress.ts";
 import { EventTimers } from "./event-timers.ts";
 import { GroupSessions } from "./group-sessions.ts";
-import { type MatchingEvent, MatchingReader, readAgain, type Selection } from "./matching-reader.ts";
+import { LetterExchange, type LetterExchangeOptions } from "./letter-exchange.ts";
+import {
+	type MatchingEvent,
+	MatchingReader,
+	readAgain,
+	type Selection,
+	type Stretch,
+	selectionOf,
+} from "./matching-reader.ts";
 import type { PendingEvent } from "./pending-event.ts";
 import { PendingEvents } from "./pending-events.ts";
-import { ProgressKeeper } from "./progress-keeper.ts";
+import { ProgressKeeper, type ProgressKeeperOptions } from "./progress-keeper.ts";
+import { ReadAhead } from "./read-ahead.ts";
 
 /** What one frame holds at most: deliveries, and bytes of events (the last may go over). */
 const BATCH_DELIVERIES = 256;
 const BATCH_BYTES = 256 * 1024;
-/** How far the group reads ahead of what is settled: events, and bytes of them (the last may go over). */
-const AHEAD_EVENTS = 1024;
-const AHEAD_BYTES = 8 * 1024 * 1024;
 
-export interface ConsumerGroupOptions {
-	readonly definition: DurableDefinition;
+export interface ConsumerGroupOptions
+	extends Pick<LetterExchangeOptions, "definition" | "kv" | "log" | "sink">,
+		Pick<ProgressKeeperOptions, "clock" | "ids" | "progressRevision"> {
 	readonly filter: EventFilter | undefined;
-	readonly kv: KvStore;
-	readonly log: LogStore;
 	readonly pump: TailPump;
-	readonly clock: Clock;
-	readonly ids: IdSource;
-	readonly sink: DeadLetterSink;
 	/** Called once, when the group has ended and everything it has to store is stored. */
 	readonly onEnd: () => void;
 	/** Told of faults that no consumer hears of as they are. */
@@ -48,6 +47,7 @@ export interface ConsumerGroupOptions {
  * - CG-2 An event is with one session at a time, and of each ordering key one event is (PE-1).
  * - CG-3 What retention drops before it is settled is counted, and every consumer is told.
  * - CG-4 A group whose progress cannot be stored ends all its sessions; the next one begins with what is stored.
+ * - CG-5 An event is due here, or a dead letter, never both: it changes sides in one commit with the progress.
  */
 export class ConsumerGroup implements SessionGroup {
 	readonly definition: DurableDefinition;
@@ -61,13 +61,11 @@ export class ConsumerGroup implements SessionGroup {
 	readonly #holders = new Map<PendingEvent, ConsumerSession>();
 	readonly #timers: EventTimers;
 	readonly #keeper: ProgressKeeper;
+	readonly #letters: LetterExchange;
 	#cursor: number;
 	/** Everything above this sequence was never dealt and needs not be listed as unsettled. */
 	#dealtTo = 0;
-	#reader: MatchingReader | undefined;
-	#room: (() => void) | undefined;
-	/** Losses that no session was there to be told of. */
-	#untold: LostEvents | undefined;
+	#reading: ReadAhead | undefined;
 	#ended = false;
 
 	private constructor(options: ConsumerGroupOptions, progress: DurableProgress) {
@@ -80,21 +78,26 @@ export class ConsumerGroup implements SessionGroup {
 		this.#timers = new EventTimers(clock);
 		this.#keeper = new ProgressKeeper({
 			...options,
-			counters: this.#counters,
 			progress: () => this.progress,
-			onBury: (event) => this.#pending.forget(event),
 			onFailure: (error) => this.#fail(error),
 		});
-		const { pluginId, patterns, began } = definition;
-		this.#selection = {
-			subscriber: { principal: `plugin:${pluginId}`, pluginId },
-			patterns,
-			filter,
-			replayBelow: began,
-			onFilterError: () => {
-				this.#counters.filterErrors++;
+		this.#letters = new LetterExchange({
+			...options,
+			keeper: this.#keeper,
+			onGivenUp: (event) => {
+				this.#counters.dead++;
+				this.#forget(event);
 			},
-		};
+			onReturned: (event) => {
+				this.#pending.add(event);
+				this.#offer();
+			},
+			isAhead: (sequence) =>
+				this.#pending.has(sequence) || sequence >= Math.max(this.#cursor, options.log.bounds().first),
+		});
+		this.#selection = selectionOf(definition, filter, () => {
+			this.#counters.filterErrors++;
+		});
 	}
 
 	/** Opens the group as it was stored. It ends by itself when its last session has left. */
@@ -117,9 +120,9 @@ export class ConsumerGroup implements SessionGroup {
 		return this.#holders.size;
 	}
 
-	/** Events that were read and are with nobody. */
+	/** Events that were read, or put back, and are with nobody. */
 	get waiting(): number {
-		return this.#pending.size - this.#holders.size - this.#keeper.dying;
+		return this.#pending.size + this.#letters.returned.size - this.#holders.size - this.#letters.dying;
 	}
 
 	/** What it has counted since it was opened. */
@@ -135,7 +138,7 @@ export class ConsumerGroup implements SessionGroup {
 	}
 
 	get isCaughtUp(): boolean {
-		return this.#reader?.isCurrentAt(this.#cursor) === true && this.waiting === 0;
+		return this.waiting === 0 && this.#reading?.isCurrentAt(this.#cursor) === true;
 	}
 
 	/** How far it is now. What was marked and is not stored yet counts as settled here. */
@@ -149,7 +152,8 @@ export class ConsumerGroup implements SessionGroup {
 			}
 			unsettled.push({ sequence, attempts, notBefore });
 		}
-		return { epoch: this.#options.log.epoch, cursor, unsettled, counters: this.#counters };
+		const all = this.#letters.returned.mergeInto(unsettled);
+		return { epoch: this.#options.log.epoch, cursor, unsettled: all, counters: this.#counters };
 	}
 
 	/** Refuses with LIMIT_EXCEEDED. The session must be closed by its stream. */
@@ -157,9 +161,7 @@ export class ConsumerGroup implements SessionGroup {
 		this.#sessions.requireRoom(this.definition);
 		const session = new ConsumerSession(this, this.#options.ids.next(), maxInFlight);
 		this.#sessions.add(session);
-		if (this.#untold !== undefined) session.tellLost(this.#untold);
-		this.#untold = undefined;
-		if (this.#reader === undefined) this.#start();
+		if (this.#reading === undefined) this.#start();
 		return session;
 	}
 
@@ -183,7 +185,7 @@ export class ConsumerGroup implements SessionGroup {
 			this.#dealtTo = Math.max(this.#dealtTo, event.sequence);
 			this.#holders.set(event, session);
 			this.#timers.set(event, ackWaitMs, () => this.#expire(event));
-			bytes += event.entry.byteLength;
+			bytes += event.size;
 			dealt.push(event);
 		}
 		if (dealt.length > 0) this.#offer();
@@ -199,7 +201,7 @@ export class ConsumerGroup implements SessionGroup {
 				this.#let(event);
 				this.#counters.acknowledged++;
 				this.#pending.release(event);
-				this.#pending.forget(event);
+				this.#forget(event);
 				this.#keeper.mark();
 				break;
 			case "terminate":
@@ -225,19 +227,13 @@ export class ConsumerGroup implements SessionGroup {
 			this.#let(event);
 			this.#again(event, 0, "its consumer left");
 		}
-		if (this.#sessions.size > 0) {
-			this.#offer();
-			return;
-		}
-		this.#stop();
-		this.#keeper.mark();
-		this.#keeper.stored().then(
-			() => {
-				if (this.#sessions.size === 0) this.#finish();
-			},
-			// CG-4: whoever failed to store has ended the group.
-			() => {},
-		);
+		if (this.#sessions.size > 0) this.#offer();
+		else this.retire();
+	}
+
+	/** As `LetterExchange.takeBack`. */
+	takeBack(dead: DeadEvent, take: () => LetterChange): Promise<void> {
+		return this.#letters.takeBack(dead, take);
 	}
 
 	/** Ends every session with the error, and the group: at once where `isStale`, else once its progress is stored. */
@@ -248,11 +244,28 @@ export class ConsumerGroup implements SessionGroup {
 			this.#finish();
 		}
 		for (const session of this.#sessions) session.end(error);
+		this.retire();
+	}
+
+	/** Ends the group where nobody is there, once everything it has to store is stored. */
+	retire(): void {
+		if (this.#ended || this.#sessions.size > 0) return;
+		this.#stop();
+		this.#keeper.mark();
+		this.#keeper.stored().then(
+			() => {
+				if (this.#sessions.size === 0 && this.#keeper.isStored) this.#finish();
+			},
+			() => {}, // CG-4: whoever failed to store has ended the group.
+		);
 	}
 
 	/** Reads what is listed as unsettled once more. */
 	async #restore({ epoch, unsettled }: DurableProgress): Promise<void> {
 		const { log } = this.#options;
+		const listed = new Set(epoch === log.epoch ? unsettled.map(({ sequence }) => sequence) : []);
+		const { returned } = this.#letters;
+		for (const key of await returned.load((sequence) => listed.has(sequence))) this.#keeper.doom(key);
 		if (epoch !== log.epoch) {
 			// Sequences of another numbering mean nothing here.
 			this.#cursor = log.bounds().first;
@@ -260,6 +273,11 @@ export class ConsumerGroup implements SessionGroup {
 			return;
 		}
 		for (const { sequence, attempts, notBefore } of unsettled) {
+			const back = returned.get(sequence);
+			if (back !== undefined) {
+				this.#await(Object.assign(back, { attempts, notBefore }));
+				continue;
+			}
 			this.#dealtTo = sequence;
 			const read = await readAgain(log, sequence, this.#selection);
 			if (read === "gone") this.#lose({ lost: 1, upTo: log.bounds().first - 1 });
@@ -269,61 +287,43 @@ export class ConsumerGroup implements SessionGroup {
 
 	#admit(event: MatchingEvent, attempts: number, notBefore: number): void {
 		const { sequence, entry, orderingKey } = event;
-		const pending: PendingEvent = { sequence, entry, orderingKey, attempts, notBefore, deadline: undefined };
-		this.#pending.add(pending);
-		if (notBefore !== 0) this.#delay(pending, notBefore - this.#options.clock.now());
+		const place = { sequence, orderingKey, attempts, notBefore, returnedKey: undefined, deadline: undefined };
+		this.#await({ ...place, entry, size: entry.byteLength });
+	}
+
+	/** The event is delivered when it is its turn, and time. */
+	#await(event: PendingEvent): void {
+		this.#pending.add(event);
+		if (event.notBefore !== 0) this.#delay(event, event.notBefore - this.#options.clock.now());
 	}
 
 	#start(): void {
 		const { log, pump, clock } = this.#options;
-		const selection = this.#selection;
 		const onGap = (from: number, first: number) => this.#lose({ lost: first - from, upTo: first - 1 });
-		const reader = new MatchingReader({ log, pump, clock, selection, from: this.#cursor, onGap });
-		this.#reader = reader;
-		void this.#read(reader);
+		this.#reading = new ReadAhead({
+			reader: new MatchingReader({ log, pump, clock, selection: this.#selection, from: this.#cursor, onGap }),
+			pending: this.#pending,
+			atLeast: this.definition.maxInFlight,
+			onStretch: (stretch) => this.#admitAll(stretch),
+			onFailure: (error) => this.#fail(error),
+		});
 	}
 
 	#stop(): void {
-		this.#reader?.[Symbol.dispose]();
-		this.#reader = undefined;
-		this.#room?.();
+		this.#reading?.[Symbol.dispose]();
+		this.#reading = undefined;
 	}
 
-	async #read(reader: MatchingReader): Promise<void> {
-		try {
-			while (this.#reader === reader) {
-				if (!this.#hasRoom) {
-					await new Promise<void>((resolve) => {
-						this.#room = resolve;
-					});
-					this.#room = undefined;
-					continue;
-				}
-				const stretch = await reader.read(this.#ahead - this.#pending.size);
-				if (stretch === undefined || this.#reader !== reader) return;
-				const before = this.#cursor;
-				for (const event of stretch.events) this.#admit(event, 0, 0);
-				this.#cursor = Math.max(this.#cursor, stretch.next);
-				if (stretch.events.length > 0 || stretch.next > before) this.#keeper.touch();
-				this.#offer();
-				await yieldTurn();
-			}
-		} catch (error) {
-			this.#fail(error);
-		}
-	}
-
-	get #ahead(): number {
-		return Math.max(AHEAD_EVENTS, this.definition.maxInFlight);
-	}
-
-	get #hasRoom(): boolean {
-		return this.#pending.size < this.#ahead && this.#pending.bytes < AHEAD_BYTES;
+	#admitAll({ events, next }: Stretch): void {
+		for (const event of events) this.#admit(event, 0, 0);
+		if (events.length > 0 || next > this.#cursor) this.#keeper.touch();
+		this.#cursor = Math.max(this.#cursor, next);
+		this.#offer();
 	}
 
 	/** Wakes who could take what is ready, the least busy first, and the reader where it waits for room. */
 	#offer(): void {
-		if (this.#hasRoom) this.#room?.();
+		this.#reading?.wake();
 		if (this.#ended) return;
 		if (this.#pending.ready > 0 && this.inFlight < this.definition.maxInFlight) this.#sessions.wake();
 		else if (this.isCaughtUp) this.#sessions.wakeToTell();
@@ -342,16 +342,13 @@ export class ConsumerGroup implements SessionGroup {
 		this.#offer();
 	}
 
-	/** Delivers the event again, after a while, or sets it aside. `delayMs` undefined: as the backoff says. */
+	/** Delivers the event again, after a while, or gives it up. `delayMs` undefined: as the backoff says. */
 	#again(event: PendingEvent, delayMs: number | undefined, why: string): void {
 		const { maxDeliveries, backoffMs } = this.definition;
-		if (event.attempts >= maxDeliveries) {
-			this.#giveUp(event, `${why} in ${event.attempts} deliveries`);
-			return;
-		}
-		const delay = delayMs ?? backoffMs[Math.min(event.attempts, backoffMs.length) - 1] ?? 0;
-		this.#delay(event, delay);
+		const { attempts } = event;
 		this.#keeper.touch();
+		if (attempts >= maxDeliveries) this.#giveUp(event, `${why} in ${attempts} deliveries`);
+		else this.#delay(event, delayMs ?? backoffMs[Math.min(attempts, backoffMs.length) - 1] ?? 0);
 	}
 
 	#delay(event: PendingEvent, delayMs: number): void {
@@ -368,22 +365,27 @@ export class ConsumerGroup implements SessionGroup {
 
 	#giveUp(event: PendingEvent, reason: string): void {
 		this.#pending.release(event);
-		this.#keeper.bury(event, reason);
+		this.#letters.giveUp(event, reason);
+	}
+
+	/** The event counts as settled, once that is stored. */
+	#forget(event: PendingEvent): void {
+		this.#pending.forget(event);
+		this.#letters.forget(event);
 	}
 
 	/** CG-3. */
 	#lose({ lost, upTo }: LostEvents): void {
 		this.#counters.lost += lost;
 		this.#keeper.touch();
-		if (this.#sessions.size === 0) this.#untold = { lost: (this.#untold?.lost ?? 0) + lost, upTo };
-		for (const session of this.#sessions) session.tellLost({ lost, upTo });
+		this.#sessions.tellLost({ lost, upTo });
 	}
 
 	/** CG-4. */
 	#fail(error: unknown): void {
 		if (this.#ended) return;
 		if (!(error instanceof HubError)) this.#options.onFault(error);
-		const told = error instanceof HubError ? error : storageRefusal(error);
+		const told = storageRefusal(error);
 		this.end(told instanceof HubError ? told : new HubError("INTERNAL", "internal error", { cause: error }), true);
 	}
 

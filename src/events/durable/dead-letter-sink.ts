@@ -1,22 +1,9 @@
-import type { KvWrite } from "../../state/kv-store.ts";
+import type { DeadLetterDraft, LetterChange } from "../../dead-letters/dead-letters.ts";
 
-/** An event that a durable subscription gave up. */
-export interface DeadEvent {
-	readonly pluginId: string;
-	/** The durable subscription's name. */
-	readonly subscription: string;
-	/** How many events the subscription had set aside before this one. */
-	readonly ordinal: number;
-	/** A `qirvo.hub.v1.Event` as it was delivered. */
-	readonly event: Uint8Array;
-	readonly attempts: number;
-	readonly reason: string;
-	/** Milliseconds since the Unix epoch. */
-	readonly time: number;
-}
-
-/** Where events go that are set aside. */
+/** Where events go that are given up, and where they are fetched from to be put back. */
 export interface DeadLetterSink {
-	/** The writes that keep the event, for the commit that settles it: at most 4, with at most 2 KiB beside the event. */
-	park(dead: DeadEvent): readonly KvWrite[];
+	/** Keeps what could not be delivered, with the commit that settles it. At most 101 writes. */
+	park(draft: DeadLetterDraft): LetterChange;
+	/** Takes a letter out, with the commit that puts it back. Refuses with DEAD_LETTER_NOT_FOUND. */
+	take(pluginId: string, id: string): LetterChange;
 }

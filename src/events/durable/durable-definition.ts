@@ -14,6 +14,8 @@ export const DURABLE_LIMITS = Object.freeze({
 	inFlight: Object.freeze({ usual: 1000, most: 10_000 }),
 	/** Of one plugin. */
 	perPlugin: 256,
+	/** Of one subscription: events that were put back and are not settled, and bytes of them. */
+	returned: Object.freeze({ events: 1000, bytes: 64 * 1024 * 1024 }),
 	/** Sessions of one subscription. */
 	sessions: 256,
 });
@@ -26,6 +28,8 @@ export interface DurableDefinition {
 	readonly shown: DurableSubscription;
 	/** Of the stored record: a group that was opened with another one has nothing to say any more. */
 	readonly revision: number;
+	/** What tells it from another one of its name, before or after it. A reset does not change it. */
+	readonly life: number;
 	readonly registrationRevision: number;
 	readonly patterns: readonly Pattern[];
 	/** Whether it started in the past, which takes the right to replay. */
@@ -46,6 +50,7 @@ export function decodeDefinition(entry: KvEntry): DurableDefinition {
 		name: shown.name,
 		shown,
 		revision: entry.revision,
+		life: entry.createRevision,
 		registrationRevision: Number(record.registrationRevision),
 		patterns: shown.patterns.map((pattern, index) => parsePattern(pattern, `patterns[${index}]`)),
 		replays: shown.start !== undefined && shown.start.from.case !== "newOnly",

@@ -9,7 +9,7 @@ export interface DurableCounters {
 	delivered: number;
 	redelivered: number;
 	acknowledged: number;
-	/** Events set aside. */
+	/** Events that became dead letters. */
 	dead: number;
 	/** Events that retention dropped, at most. */
 	lost: number;

@@ -43,9 +43,9 @@ export class DurableRemoval implements AsyncDisposable {
 		await this.#running;
 	}
 
-	/** Removes the events that a subscription set aside. */
-	async removeDead(pluginId: string, name: string): Promise<void> {
-		const start = durableKeys.deadOf(pluginId, name);
+	/** Removes the events that were put back into a subscription, as it was at this revision. */
+	async removeReturned(pluginId: string, name: string, revision: number): Promise<void> {
+		const start = durableKeys.returnedOf(pluginId, name, revision);
 		for (let more = true; more; ) {
 			const page = this.#options.kv.range({ start, end: prefixEnd(start), limit: KV_LIMITS.commitWrites });
 			more = page.more;
@@ -59,6 +59,7 @@ export class DurableRemoval implements AsyncDisposable {
 			try {
 				const changes = this.#options.kv.watch(prefixes.registrations, { signal });
 				await this.#removeOrphans("");
+				await this.#removeStrays();
 				for await (const batch of changes) {
 					for (const { key, value } of batch) {
 						if (value === undefined) await this.#removeOrphans(key.slice(prefixes.registrations.length));
@@ -94,8 +95,25 @@ export class DurableRemoval implements AsyncDisposable {
 				// Refused where another plugin of this id has made one of this name meanwhile.
 				if (!(await this.#commit(writes, [{ key: entry.key, revision }]))) continue;
 				this.#options.onGone(entry.key, name);
-				await this.removeDead(definition.pluginId, name);
+				await this.removeReturned(definition.pluginId, name, revision);
 			}
+		}
+	}
+
+	/** Events that were put back into what is reset or deleted since, where the hub stopped before it removed them. */
+	async #removeStrays(): Promise<void> {
+		const { kv } = this.#options;
+		let start: string = durableKeys.allReturned;
+		for (let more = true; more && !this.#stop.signal.aborted; ) {
+			const page = kv.range({ start, end: prefixEnd(durableKeys.allReturned), limit: PAGE });
+			more = page.more;
+			const strays: KvWrite[] = [];
+			for (const { key } of page.entries) {
+				start = `${key}\0`;
+				const { pluginId, name, revision } = durableKeys.parseReturned(key);
+				if (kv.get(durableKeys.definition(pluginId, name))?.revision !== revision) strays.push({ key, delete: true });
+			}
+			await this.#commit(strays);
 		}
 	}
 

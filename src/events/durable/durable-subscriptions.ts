@@ -3,6 +3,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { DurableStart, DurableSubscription } from "#gen/qirvo/hub/v1/durable_subscriptions_pb.js";
 import { DurableSubscriptionSchema } from "#gen/qirvo/hub/v1/durable_subscriptions_pb.js";
 import type { Clock, IdSource } from "../../clock/clock.ts";
+import type { DeadLetter } from "../../dead-letters/dead-letters.ts";
 import { compileEventFilter } from "../../expressions/event-filter.ts";
 import { HubError } from "../../hub-error.ts";
 import type { FirstAnswers, RepeatableRequest } from "../../idempotency/first-answers.ts";
@@ -15,11 +16,13 @@ import { type Start, startPosition } from "../start-position.ts";
 import type { TailPump } from "../tail-pump.ts";
 import { ConsumerGroup } from "./consumer-group.ts";
 import type { ConsumerSession } from "./consumer-session.ts";
+import { deadEventOf } from "./dead-event.ts";
 import type { DeadLetterSink } from "./dead-letter-sink.ts";
 import { DURABLE_ANSWERS } from "./durable-answers.ts";
 import { DURABLE_LIMITS, type DurableDefinition, decodeDefinition, encodeDefinition } from "./durable-definition.ts";
 import { durableKeys } from "./durable-keys.ts";
 import { type DurableProgress, decodeProgress, encodeProgress, lagOf, newCounters } from "./durable-progress.ts";
+import { exists, notFound, notRegistered, resetError } from "./durable-refusals.ts";
 import { DurableRemoval } from "./durable-removal.ts";
 import { statusOf } from "./durable-status.ts";
 
@@ -30,7 +33,7 @@ export interface DurableSubscriptionsOptions {
 	readonly clock: Clock;
 	readonly ids: IdSource;
 	readonly answers: FirstAnswers;
-	/** Where events go that are set aside. */
+	/** Where events go that are given up. */
 	readonly sink: DeadLetterSink;
 	/** Told of faults that no caller waits for. */
 	readonly onFault: (error: unknown) => void;
@@ -170,8 +173,9 @@ export class DurableSubscriptions implements AsyncDisposable {
 	/** Refuses with SUBSCRIPTION_NOT_FOUND, REVISION_MISMATCH and as `FirstAnswers`. Sessions end. True: a repeat. */
 	async delete({ pluginId, name, expected }: DurableTarget, request?: RepeatableRequest): Promise<boolean> {
 		const key = durableKeys.definition(pluginId, name);
+		let revision = 0;
 		const plan = () => {
-			const { revision } = this.#expect(pluginId, name, expected);
+			revision = this.#expect(pluginId, name, expected).revision;
 			return {
 				checks: [{ key, revision }],
 				writes: [
@@ -184,7 +188,7 @@ export class DurableSubscriptions implements AsyncDisposable {
 		const { duplicate } = await this.#options.answers.settle(plan, request && { request, codec: DURABLE_ANSWERS });
 		if (!duplicate) {
 			this.#endGroup(key, notFound(name));
-			await this.#removal.removeDead(pluginId, name);
+			await this.#removal.removeReturned(pluginId, name, revision);
 		}
 		return duplicate;
 	}
@@ -199,12 +203,15 @@ export class DurableSubscriptions implements AsyncDisposable {
 		const key = durableKeys.definition(pluginId, name);
 		const began = log.bounds().next;
 		const { sequence } = await startPosition(log, target.start);
+		let revision = 0;
 		const plan = () => {
 			const definition = this.#expect(pluginId, name, expected);
+			revision = definition.revision;
 			const subscription = { ...definition.shown, start: shownStart };
 			const registrationRevision = BigInt(definition.registrationRevision);
 			const progressKey = durableKeys.progress(pluginId, name);
 			const before = kv.get(progressKey);
+			const progress = this.#open.get(key)?.progress ?? (before && decodeProgress(before.value));
 			return {
 				checks: [
 					{ key, revision: definition.revision },
@@ -212,14 +219,17 @@ export class DurableSubscriptions implements AsyncDisposable {
 				],
 				writes: [
 					{ key, value: encodeDefinition({ subscription, registrationRevision, began: BigInt(began) }) },
-					{ key: progressKey, value: this.#begin(sequence, before && decodeProgress(before.value)) },
+					{ key: progressKey, value: this.#begin(sequence, progress) },
 				],
 				answer: subscription,
 			};
 		};
 		const settled = await answers.settle(plan, request && { request, codec: DURABLE_ANSWERS });
 		const { answer, duplicate, firstRevision } = settled;
-		if (!duplicate) this.#endGroup(key, resetError(name));
+		if (!duplicate) {
+			this.#endGroup(key, resetError(name));
+			await this.#removal.removeReturned(pluginId, name, revision);
+		}
 		return { subscription: { ...answer, revision: BigInt(firstRevision) }, duplicate };
 	}
 
@@ -229,19 +239,25 @@ export class DurableSubscriptions implements AsyncDisposable {
 	 */
 	async consume(admitted: DurableDefinition, maxInFlight: number): Promise<ConsumerSession> {
 		const { pluginId, name } = admitted;
-		const key = durableKeys.definition(pluginId, name);
-		for (;;) {
-			if (this.#stopped) throw new HubError("HUB_DRAINING", "the hub is shutting down");
-			const definition = this.define(pluginId, name);
-			if (definition.revision !== admitted.revision) {
-				throw resetError(name);
-			}
-			const group = await (this.#groups.get(key) ?? this.#openGroup(key, definition));
-			if (group.ended) continue;
-			if (group.definition.revision === this.define(pluginId, name).revision) return group.join(maxInFlight);
-			// It was reset, or deleted and made anew, while the group was opened.
-			group.end(resetError(name), true);
-		}
+		return await this.#withGroup(pluginId, name, (group) => {
+			if (group.definition.revision !== admitted.revision) throw resetError(name);
+			return group.join(maxInFlight);
+		});
+	}
+
+	/**
+	 * Puts an event back into the durable subscription that gave it up, in one commit: it is due there, as one that was never
+	 * delivered, and no letter any more. Rejects with DEAD_LETTER_NOT_FOUND, also for a letter that is no event;
+	 * SUBSCRIPTION_NOT_FOUND where the subscription was deleted since; and as `LetterExchange.takeBack`.
+	 */
+	async redrive(letter: DeadLetter): Promise<void> {
+		const { pluginId, id } = letter;
+		const dead = deadEventOf(letter);
+		if (dead === undefined) throw new HubError("DEAD_LETTER_NOT_FOUND", "the letter is not an event");
+		await this.#withGroup(pluginId, dead.subscription, async (group) => {
+			if (group.definition.life !== dead.life) throw notFound(dead.subscription);
+			await group.takeBack(dead, () => this.#options.sink.take(pluginId, id));
+		});
 	}
 
 	/** An open session of the plugin. Refuses with SESSION_NOT_FOUND. */
@@ -265,12 +281,32 @@ export class DurableSubscriptions implements AsyncDisposable {
 		await Promise.all(groups.map((group) => group.stored().catch(() => {})));
 	}
 
+	/** Does something at once with the group of a durable subscription as it is now. Refuses with SUBSCRIPTION_NOT_FOUND. */
+	async #withGroup<R>(pluginId: string, name: string, use: (group: ConsumerGroup) => R): Promise<Awaited<R>> {
+		const key = durableKeys.definition(pluginId, name);
+		for (;;) {
+			if (this.#stopped) throw new HubError("HUB_DRAINING", "the hub is shutting down");
+			const definition = this.define(pluginId, name);
+			const group = await (this.#groups.get(key) ?? this.#openGroup(key, definition));
+			if (group.ended || this.#stopped) continue;
+			try {
+				if (group.definition.revision === this.define(pluginId, name).revision) return await use(group);
+				// It was reset, or deleted and made anew, while the group was opened.
+				group.end(resetError(name), true);
+			} finally {
+				group.retire();
+			}
+		}
+	}
+
 	#openGroup(key: string, definition: DurableDefinition): Promise<ConsumerGroup> {
 		const opening = this.#loadGroup(key, definition);
 		this.#groups.set(key, opening);
 		opening.then(
 			(group) => {
 				if (!group.ended) this.#open.set(key, group);
+				// Its progress could not be stored while it was opened.
+				else if (this.#groups.get(key) === opening) this.#groups.delete(key);
 			},
 			() => {
 				if (this.#groups.get(key) === opening) this.#groups.delete(key);
@@ -287,7 +323,13 @@ export class DurableSubscriptions implements AsyncDisposable {
 		const stored = kv.get(durableKeys.progress(definition.pluginId, definition.name));
 		if (stored === undefined) throw notFound(definition.name);
 		const group: ConsumerGroup = await ConsumerGroup.open(
-			{ ...this.#options, definition, filter, onEnd: () => this.#forget(key, group) },
+			{
+				...this.#options,
+				definition,
+				filter,
+				progressRevision: stored.revision,
+				onEnd: () => this.#forget(key, group),
+			},
 			decodeProgress(stored.value),
 		);
 		return group;
@@ -342,26 +384,4 @@ export class DurableSubscriptions implements AsyncDisposable {
 		const { epoch } = this.#options.log;
 		return encodeProgress({ epoch, cursor, unsettled: [], counters: before?.counters ?? newCounters() });
 	}
-}
-
-function notFound(name: string): HubError {
-	return new HubError("SUBSCRIPTION_NOT_FOUND", `there is no durable subscription "${name}"`, {
-		resource: { type: "durable subscription", name },
-	});
-}
-
-function resetError(name: string): HubError {
-	return new HubError("SUBSCRIPTION_RESET", `the durable subscription "${name}" was reset`);
-}
-
-function exists(name: string): HubError {
-	return new HubError("SUBSCRIPTION_EXISTS", `there is a durable subscription "${name}"`, {
-		resource: { type: "durable subscription", name },
-	});
-}
-
-function notRegistered(pluginId: string): HubError {
-	return new HubError("PLUGIN_NOT_REGISTERED", "only a registered plugin has durable subscriptions", {
-		metadata: { plugin_id: pluginId },
-	});
 }

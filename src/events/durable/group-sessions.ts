@@ -1,10 +1,12 @@
 import { HubError } from "../../hub-error.ts";
-import type { ConsumerSession } from "./consumer-session.ts";
+import type { ConsumerSession, LostEvents } from "./consumer-session.ts";
 import { DURABLE_LIMITS, type DurableDefinition } from "./durable-definition.ts";
 
 /** The sessions that consume one durable subscription. */
 export class GroupSessions implements Iterable<ConsumerSession> {
 	readonly #sessions = new Map<string, ConsumerSession>();
+	/** Losses that no session was there to be told of. */
+	#untold: LostEvents | undefined;
 
 	get size(): number {
 		return this.#sessions.size;
@@ -26,10 +28,18 @@ export class GroupSessions implements Iterable<ConsumerSession> {
 
 	add(session: ConsumerSession): void {
 		this.#sessions.set(session.id, session);
+		if (this.#untold !== undefined) session.tellLost(this.#untold);
+		this.#untold = undefined;
 	}
 
 	remove(session: ConsumerSession): void {
 		this.#sessions.delete(session.id);
+	}
+
+	/** Tells all of them; where there are none, the next one. */
+	tellLost({ lost, upTo }: LostEvents): void {
+		if (this.size === 0) this.#untold = { lost: (this.#untold?.lost ?? 0) + lost, upTo };
+		for (const session of this.#sessions.values()) session.tellLost({ lost, upTo });
 	}
 
 	/** How many would take an event now, one that is just asking included. */

@@ -11,6 +11,7 @@ import { orderingKeyOf } from "../stored-event.ts";
 import type { Subscriber } from "../subscriber.ts";
 import type { TailPump } from "../tail-pump.ts";
 import { yieldTurn } from "../yield-turn.ts";
+import type { DurableDefinition } from "./durable-definition.ts";
 
 /** History is read to about this far from the end before live events are buffered. */
 const ATTACH_WITHIN = 1024;
@@ -29,6 +30,16 @@ export interface Selection {
 	/** Events stored below this sequence are marked as replayed. */
 	readonly replayBelow: number;
 	readonly onFilterError: () => void;
+}
+
+/** The selection of a durable subscription; `filter` is its own, compiled. */
+export function selectionOf(
+	{ pluginId, patterns, began }: DurableDefinition,
+	filter: EventFilter | undefined,
+	onFilterError: () => void,
+): Selection {
+	const subscriber = { principal: `plugin:${pluginId}`, pluginId };
+	return { subscriber, patterns, filter, replayBelow: began, onFilterError };
 }
 
 export interface MatchingReaderOptions {

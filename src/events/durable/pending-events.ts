@@ -2,10 +2,12 @@ import { type PendingEvent, pendingCost } from "./pending-event.ts";
 import { ReadyEvents } from "./ready-events.ts";
 
 /**
- * The events of one durable subscription that are read and not settled, in the order of the log.
+ * The events of one durable subscription that are read and not settled, in the order of the log. Those that were put back
+ * wait here for their turn as well; they are counted and listed elsewhere.
  *
  * - PE-1 Of each ordering key at most one event is under way: ready, delivered or delayed. The next becomes ready when it
- *   is settled; so the events of a key are delivered in order, also where one of them is delivered again.
+ *   is settled; so the events of a key are delivered in order, also where one of them is delivered again. One that was put
+ *   back goes before all of its key that come later in the log and are not under way yet.
  * - PE-2 What is ready leaves in the order of the log.
  *
  * Whoever adds keeps to a bound by `size` and `bytes`.
@@ -32,19 +34,30 @@ export class PendingEvents {
 		return this.#ready.size;
 	}
 
-	/** All of them, in the order of the log. */
+	/** Those that were read, in the order of the log. */
 	values(): IterableIterator<PendingEvent> {
 		return this.#events.values();
 	}
 
-	/** Takes an event from further on in the log. One with a delay is under way and not ready: `resume` makes it so. */
+	/** Whether the event was read from the log and is not settled. */
+	has(sequence: number): boolean {
+		return this.#events.has(sequence);
+	}
+
+	/**
+	 * Takes an event from further on in the log, or one that was put back. It is under way where no other of its key is. One
+	 * with a delay is then not ready: `resume` makes it so. One that has to wait for others has no delay any more.
+	 */
 	add(event: PendingEvent): void {
-		this.#events.set(event.sequence, event);
-		this.#bytes += pendingCost(event);
+		if (event.returnedKey === undefined) {
+			this.#events.set(event.sequence, event);
+			this.#bytes += pendingCost(event);
+		}
 		if (event.orderingKey !== "") {
 			const behind = this.#behind.get(event.orderingKey);
 			if (behind !== undefined) {
-				behind.push(event);
+				event.notBefore = 0;
+				behind.splice(behind.findLastIndex(({ sequence }) => sequence < event.sequence) + 1, 0, event);
 				return;
 			}
 			this.#behind.set(event.orderingKey, []);
@@ -63,18 +76,16 @@ export class PendingEvents {
 		this.#ready.add(event);
 	}
 
-	/** The event is done with as far as the order of its key goes. Gives the one that is under way now, if there is one. */
-	release(event: PendingEvent): PendingEvent | undefined {
-		if (event.orderingKey === "") return undefined;
-		const behind = this.#behind.get(event.orderingKey);
-		const next = behind?.shift();
+	/** The event is done with as far as the order of its key goes: the next one is under way. */
+	release(event: PendingEvent): void {
+		if (event.orderingKey === "") return;
+		const next = this.#behind.get(event.orderingKey)?.shift();
 		if (next === undefined) this.#behind.delete(event.orderingKey);
-		else if (next.notBefore === 0) this.#ready.add(next);
-		return next;
+		else this.#ready.add(next);
 	}
 
 	/** Forgets an event that was released. */
 	forget(event: PendingEvent): void {
-		if (this.#events.delete(event.sequence)) this.#bytes -= pendingCost(event);
+		if (event.returnedKey === undefined && this.#events.delete(event.sequence)) this.#bytes -= pendingCost(event);
 	}
 }

@@ -15,6 +15,16 @@ export class ProgressWriter {
 		this.#write = write;
 	}
 
+	/** Whether everything that was marked is stored. */
+	get isStored(): boolean {
+		return this.#stored === this.#marked;
+	}
+
+	/** Whether it stores nothing more. */
+	get hasFailed(): boolean {
+		return this.#failure !== undefined;
+	}
+
 	/** There is something to store. */
 	mark(): void {
 		this.#marked++;
@@ -24,7 +34,7 @@ export class ProgressWriter {
 	/** Resolves when everything marked so far is stored; rejects where it cannot be, or may not have been. */
 	stored(): Promise<void> {
 		if (this.#failure !== undefined) return Promise.reject(this.#failure.error);
-		if (this.#stored === this.#marked) return Promise.resolve();
+		if (this.isStored) return Promise.resolve();
 		return new Promise((resolve, reject) => {
 			this.#waiting.push({ upTo: this.#marked, resolve, reject });
 		});

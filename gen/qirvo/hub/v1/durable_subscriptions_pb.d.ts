@@ -75,7 +75,7 @@ export declare type DurableSubscription = Message<"qirvo.hub.v1.DurableSubscript
   backoff: Duration[];
 
   /**
-   * How often an event is delivered before it is set aside as dead, 1-1,000. Default 5.
+   * How often an event is delivered before it becomes a dead letter, 1-1,000. Default 5.
    *
    * @generated from field: uint32 max_deliveries = 8;
    */
@@ -124,7 +124,8 @@ export declare const DurableSubscriptionSchema: GenMessage<DurableSubscription>;
  */
 export declare type DurableSubscriptionStatus = Message<"qirvo.hub.v1.DurableSubscriptionStatus"> & {
   /**
-   * Everything up to here is settled or does not match. While nobody consumes it, as it was then.
+   * Everything up to here is settled or does not match. While nobody consumes it, as it was then. It goes back where an
+   * event is put back.
    *
    * @generated from field: qirvo.hub.v1.Position floor = 1;
    */
@@ -181,7 +182,8 @@ export declare type DurableSubscriptionStatus = Message<"qirvo.hub.v1.DurableSub
   acknowledged: bigint;
 
   /**
-   * Events set aside: terminated, or not acknowledged in `max_deliveries` deliveries.
+   * Events that became dead letters: terminated, or not acknowledged in `max_deliveries` deliveries. Those that were put
+   * back since, removed or given up once more count each time.
    *
    * @generated from field: uint64 dead = 9;
    */
@@ -423,7 +425,8 @@ export declare type ListDurableSubscriptionsResponse = Message<"qirvo.hub.v1.Lis
 export declare const ListDurableSubscriptionsResponseSchema: GenMessage<ListDurableSubscriptionsResponse>;
 
 /**
- * Deletes a durable subscription, with its place in the log and the events it set aside. Its sessions end.
+ * Deletes a durable subscription, with its place in the log and the events that were put back and are not settled. Its
+ * sessions end. Its dead letters stay, to be looked at and removed; they cannot be put back any more.
  *
  * @generated from message qirvo.hub.v1.DeleteDurableSubscriptionRequest
  */
@@ -485,7 +488,8 @@ export declare const DeleteDurableSubscriptionResponseSchema: GenMessage<DeleteD
 
 /**
  * Puts a durable subscription at another place in the log. What it had settled or has in flight no longer counts; its
- * sessions end with SUBSCRIPTION_RESET, and consuming again goes on from there. Counters and events set aside stay.
+ * sessions end with SUBSCRIPTION_RESET, and consuming again goes on from there. Events that were put back and are not
+ * settled go with the rest. Counters stay, and dead letters, which can be put back as before.
  *
  * @generated from message qirvo.hub.v1.ResetDurableSubscriptionRequest
  */

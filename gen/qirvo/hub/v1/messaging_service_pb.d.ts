@@ -10,6 +10,7 @@ import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Draining, Heartbeat, Payload, Revoked, StreamReady } from "./payload_pb.js";
 import type { EntryError } from "./errors_pb.js";
 import type { DeliveryPolicy } from "./delivery_policy_pb.js";
+import type { DeadEvent } from "./dead_event_pb.js";
 import type { BroadcastRequestSchema, BroadcastResponseSchema, FanOutResult, ListTopicSubscriptionsRequestSchema, ListTopicSubscriptionsResponseSchema, SubscribeTopicRequestSchema, SubscribeTopicResponseSchema, UnsubscribeTopicRequestSchema, UnsubscribeTopicResponseSchema } from "./topics_pb.js";
 import type { DeleteRouteRequestSchema, DeleteRouteResponseSchema, GetRouteRequestSchema, GetRouteResponseSchema, ListRoutesRequestSchema, ListRoutesResponseSchema, PutRouteRequestSchema, PutRouteResponseSchema } from "./routes_pb.js";
 
@@ -1336,8 +1337,9 @@ export declare type ReplyResponse = Message$1<"qirvo.hub.v1.ReplyResponse"> & {
 export declare const ReplyResponseSchema: GenMessage<ReplyResponse>;
 
 /**
- * A durable message that could not be delivered: it was terminated, or failed in all its deliveries. At most 10,000 and 64
- * MiB are kept for a plugin; the oldest make room.
+ * A durable message, or an event of a durable subscription, that could not be delivered: it was terminated, or failed in all
+ * its deliveries. At most 10,000 and 64 MiB of both together are kept for a plugin; the oldest make room. They go when their
+ * plugin is unregistered, and stay when the durable subscription is deleted or reset.
  *
  * @generated from message qirvo.hub.v1.DeadLetter
  */
@@ -1357,7 +1359,7 @@ export declare type DeadLetter = Message$1<"qirvo.hub.v1.DeadLetter"> & {
   pluginId: string;
 
   /**
-   * The message, with `attempt` as it was last delivered. In lists without its payload.
+   * The message, with `attempt` as it was last delivered. In lists without its payload. Absent for an event.
    *
    * @generated from field: qirvo.hub.v1.Message message = 3;
    */
@@ -1383,6 +1385,20 @@ export declare type DeadLetter = Message$1<"qirvo.hub.v1.DeadLetter"> & {
    * @generated from field: uint64 bytes = 6;
    */
   bytes: bigint;
+
+  /**
+   * The event. In lists without its payload. Absent for a message.
+   *
+   * @generated from field: qirvo.hub.v1.DeadEvent event = 7;
+   */
+  event?: DeadEvent | undefined;
+
+  /**
+   * Where it came from, and can be put back: `mailbox`, or `subscription/` and the durable subscription's name.
+   *
+   * @generated from field: string origin = 8;
+   */
+  origin: string;
 };
 
 /**
@@ -1412,11 +1428,18 @@ export declare type ListDeadLettersRequest = Message$1<"qirvo.hub.v1.ListDeadLet
   pageSize: number;
 
   /**
-   * Where to go on, from `next_page_token`; with the same `plugin_id`.
+   * Where to go on, from `next_page_token`; with the same `plugin_id` and `origin`.
    *
    * @generated from field: string page_token = 3;
    */
   pageToken: string;
+
+  /**
+   * Only those whose `origin` is this one. Empty: all.
+   *
+   * @generated from field: string origin = 4;
+   */
+  origin: string;
 };
 
 /**
@@ -1432,7 +1455,7 @@ export declare const ListDeadLettersRequestSchema: GenMessage<ListDeadLettersReq
  */
 export declare type ListDeadLettersResponse = Message$1<"qirvo.hub.v1.ListDeadLettersResponse"> & {
   /**
-   * Oldest first, plugin by plugin; without their payloads.
+   * Oldest first, plugin by plugin; without their payloads. With `origin` a page may be empty and not the last.
    *
    * @generated from field: repeated qirvo.hub.v1.DeadLetter dead_letters = 1;
    */
@@ -1525,6 +1548,13 @@ export declare type RedriveDeadLettersRequest = Message$1<"qirvo.hub.v1.RedriveD
    * @generated from field: bool all = 3;
    */
   all: boolean;
+
+  /**
+   * With `all`: only those whose `origin` is this one. Empty: whatever their origin.
+   *
+   * @generated from field: string origin = 4;
+   */
+  origin: string;
 };
 
 /**
@@ -1547,7 +1577,10 @@ export declare type RedriveDeadLettersResponse = Message$1<"qirvo.hub.v1.Redrive
   ids: string[];
 
   /**
-   * Those that were not, and stay: MAILBOX_FULL, DEAD_LETTER_NOT_FOUND, STORAGE_FULL, STORAGE_UNAVAILABLE.
+   * Those that were not, and stay: DEAD_LETTER_NOT_FOUND, STORAGE_FULL, STORAGE_UNAVAILABLE; of messages MAILBOX_FULL,
+   * PLUGIN_DISABLED; of events SUBSCRIPTION_NOT_FOUND (it was deleted; one made anew under its name is another),
+   * SUBSCRIPTION_RESET (just now: try again), LIMIT_EXCEEDED (1,000 events, or 64 MiB of them, that were put back are not
+   * settled), POSITION_TRIMMED (the log has begun another epoch).
    *
    * @generated from field: repeated qirvo.hub.v1.DeadLetterFailure failures = 2;
    */
@@ -1593,6 +1626,13 @@ export declare type DeleteDeadLettersRequest = Message$1<"qirvo.hub.v1.DeleteDea
    * @generated from field: bool all = 3;
    */
   all: boolean;
+
+  /**
+   * With `all`: only those whose `origin` is this one. Empty: whatever their origin.
+   *
+   * @generated from field: string origin = 4;
+   */
+  origin: string;
 };
 
 /**
@@ -2653,8 +2693,8 @@ export declare const MessagingService: GenService<{
     output: typeof ReplyResponseSchema;
   },
   /**
-   * Durable messages that could not be delivered, oldest first, without their payloads. A plugin sees its own, an operator
-   * all.
+   * Durable messages, and events of durable subscriptions, that could not be delivered, oldest first, without their payloads.
+   * A plugin sees its own, an operator all.
    *
    * @generated from rpc qirvo.hub.v1.MessagingService.ListDeadLetters
    */
@@ -2674,8 +2714,10 @@ export declare const MessagingService: GenService<{
     output: typeof GetDeadLetterResponseSchema;
   },
   /**
-   * Puts dead letters back where they came from, as new messages that were never delivered, and removes them in the same
-   * commit: none is put back twice. Each succeeds or fails alone.
+   * Puts dead letters back where they came from, as what was never delivered, and removes them in the same commit: none is
+   * put back twice. A message goes back into its mailbox. An event goes back to the durable subscription that gave it up,
+   * and to no other, also where the log no longer has it; of its ordering key it goes before all that is not under way yet.
+   * Where a reset has made the event due anyway, the letter is only removed. Each succeeds or fails alone.
    *
    * @generated from rpc qirvo.hub.v1.MessagingService.RedriveDeadLetters
    */

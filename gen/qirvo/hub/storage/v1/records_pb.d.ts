@@ -387,8 +387,7 @@ export declare type DurableProgressRecord = Message<"qirvo.hub.storage.v1.Durabl
 export declare const DurableProgressRecordSchema: GenMessage<DurableProgressRecord>;
 
 /**
- * An event that a durable subscription set aside, under `subscription/dead/<plugin id>/<name>/<slot>`. There are 1,000
- * slots, used in turn.
+ * The item of a dead letter that is an event.
  *
  * @generated from message qirvo.hub.storage.v1.DeadEventRecord
  */
@@ -401,25 +400,25 @@ export declare type DeadEventRecord = Message<"qirvo.hub.storage.v1.DeadEventRec
   event: Uint8Array;
 
   /**
-   * Deliveries of it.
+   * Its place in the log.
    *
-   * @generated from field: uint32 attempts = 2;
+   * @generated from field: uint64 sequence = 2;
    */
-  attempts: number;
+  sequence: bigint;
 
   /**
-   * Why it was set aside.
+   * The epoch of the sequence.
    *
-   * @generated from field: string reason = 3;
+   * @generated from field: string epoch = 3;
    */
-  reason: string;
+  epoch: string;
 
   /**
-   * Milliseconds since the Unix epoch.
+   * Which life of the durable subscription gave it up; one made anew under the name has another.
    *
-   * @generated from field: int64 time_ms = 4;
+   * @generated from field: uint64 life = 4;
    */
-  timeMs: bigint;
+  life: bigint;
 };
 
 /**
@@ -427,6 +426,28 @@ export declare type DeadEventRecord = Message<"qirvo.hub.storage.v1.DeadEventRec
  * Use `create(DeadEventRecordSchema)` to create a new message.
  */
 export declare const DeadEventRecordSchema: GenMessage<DeadEventRecord>;
+
+/**
+ * An event that was put back from the dead letters and is not settled, under
+ * `subscription/returned/<plugin id>/<name>/<revision>/<sequence>`; the revision is that of the definition. Whether it is due
+ * says the progress of the subscription, which is written in the same commits.
+ *
+ * @generated from message qirvo.hub.storage.v1.ReturnedEventRecord
+ */
+export declare type ReturnedEventRecord = Message<"qirvo.hub.storage.v1.ReturnedEventRecord"> & {
+  /**
+   * A `qirvo.hub.v1.Event` as it is delivered.
+   *
+   * @generated from field: bytes event = 1;
+   */
+  event: Uint8Array;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.ReturnedEventRecord.
+ * Use `create(ReturnedEventRecordSchema)` to create a new message.
+ */
+export declare const ReturnedEventRecordSchema: GenMessage<ReturnedEventRecord>;
 
 /**
  * A durable message in its recipient's mailbox, under `mailbox/<plugin id>/<sequence>`.
@@ -607,14 +628,14 @@ export declare const SettledIdSchema: GenMessage<SettledId>;
  */
 export declare type DeadLetterRecord = Message<"qirvo.hub.storage.v1.DeadLetterRecord"> & {
   /**
-   * Where it came from, in the words of whoever put it here.
+   * Where it came from: `mailbox`, or `subscription/` and the name of a durable subscription.
    *
    * @generated from field: string origin = 1;
    */
   origin: string;
 
   /**
-   * The message in wire form, as its origin has it.
+   * A `qirvo.hub.v1.Message` of a mailbox, a DeadEventRecord of a durable subscription.
    *
    * @generated from field: bytes item = 2;
    */

@@ -13,7 +13,7 @@ const PEERS = [
 	{ id: "WQ-ids", peer: "JetStream work queue, message ids", syncAlways: false, ids: true, share: 0.5 },
 	{ id: "WQ-sync", peer: "JetStream work queue, sync always", syncAlways: true, ids: false, share: 0.05 },
 ] as const;
-const WINDOW = 2048;
+const WINDOW = 4096;
 const REACH = 3;
 
 async function hubSide(round: number): Promise<Side> {

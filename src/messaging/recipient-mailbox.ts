@@ -164,8 +164,9 @@ export class RecipientMailbox {
 			lane.behind.remove(message);
 			return true;
 		}
-		if (!this.#postponed.delete(message)) this.#rotationOf(message).remove(message);
+		// First the one behind it, so that a sender who still has something to deliver keeps its turn.
 		this.#advance(message);
+		if (!this.#postponed.delete(message)) this.#rotationOf(message).remove(message);
 		return true;
 	}
 

@@ -177,6 +177,17 @@ test("a lone sender cannot make another wait for more than one of its messages",
 	expect([mailbox.take()!.source, mailbox.take()!.source]).toEqual(["loud", "quiet"]);
 });
 
+test("a sender keeps its turn where its next message is taken out and another of the key may go", () => {
+	const mailbox = new RecipientMailbox();
+	const [first, second] = ["m-1", "m-2"].map((id) =>
+		messageOf({ source: "a", orderingKey: "k", priority: 0, bytes: 10 }, id),
+	) as [QueuedMessage, QueuedMessage];
+	for (const message of [first, second]) offer(mailbox, message);
+	offer(mailbox, messageOf({ source: "b", orderingKey: "", priority: 0, bytes: 10 }, "m-3"));
+	expect(mailbox.remove(first)).toBe(true);
+	expect([mailbox.take()!.id, mailbox.take()!.id]).toEqual(["m-2", "m-3"]);
+});
+
 test("the low priority gets its share under a flood of the high one", () => {
 	const mailbox = new RecipientMailbox();
 	for (let i = 0; i < 2400; i++) {

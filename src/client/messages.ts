@@ -1,5 +1,4 @@
 import { create } from "@bufbuild/protobuf";
-import { Code } from "@connectrpc/connect";
 import {
 	type Address,
 	AddressSchema,
@@ -14,16 +13,17 @@ import { Admission } from "./admission.ts";
 import type { ClientContext } from "./client-context.ts";
 import type { MessageHandler } from "./deliveries.ts";
 import { toDuration, toTimestamp } from "./durations.ts";
-import { cancelled, HubClientError, RemoteError } from "./errors.ts";
+import { cancelled, RemoteError } from "./errors.ts";
 import type { MessagePriority } from "./incoming-message.ts";
 import { type InterceptHandler, type Interception, type InterceptOptions, startInterceptor } from "./interceptor.ts";
-import { type Data, type PayloadOptions, payloadSize, toPayload } from "./payload.ts";
+import { type Data, type PayloadOptions, toPayload } from "./payload.ts";
 import { type HandlerRegistration, Receiver, type ReceivingOptions } from "./receiver.ts";
 import { Reply } from "./reply.ts";
 import { type ManyReply, type ManySummary, requestMany } from "./request-many.ts";
 import { SendCalls } from "./send-calls.ts";
 import { SendChannel } from "./send-channel.ts";
-import type { SendEntry, SendSink } from "./send-sink.ts";
+import type { SendSink } from "./send-sink.ts";
+import { type Fate, Submission } from "./submission.ts";
 import {
 	type BroadcastFilter,
 	type FanOutOutcome,
@@ -118,25 +118,22 @@ export class Messages {
 	}
 
 	/** Sends one message; resolves once the hub has accepted it. */
-	send(to: Recipient, type: string, data?: Data, options: SendOptions = {}): Promise<SendOutcome> {
+	async send(to: Recipient, type: string, data?: Data, options: SendOptions = {}): Promise<SendOutcome> {
+		const message = this.#message(type, data, options);
+		if (options.ttl !== undefined) message.ttl = toDuration(options.ttl);
+		if (options.deliverAt !== undefined) message.deliverAt = toTimestamp(options.deliverAt.getTime());
 		const durable = options.durability === undefined ? undefined : options.durability === "durable";
-		return this.#submit<SendOutcome>(to, type, data, options, {
-			durable,
-			ttl: options.ttl,
-			deliverAt: options.deliverAt,
-			accepted: sendOutcome,
-		});
+		return await this.#submit<SendOutcome>(to, message, options.signal, { durable, accepted: sendOutcome });
 	}
 
 	/**
 	 * Sends a message and waits for the reply. Rejects with a `RemoteError` where the handler failed, and with a
 	 * `HubClientError` where the request did not reach one, or no reply came in time.
 	 */
-	request<T = Data>(to: Recipient, type: string, data?: Data, options: RequestOptions = {}): Promise<Reply<T>> {
-		return this.#submit<Reply<T>>(to, type, data, options, {
-			timeoutMs: options.timeout ?? DEFAULT_REQUEST_TIMEOUT_MS,
-			answered: replyOf<T>,
-		});
+	async request<T = Data>(to: Recipient, type: string, data?: Data, options: RequestOptions = {}): Promise<Reply<T>> {
+		const { timeout = DEFAULT_REQUEST_TIMEOUT_MS, signal } = options;
+		const fate = { timeoutMs: timeout, answered: replyOf<T> };
+		return await this.#submit<Reply<T>>(to, this.#message(type, data, options), signal, fate);
 	}
 
 	/**
@@ -215,68 +212,12 @@ export class Messages {
 		return startInterceptor(this.#context, options, handler as InterceptHandler);
 	}
 
-	async #submit<R>(to: Recipient, type: string, data: Data, options: MessageOptions, fate: Fate<R>): Promise<R> {
-		const { clock } = this.#context;
-		const { signal } = options;
-		if (signal?.aborted) throw cancelled(signal);
-		const message = this.#message(type, data, options);
-		if (fate.ttl !== undefined) message.ttl = toDuration(fate.ttl);
-		if (fate.deliverAt !== undefined) message.deliverAt = toTimestamp(fate.deliverAt.getTime());
-		const deadline = fate.timeoutMs === undefined ? undefined : clock.monotonic() + fate.timeoutMs;
-		const bytes = 256 + payloadSize(message.payload);
+	#submit<R>(to: Recipient, message: Message, signal: AbortSignal | undefined, fate: Fate<R>): Promise<R> {
+		if (signal?.aborted) return Promise.reject(cancelled(signal));
 		return new Promise<R>((resolve, reject) => {
-			let entered = false;
-			const settle = () => {
-				if (entry.settled) return false;
-				entry.settled = true;
-				if (entered) this.#admission.leave(bytes);
-				timer?.cancel();
-				signal?.removeEventListener("abort", abandon);
-				return true;
-			};
-			const entry: SendEntry = {
-				to: address(to),
-				message,
-				request: deadline === undefined ? undefined : { deadline },
-				durable: fate.durable,
-				sentAt: undefined,
-				settled: false,
-				accepted: (response) => {
-					if (settle()) fate.accepted ? resolve(fate.accepted(response)) : reject(unexpected());
-				},
-				answered: (response) => {
-					if (!settle()) return;
-					try {
-						fate.answered ? resolve(fate.answered(response)) : reject(unexpected());
-					} catch (error) {
-						reject(error);
-					}
-				},
-				reject: (error) => {
-					if (settle()) reject(error);
-				},
-			};
-			const giveUp = (error: HubClientError) => {
-				entry.reject(error);
-				this.#sink.cancel(entry);
-			};
-			const abandon = () => giveUp(cancelled(signal!));
-			const timer =
-				deadline === undefined
-					? undefined
-					: clock.after(deadline - clock.monotonic(), () => giveUp(deadlineExceeded(fate.timeoutMs!)));
-			signal?.addEventListener("abort", abandon, { once: true });
-			const enter = () => {
-				if (entry.settled) return false;
-				entered = true;
-				this.#sink.push(entry);
-				return true;
-			};
-			try {
-				this.#admission.enter({ bytes, enter });
-			} catch (error) {
-				entry.reject(error);
-			}
+			const { clock } = this.#context;
+			const way = { clock, admission: this.#admission, sink: this.#sink };
+			new Submission({ ...way, to: address(to), message, fate, signal }, resolve, reject).start();
 		});
 	}
 
@@ -293,16 +234,6 @@ export class Messages {
 		if (options.attributes !== undefined) message.attributes = { ...options.attributes };
 		return message;
 	}
-}
-
-/** What a message and a request differ in. */
-interface Fate<R> {
-	readonly durable?: boolean;
-	readonly ttl?: number;
-	readonly deliverAt?: Date;
-	readonly timeoutMs?: number;
-	readonly accepted?: (response: SendResponse) => R;
-	readonly answered?: (response: RequestResponse) => R;
 }
 
 const PRIORITIES: Readonly<Record<MessagePriority, Priority>> = {
@@ -327,14 +258,4 @@ function address(to: Recipient): Address {
 	else if ("capability" in to) address.target = { case: "capability", value: to.capability };
 	else address.target = { case: "alias", value: to.alias };
 	return address;
-}
-
-function deadlineExceeded(timeoutMs: number): HubClientError {
-	return new HubClientError("DEADLINE_EXCEEDED", `no reply within ${timeoutMs} ms`, { code: Code.DeadlineExceeded });
-}
-
-function unexpected(): HubClientError {
-	return new HubClientError("UNKNOWN", "the hub gave another kind of answer than was asked for", {
-		code: Code.Internal,
-	});
 }

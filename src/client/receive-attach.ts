@@ -6,12 +6,12 @@ import {
 	type AttachResponse,
 	type DeliveryReply,
 	type DeliverySettlement,
-	MessagingService,
 } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import type { ClientContext } from "./client-context.ts";
 import type { Deliveries } from "./deliveries.ts";
 import { fromEntryError, HubClientError } from "./errors.ts";
 import { endedEarly, readFrames } from "./read-frames.ts";
+import { leanAttach } from "./receive-wire.ts";
 import type { Connection } from "./session-loop.ts";
 import { WakeUp } from "./wake-up.ts";
 
@@ -72,7 +72,7 @@ export async function attach(options: ReceiveOptions): Promise<void> {
 	};
 	const { transport, clock } = context;
 	try {
-		await readFrames({ transport, method: MessagingService.method.attach, input: frames(), clock, signal, onFrame });
+		await readFrames({ transport, method: leanAttach, input: frames(), clock, signal, onFrame });
 		throw endedEarly("Attach");
 	} finally {
 		wake.end();

@@ -1,7 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import {
 	Durability,
-	MessagingService,
 	type SendEntry as SendEntryMessage,
 	SendEntrySchema,
 	type SendResult,
@@ -17,10 +16,12 @@ import { keepOpen } from "./keep-open.ts";
 import { payloadSize } from "./payload.ts";
 import { endedEarly, readFrames } from "./read-frames.ts";
 import type { SendEntry, SendSink } from "./send-sink.ts";
+import { leanSendStream } from "./send-wire.ts";
 import type { Connection } from "./session-loop.ts";
 import { WakeUp } from "./wake-up.ts";
 
-const MAX_BATCH_ENTRIES = 1_000;
+/** Far below what the hub takes, so that it works on one frame while the next one is made. */
+const MAX_BATCH_ENTRIES = 128;
 /** Of payloads; leaves room for the other fields within the hub's 4 MiB a frame. */
 const MAX_BATCH_BYTES = 2 * 1024 * 1024;
 
@@ -32,12 +33,12 @@ const MAX_BATCH_BYTES = 2 * 1024 * 1024;
  */
 export class SendChannel implements SendSink {
 	readonly #context: ClientContext;
-	readonly #pending = new Map<bigint, SendEntry>();
-	readonly #ids = new Map<SendEntry, bigint>();
+	readonly #pending = new Map<number, SendEntry>();
+	readonly #ids = new Map<SendEntry, number>();
 	#queue: SendEntry[] = [];
-	#cancels: bigint[] = [];
+	#cancels: number[] = [];
 	#wake: WakeUp | undefined;
-	#nextId = 1n;
+	#nextId = 1;
 	#open = false;
 
 	constructor(context: ClientContext) {
@@ -78,7 +79,7 @@ export class SendChannel implements SendSink {
 		};
 		try {
 			const input = this.#frames(connection, wake);
-			await readFrames({ transport, method: MessagingService.method.sendStream, input, clock, signal, onFrame });
+			await readFrames({ transport, method: leanSendStream, input, clock, signal, onFrame });
 			throw endedEarly("SendStream");
 		} finally {
 			this.#wake = undefined;
@@ -92,7 +93,7 @@ export class SendChannel implements SendSink {
 			const cancels = this.#cancels;
 			this.#cancels = [];
 			for (const entryId of cancels) {
-				yield create(SendStreamRequestSchema, { frame: { case: "cancel", value: { entryId } } });
+				yield create(SendStreamRequestSchema, { frame: { case: "cancel", value: { entryId: BigInt(entryId) } } });
 			}
 			const entries = this.#takeBatch(connection);
 			if (entries.length > 0) yield create(SendStreamRequestSchema, { frame: { case: "batch", value: { entries } } });
@@ -119,18 +120,20 @@ export class SendChannel implements SendSink {
 
 	#message(entry: SendEntry, now: number, { info }: Connection): SendEntryMessage {
 		const message = create(SendEntrySchema);
-		message.entryId = this.#nextId++;
+		const entryId = this.#nextId++;
+		message.entryId = BigInt(entryId);
 		message.to = entry.to;
 		message.message = entry.message;
 		if (entry.request) message.requestTimeout = toDuration(Math.max(1, entry.request.deadline - now));
 		entry.durable ??= entry.request === undefined && (info.features?.durableMessages ?? false);
 		message.durability = entry.durable ? Durability.DURABLE : Durability.TRANSIENT;
-		this.#pending.set(message.entryId, entry);
-		if (entry.request) this.#ids.set(entry, message.entryId);
+		this.#pending.set(entryId, entry);
+		if (entry.request) this.#ids.set(entry, entryId);
 		return message;
 	}
 
-	#settle({ entryId, outcome }: SendResult): void {
+	#settle({ entryId: id, outcome }: SendResult): void {
+		const entryId = Number(id);
 		const entry = this.#pending.get(entryId);
 		if (entry === undefined) return;
 		this.#forget(entryId, entry);
@@ -140,7 +143,7 @@ export class SendChannel implements SendSink {
 		else entry.reject(new HubClientError("UNKNOWN", "the hub did not say what became of the message"));
 	}
 
-	#forget(id: bigint, entry: SendEntry): void {
+	#forget(id: number, entry: SendEntry): void {
 		this.#pending.delete(id);
 		this.#ids.delete(entry);
 	}

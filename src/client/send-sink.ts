@@ -12,9 +12,9 @@ export interface SendEntry {
 	sentAt: number | undefined;
 	/** The caller has its answer, or no longer waits. */
 	settled: boolean;
-	readonly accepted: (response: SendResponse) => void;
-	readonly answered: (response: RequestResponse) => void;
-	readonly reject: (error: unknown) => void;
+	accepted(response: SendResponse): void;
+	answered(response: RequestResponse): void;
+	reject(error: unknown): void;
 }
 
 /** A way to the hub. It settles every entry it is given, unless the caller settles it first. */

@@ -6,7 +6,7 @@ const LOOP_LENGTH = 40;
 const IN_PLACE_LENGTH = 4 * 1024;
 /** A tag and a length. */
 const HEADER_BYTES = 6;
-const TIMESTAMP_BYTES = 18;
+const TIME_BYTES = 22;
 
 const encoder = new TextEncoder();
 
@@ -95,21 +95,31 @@ export class WireOutput {
 	timestamp(tag: number, ms: number): void {
 		const seconds = Math.floor(ms / 1000);
 		if (!Number.isSafeInteger(seconds)) throw new RangeError("not a valid time");
-		const nanos = Math.round((ms - seconds * 1000) * 1e6);
-		this.#reserve(HEADER_BYTES + TIMESTAMP_BYTES);
+		this.time(tag, seconds, Math.round((ms - seconds * 1000) * 1e6));
+	}
+
+	/** A `google.protobuf.Timestamp` or `Duration`. */
+	time(tag: number, seconds: number, nanos: number): void {
+		this.#reserve(HEADER_BYTES + TIME_BYTES);
 		const chunk = this.#chunk;
 		chunk[this.#at++] = tag;
 		const from = ++this.#at;
 		if (seconds !== 0) {
 			chunk[this.#at++] = 0x08;
-			if (seconds > 0) this.#varint(seconds);
-			else this.#negative(seconds);
+			this.#signed(seconds);
 		}
 		if (nanos !== 0) {
 			chunk[this.#at++] = 0x10;
-			this.#varint(nanos);
+			this.#signed(nanos);
 		}
 		chunk[from - 1] = this.#at - from;
+	}
+
+	/** A field of kind varint: a safe integer that is not negative. */
+	number(tag: number, value: number): void {
+		this.#reserve(HEADER_BYTES + TIME_BYTES);
+		this.#chunk[this.#at++] = tag;
+		this.#varint(value);
 	}
 
 	/** A safe integer that is not negative. */
@@ -124,7 +134,11 @@ export class WireOutput {
 	}
 
 	/** Two's complement in 64 bits. */
-	#negative(value: number): void {
+	#signed(value: number): void {
+		if (value >= 0) {
+			this.#varint(value);
+			return;
+		}
 		let rest = BigInt.asUintN(64, BigInt(value));
 		for (; rest >= 0x80n; rest >>= 7n) this.#chunk[this.#at++] = Number(rest & 0x7fn) | 0x80;
 		this.#chunk[this.#at++] = Number(rest);

@@ -78,7 +78,7 @@ export class DurableMessages {
 				return;
 			}
 			this.#counters.sent++;
-			mailbox.know(message, accepted);
+			mailbox.know(message, accepted.disposition);
 			resolve(accepted);
 		});
 		mailbox.know(message, promise);
@@ -134,15 +134,32 @@ export class DurableMessages {
 
 	#message(
 		fields: Pick<QueuedMessage, "id" | "source" | "orderingKey" | "priority"> & { readonly bytes: Uint8Array },
-		place: Omit<StoredPlace, "sequence" | "noted">,
+		place: Omit<StoredPlace, "sequence" | "noted" | "key" | "known">,
 		recipient: Recipient,
 	): StoredMessage {
-		const stored: StoredPlace = { ...place, sequence: recipient.stored.nextSequence(), noted: false };
-		const size = fields.bytes.byteLength;
+		const { acceptTime, deliverTime, ttlMs, digest } = place;
+		const sequence = recipient.stored.nextSequence();
+		const stored: StoredPlace = {
+			sequence,
+			acceptTime,
+			deliverTime,
+			ttlMs,
+			digest,
+			noted: false,
+			key: "",
+			known: undefined,
+		};
+		const { id, source, orderingKey, priority, bytes } = fields;
+		const size = bytes.byteLength;
+		const expiresAt = expiryOf(stored, this.#clock);
 		const message: QueuedMessage = new QueuedMessage({
-			...fields,
+			id,
+			source,
+			orderingKey,
+			priority,
+			bytes,
 			size,
-			expiresAt: expiryOf(stored, this.#clock),
+			expiresAt,
 			request: undefined,
 			stored,
 		});

@@ -1,36 +1,36 @@
 import type { Clock, Timer } from "../clock/clock.ts";
 import type { CommitQueue } from "../state/commit-queue.ts";
+import type { KvWrite } from "../state/kv-store.ts";
 import { Mailbox } from "../streams/mailbox.ts";
+import type { KnownId } from "./known-ids.ts";
 
-/** That the id of a settled message is still to be known. */
-export interface IdMark {
-	/** Where it is stored. */
-	readonly key: string;
-	/** Milliseconds since the Unix epoch. */
-	readonly until: number;
-	/** It is to be known no longer. */
-	forget(): void;
-}
-
-/** Marks that are deleted in one commit. */
+/** Marks that are forgotten together. */
 const PURGE_MARKS = 500;
 
 /**
- * The marks of settled messages, which are deleted when their time is over. In the order in which they came: a mark waits
- * for those before it, at most for one window more. Bounded: where there are too many the oldest go before their time.
+ * The ids of settled messages, which are forgotten when their time is over. In the order in which they came: one waits for
+ * those before it, at most for one window more. Bounded: where there are too many the oldest go before their time.
  */
 export class IdMarks implements Disposable {
 	readonly #clock: Clock;
 	readonly #queue: CommitQueue;
 	readonly #max: number;
-	readonly #marks = new Mailbox<IdMark>({ maxItems: Number.POSITIVE_INFINITY });
+	/** How long an id is known after its message was accepted, in milliseconds. */
+	readonly #windowMs: number;
+	readonly #marks = new Mailbox<KnownId>({ maxItems: Number.POSITIVE_INFINITY });
 	#timer: Timer | undefined;
 	#disposed = false;
 
-	constructor(options: { readonly clock: Clock; readonly queue: CommitQueue; readonly max: number }) {
+	constructor(options: {
+		readonly clock: Clock;
+		readonly queue: CommitQueue;
+		readonly max: number;
+		readonly windowMs: number;
+	}) {
 		this.#clock = options.clock;
 		this.#queue = options.queue;
 		this.#max = options.max;
+		this.#windowMs = options.windowMs;
 	}
 
 	get size(): number {
@@ -38,7 +38,7 @@ export class IdMarks implements Disposable {
 	}
 
 	/** It is stored already. */
-	add(mark: IdMark): void {
+	add(mark: KnownId): void {
 		if (this.#disposed) return;
 		this.#marks.push(mark);
 		// Not one by one, so that a full window costs one commit for many marks.
@@ -55,7 +55,7 @@ export class IdMarks implements Disposable {
 	#arm(): void {
 		const first = this.#marks.peek();
 		if (first === undefined || this.#timer !== undefined) return;
-		this.#timer = this.#clock.after(Math.max(1, first.until - this.#clock.now()), () => {
+		this.#timer = this.#clock.after(Math.max(1, this.#end(first) - this.#clock.now()), () => {
 			this.#timer = undefined;
 			this.#purgeDue();
 			this.#arm();
@@ -64,13 +64,15 @@ export class IdMarks implements Disposable {
 
 	#purgeDue(): void {
 		const now = this.#clock.now();
-		while ((this.#marks.peek()?.until ?? Number.POSITIVE_INFINITY) <= now) {
-			const due: IdMark[] = [];
-			while (due.length < PURGE_MARKS && (this.#marks.peek()?.until ?? Number.POSITIVE_INFINITY) <= now) {
-				due.push(...this.#marks.take(1));
-			}
+		while (this.#end(this.#marks.peek()) <= now) {
+			const due: KnownId[] = [];
+			while (due.length < PURGE_MARKS && this.#end(this.#marks.peek()) <= now) due.push(...this.#marks.take(1));
 			this.#delete(due);
 		}
+	}
+
+	#end(mark: KnownId | undefined): number {
+		return mark === undefined ? Number.POSITIVE_INFINITY : mark.acceptTime + this.#windowMs;
 	}
 
 	#purge(count: number): void {
@@ -78,11 +80,12 @@ export class IdMarks implements Disposable {
 	}
 
 	/** What cannot be deleted now is found again, and out of date, at the next start. */
-	#delete(marks: readonly IdMark[]): void {
-		for (const mark of marks) mark.forget();
-		this.#queue.add(
-			marks.map(({ key }) => ({ key, delete: true })),
-			() => {},
-		);
+	#delete(marks: readonly KnownId[]): void {
+		const writes: KvWrite[] = [];
+		for (const mark of marks) {
+			const key = mark.forget();
+			if (key !== undefined) writes.push({ key, delete: true });
+		}
+		if (writes.length > 0) this.#queue.add(writes, () => {});
 	}
 }

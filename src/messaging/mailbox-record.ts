@@ -7,33 +7,20 @@ import { QueuedMessage, type StoredPlace } from "./queued-message.ts";
 /** Bytes around the strings of a record: tags, lengths, times. */
 const RECORD_OVERHEAD = 96;
 
-/** What names a message and when it came: what a mark keeps, too. */
-function writeIdentity(writer: WireWriter, message: QueuedMessage, stored: StoredPlace): void {
-	writer.string(1, message.id);
-	writer.string(2, message.source);
-	if (stored.digest !== "") writer.string(3, stored.digest);
-	writer.varint(4, stored.acceptTime);
-	if (stored.deliverTime > 0) writer.varint(5, stored.deliverTime);
-	if (stored.ttlMs > 0) writer.varint(6, stored.ttlMs);
-}
-
 /** A `MailboxRecord` in wire form, whose last bytes are the message. By hand: it is made for every durable message. */
 export function encodeMessage(message: QueuedMessage, stored: StoredPlace, bytes: Uint8Array): Uint8Array {
 	const { id, source, orderingKey, priority } = message;
 	const strings = (id.length + source.length + orderingKey.length) * 3 + stored.digest.length;
 	const writer = new WireWriter(bytes.byteLength + strings + RECORD_OVERHEAD);
-	writeIdentity(writer, message, stored);
+	writer.string(1, id);
+	writer.string(2, source);
+	if (stored.digest !== "") writer.string(3, stored.digest);
+	writer.varint(4, stored.acceptTime);
+	if (stored.deliverTime > 0) writer.varint(5, stored.deliverTime);
+	if (stored.ttlMs > 0) writer.varint(6, stored.ttlMs);
 	if (priority > 0) writer.varint(7, priority);
 	if (orderingKey !== "") writer.string(8, orderingKey);
 	writer.bytes(10, bytes);
-	return writer.finish();
-}
-
-/** The record that is left of a settled message. */
-export function encodeMark(message: QueuedMessage, stored: StoredPlace): Uint8Array {
-	const writer = new WireWriter((message.id.length + message.source.length) * 3 + RECORD_OVERHEAD);
-	writeIdentity(writer, message, stored);
-	writer.varint(9, true);
 	return writer.finish();
 }
 
@@ -74,6 +61,8 @@ export function messageOf(
 		ttlMs: Number(record.ttlMs),
 		digest: record.digest,
 		noted: attempts > 0,
+		key: "",
+		known: undefined,
 	};
 	const message = new QueuedMessage({
 		id: record.id,

@@ -4,9 +4,18 @@ import { prefixes } from "../state/key-layout.ts";
 import type { KvEntry, KvStore } from "../state/kv-store.ts";
 import { prefixEnd } from "../state/state-backend.ts";
 import { IdMarks } from "./id-marks.ts";
+import type { KnownId } from "./known-ids.ts";
 import { decodeAttempts, decodeRecord, messageOf } from "./mailbox-record.ts";
 import type { QueuedMessage } from "./queued-message.ts";
-import { isStored, type MailboxStorage, StoredMailbox, type StoredMessage } from "./stored-mailbox.ts";
+import { decodeSettledIds } from "./settled-ids.ts";
+import {
+	isStored,
+	type MailboxStorage,
+	NOTE_SUFFIX,
+	SETTLED_SUFFIX,
+	StoredMailbox,
+	type StoredMessage,
+} from "./stored-mailbox.ts";
 
 export interface MessageStoreOptions {
 	readonly kv: KvStore;
@@ -29,8 +38,6 @@ export interface RestoredMessage {
 
 const DEFAULTS = { idWindowMs: 120_000, maxMarks: 200_000, cacheBytes: 8 * 1024 * 1024 };
 const PAGE = 1000;
-/** A letter that no sequence has stands behind what is stored beside a message. */
-const NOTE_SUFFIX = ".d";
 
 /** The stored mailboxes of all plugins, and the memory that their messages may take. */
 export class MessageStore implements Disposable {
@@ -44,7 +51,7 @@ export class MessageStore implements Disposable {
 	constructor(options: MessageStoreOptions) {
 		const { kv, queue, clock, idWindowMs, maxMarks, cacheBytes } = { ...DEFAULTS, ...options };
 		this.queue = queue;
-		this.#marks = new IdMarks({ clock, queue, max: maxMarks });
+		this.#marks = new IdMarks({ clock, queue, max: maxMarks, windowMs: idWindowMs });
 		this.#storage = { kv, queue, clock, marks: this.#marks, idWindowMs, lastSequence: 0 };
 		this.#cacheBytes = cacheBytes;
 	}
@@ -88,7 +95,7 @@ export class MessageStore implements Disposable {
 	/** Reads what is stored: what waits for each plugin, in the order of its acceptance. Once. */
 	load(): ReadonlyMap<string, readonly RestoredMessage[]> {
 		const waiting = new Map<string, RestoredMessage[]>();
-		const settled: { readonly mailbox: StoredMailbox; readonly message: StoredMessage; readonly until: number }[] = [];
+		const settled: KnownId[] = [];
 		let last: { pluginId: string; entry: KvEntry } | undefined;
 		const flush = (note?: Uint8Array) => {
 			if (last === undefined) return;
@@ -100,10 +107,6 @@ export class MessageStore implements Disposable {
 			const message: QueuedMessage = messageOf(record, sequence, attempts, this.#storage.clock);
 			if (!isStored(message)) return;
 			const mailbox = this.mailbox(pluginId);
-			if (record.done) {
-				settled.push({ mailbox, message, until: message.stored.acceptTime + this.#storage.idWindowMs });
-				return;
-			}
 			mailbox.restore(message);
 			const messages = waiting.get(pluginId);
 			if (messages) messages.push({ message, notBefore });
@@ -115,11 +118,16 @@ export class MessageStore implements Disposable {
 				continue;
 			}
 			flush();
+			if (entry.key.endsWith(SETTLED_SUFFIX)) {
+				const mailbox = this.mailbox(entry.key.split("/")[1] ?? "");
+				settled.push(...mailbox.restoreSettled(entry.key, decodeSettledIds(entry.value)));
+				continue;
+			}
 			last = { pluginId: entry.key.split("/")[1] ?? "", entry };
 		}
 		flush();
-		settled.sort((a, b) => a.until - b.until);
-		for (const { mailbox, message, until } of settled) mailbox.restore(message, until);
+		settled.sort((a, b) => a.acceptTime - b.acceptTime);
+		for (const known of settled) this.#marks.add(known);
 		return waiting;
 	}
 

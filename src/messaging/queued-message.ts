@@ -1,4 +1,5 @@
 import type { Deadline } from "../streams/deadline-queue.ts";
+import type { KnownId } from "./known-ids.ts";
 import type { Linked } from "./linked-list.ts";
 import type { PriorityClass } from "./message-draft.ts";
 import type { PendingReply, WithdrawalReason } from "./pending-replies.ts";
@@ -23,6 +24,10 @@ export interface StoredPlace {
 	readonly digest: string;
 	/** Whether something about its deliveries is stored too. */
 	noted: boolean;
+	/** Where it is stored; empty until that is asked for. */
+	key: string;
+	/** Under which id it is known, where its sender chose one. */
+	known: KnownId | undefined;
 }
 
 export interface QueuedMessageFields {

@@ -93,6 +93,7 @@ export class ReceivingSession implements MessageHolder {
 	#maxInFlight: number;
 	#lastDelivery = 0;
 	#hungry = false;
+	#filling = false;
 	#ended = false;
 	#listener: SessionListener | undefined;
 
@@ -166,33 +167,17 @@ export class ReceivingSession implements MessageHolder {
 	}
 
 	/**
-	 * Refuses with DELIVERY_NOT_FOUND, and with INVALID_FIELD for the acknowledgement of a request (RS-4). The promise, for a
-	 * durable message, settles once what was said is stored, and rejects where it could not be.
+	 * Throws DELIVERY_NOT_FOUND, and INVALID_FIELD for the acknowledgement of a request (RS-4). Otherwise `settled` is told once:
+	 * for a durable message when what was said is stored, or why it could not be; for another at once.
 	 */
-	settle(deliveryId: string, outcome: DeliveryOutcome): Promise<void> | undefined {
+	settle(deliveryId: string, outcome: DeliveryOutcome, settled: (error?: unknown) => void = () => {}): void {
 		const message = this.#find(deliveryId);
-		if (isStored(message)) return this.#settleStored(message, outcome);
-		switch (outcome.kind) {
-			case "in-progress":
-				return undefined;
-			case "acknowledge":
-				if (message.request !== undefined) {
-					throw HubError.field("acknowledge", "a request is settled by its reply or by a termination");
-				}
-				this.#settled(message);
-				return undefined;
-			case "terminate":
-				this.#reject(message, failedReply("terminated", outcome.reason, true));
-				return undefined;
-			case "negative":
-				if (message.attempt >= MAX_ATTEMPTS) {
-					this.#reject(message, failedReply("attempts_exhausted", `not handled in ${MAX_ATTEMPTS} attempts`, false));
-					return undefined;
-				}
-				this.#detach(message);
-				this.#owner.redeliver(message, outcome.delayMs ?? 0);
-				return undefined;
+		if (isStored(message)) {
+			this.#settleStored(message, outcome, settled);
+			return;
 		}
+		this.#settleTransient(message, outcome);
+		settled();
 	}
 
 	/** Answers a request. Refuses with DELIVERY_NOT_FOUND, and with INVALID_FIELD for a one-way message. */
@@ -292,23 +277,57 @@ export class ReceivingSession implements MessageHolder {
 		});
 	}
 
-	#settleStored(message: StoredMessage, outcome: DeliveryOutcome): Promise<void> | undefined {
+	#settleTransient(message: QueuedMessage, outcome: DeliveryOutcome): void {
+		switch (outcome.kind) {
+			case "in-progress":
+				return;
+			case "acknowledge":
+				if (message.request !== undefined) {
+					throw HubError.field("acknowledge", "a request is settled by its reply or by a termination");
+				}
+				this.#settled(message);
+				return;
+			case "terminate":
+				this.#reject(message, failedReply("terminated", outcome.reason, true));
+				return;
+			case "negative":
+				if (message.attempt >= MAX_ATTEMPTS) {
+					this.#reject(message, failedReply("attempts_exhausted", `not handled in ${MAX_ATTEMPTS} attempts`, false));
+					return;
+				}
+				this.#detach(message);
+				this.#owner.redeliver(message, outcome.delayMs ?? 0);
+		}
+	}
+
+	#settleStored(message: StoredMessage, outcome: DeliveryOutcome, settled: (error?: unknown) => void): void {
 		const { deliveries, counters } = this.#owner;
 		if (outcome.kind === "in-progress") {
 			this.#await(message);
-			return undefined;
+			settled();
+			return;
 		}
 		this.#detach(message);
 		// Its place is free at once, while its ordering key is held until this is stored.
+		this.#fillLater();
+		if (outcome.kind === "acknowledge") {
+			deliveries.acknowledge(message, settled);
+		} else if (outcome.kind === "negative") {
+			void deliveries.fail(message, this.policy, "refused by its recipient", outcome.delayMs).then(() => settled());
+		} else {
+			counters.rejected++;
+			deliveries.park(message, `terminated: ${outcome.reason}`).then(() => settled(), settled);
+		}
+	}
+
+	/** Once for all that is settled in one go. */
+	#fillLater(): void {
+		if (this.#filling) return;
+		this.#filling = true;
 		queueMicrotask(() => {
+			this.#filling = false;
 			if (!this.#ended) this.#owner.fill(this);
 		});
-		if (outcome.kind === "acknowledge") return deliveries.acknowledge(message);
-		if (outcome.kind === "negative") {
-			return deliveries.fail(message, this.policy, "refused by its recipient", outcome.delayMs);
-		}
-		counters.rejected++;
-		return deliveries.park(message, `terminated: ${outcome.reason}`);
 	}
 
 	/** It is no delivery of this session any more. */

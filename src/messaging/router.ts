@@ -152,13 +152,18 @@ export class Router implements Disposable {
 	 * ID_REUSED, STORAGE_UNAVAILABLE and the storage's error. A repeat of an id that the sender chose gives the first answer.
 	 * What is sent later by the same sender is behind it, whenever the promises settle.
 	 */
-	async sendDurable(draft: MessageDraft, source: string, recipientId: string): Promise<AcceptedMessage> {
-		this.#requirePresent(recipientId);
-		const recipient = this.#recipient(recipientId);
+	sendDurable(draft: MessageDraft, source: string, recipientId: string): Promise<AcceptedMessage> {
+		// Not an async function: this is done for every message, and it would add promises to the one there is.
 		try {
-			return this.#durable.send(draft, source, recipient);
-		} finally {
-			recipient.checkDeserted();
+			this.#requirePresent(recipientId);
+			const recipient = this.#recipient(recipientId);
+			try {
+				return this.#durable.send(draft, source, recipient);
+			} finally {
+				recipient.checkDeserted();
+			}
+		} catch (error) {
+			return Promise.reject(error);
 		}
 	}
 

@@ -66,7 +66,8 @@ export function encodeDeliveries(field: number, deliveries: readonly DeliveryFie
 	});
 	const writer = new WireWriter(total + STAMP_OVERHEAD);
 	writer.header(field, total);
-	for (const [index, { id, message, attempt, timeLeftMs }] of deliveries.entries()) {
+	for (let index = 0; index < deliveries.length; index++) {
+		const { id, message, attempt, timeLeftMs } = deliveries[index]!;
 		writer.header(1, sizes[index]!);
 		writer.string(1, id);
 		writer.header(2, message.byteLength + attemptSize(attempt));

@@ -52,20 +52,17 @@ export class StoredDeliveries {
 		message.answerDue = undefined;
 	}
 
-	/** SD-1. Rejects where it could not be stored; the message is then delivered again. */
-	acknowledge(message: StoredMessage): Promise<void> {
+	/** SD-1. `settled` is told why it could not be stored, where that is so; the message is then delivered again. */
+	acknowledge(message: StoredMessage, settled: (error?: unknown) => void): void {
 		const { mailbox, counters, onSettled, onAgain } = this.#options;
-		return new Promise((resolve, reject) => {
-			mailbox.finish(message, [], (error) => {
-				if (error === undefined) {
-					counters.acknowledged++;
-					onSettled(message);
-					resolve();
-				} else {
-					onAgain(message, FAULT_PAUSE_MS);
-					reject(error);
-				}
-			});
+		mailbox.finish(message, [], (error) => {
+			if (error === undefined) {
+				counters.acknowledged++;
+				onSettled(message);
+			} else {
+				onAgain(message, FAULT_PAUSE_MS);
+			}
+			settled(error);
 		});
 	}
 

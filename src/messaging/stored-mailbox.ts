@@ -1,12 +1,15 @@
+import type { SettledId } from "#gen/qirvo/hub/storage/v1/records_pb.js";
 import type { Clock } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import type { CommitQueue } from "../state/commit-queue.ts";
 import { keys } from "../state/key-layout.ts";
 import type { KvStore, KvWrite } from "../state/kv-store.ts";
 import type { AcceptedMessage } from "./accepted-message.ts";
-import type { IdMark, IdMarks } from "./id-marks.ts";
-import { decodeRecord, encodeAttempts, encodeMark, encodeMessage } from "./mailbox-record.ts";
+import type { IdMarks } from "./id-marks.ts";
+import { KnownId, KnownIds } from "./known-ids.ts";
+import { decodeRecord, encodeAttempts, encodeMessage } from "./mailbox-record.ts";
 import type { QueuedMessage, StoredPlace } from "./queued-message.ts";
+import { encodeSettledIds, SettledIds } from "./settled-ids.ts";
 
 /** What the mailboxes of one hub share. */
 export interface MailboxStorage {
@@ -20,14 +23,6 @@ export interface MailboxStorage {
 	lastSequence: number;
 }
 
-/** An id that a sender has used here. */
-interface KnownId {
-	readonly digest: string;
-	readonly sequence: number;
-	/** What the sender is told, or will be. */
-	readonly answer: AcceptedMessage | Promise<AcceptedMessage>;
-}
-
 /** A durable message has its place; it always does where this is called for. */
 export type StoredMessage = QueuedMessage & { readonly stored: StoredPlace };
 
@@ -38,13 +33,27 @@ export function isStored(message: QueuedMessage): message is StoredMessage {
 /** What a settled callback is told: undefined once it is stored, else why it is not. */
 type Settled = (error?: unknown) => void;
 
+interface Settlement {
+	readonly message: StoredMessage;
+	readonly settled: Settled;
+}
+
+/** What is stored beside a message, about its deliveries; behind the message's key, so that it follows it. */
+export const NOTE_SUFFIX = ".d";
+
+/** The ids of messages that were settled together, behind the key of the first of them. */
+export const SETTLED_SUFFIX = ".m";
+
 const DELETES = 500;
+
+/** With its note each takes two of a commit's writes. */
+const SETTLED_TOGETHER = 400;
 
 /**
  * The stored side of one mailbox. This process is its only writer.
  *
  * - SM-1 A message is one record, written once; `note` writes a small one beside it.
- * - SM-2 Settling a message deletes its record, or, where its sender chose the id lately, rewrites it to a mark.
+ * - SM-2 Settling messages deletes their records, and writes one with the ids among theirs that their senders chose lately.
  * - SM-3 An id is known from the moment its message is taken, for the window after that or as long as it is not settled,
  *   whichever is longer; unless there are more ids than the hub keeps.
  */
@@ -52,7 +61,11 @@ export class StoredMailbox {
 	readonly pluginId: string;
 	readonly #storage: MailboxStorage;
 	readonly #live = new Map<number, StoredMessage>();
-	readonly #ids = new Map<string, KnownId>();
+	readonly #ids = new KnownIds();
+	/** Records of settled ids that are stored, or on their way. */
+	readonly #settledRecords = new Set<SettledIds>();
+	/** What was settled in this turn. */
+	#settling: Settlement[] = [];
 	#gone = false;
 
 	constructor(pluginId: string, storage: MailboxStorage) {
@@ -66,7 +79,7 @@ export class StoredMailbox {
 	}
 
 	get isEmpty(): boolean {
-		return this.#live.size === 0 && this.#ids.size === 0;
+		return this.#live.size === 0 && this.#ids.isEmpty;
 	}
 
 	/** Its plugin is no longer registered; nothing is stored any more. */
@@ -82,7 +95,7 @@ export class StoredMailbox {
 
 	/** The first answer to an id; undefined: it is new. Refuses with ID_REUSED. */
 	find(source: string, id: string, digest: string): AcceptedMessage | Promise<AcceptedMessage> | undefined {
-		const known = this.#ids.get(`${source}\n${id}`);
+		const known = this.#ids.get(source, id);
 		if (known === undefined) return undefined;
 		if (known.digest === digest) return known.answer;
 		throw new HubError("ID_REUSED", "the message id was used before with other content", { metadata: { id } });
@@ -104,17 +117,21 @@ export class StoredMailbox {
 		});
 	}
 
-	/** SM-3. */
-	know(message: StoredMessage, answer: AcceptedMessage | Promise<AcceptedMessage>): void {
-		const { digest, sequence } = message.stored;
-		const key = idKey(message);
-		if (digest === "" || (this.#ids.get(key)?.sequence ?? 0) > sequence) return;
-		this.#ids.set(key, { digest, sequence, answer });
+	/** SM-3. `outcome`: what the sender was told, or the answer that it waits for. */
+	know(message: StoredMessage, outcome: KnownId["outcome"]): void {
+		const { stored } = message;
+		if (stored.known !== undefined) {
+			stored.known.outcome = outcome;
+			return;
+		}
+		if (stored.digest === "") return;
+		stored.known = this.#known(message, outcome);
+		this.#ids.add(stored.known);
 	}
 
 	/** The message was not stored after all. */
-	forget(message: StoredMessage): void {
-		this.#forget(idKey(message), message.stored.sequence);
+	forget({ stored }: StoredMessage): void {
+		stored.known?.forget();
 	}
 
 	/** Stores how often a message was delivered, and when it may be again (milliseconds since the Unix epoch; 0: at once). */
@@ -125,47 +142,107 @@ export class StoredMailbox {
 		}
 		message.stored.noted = true;
 		const value = encodeAttempts(message.attempt, notBefore);
-		this.#storage.queue.add([{ key: `${this.#key(message.stored)}.d`, value }], settled);
+		this.#storage.queue.add([{ key: `${this.#key(message.stored)}${NOTE_SUFFIX}`, value }], settled);
 	}
 
-	/** SM-2. Settles a message, together with `also`. */
+	/** SM-2. Settles a message, together with `also`. What is settled in one turn is stored as one. */
 	finish(message: StoredMessage, also: readonly KvWrite[], settled: Settled): void {
-		if (this.#gone) {
-			settled();
+		if (also.length > 0) {
+			this.#settle([{ message, settled }], also);
 			return;
 		}
-		const { clock, idWindowMs, marks, queue } = this.#storage;
-		const { stored } = message;
-		const key = this.#key(stored);
-		const until = stored.acceptTime + idWindowMs;
-		const isMarked = stored.digest !== "" && until > clock.now();
-		const writes: KvWrite[] = [isMarked ? { key, value: encodeMark(message, stored) } : { key, delete: true }, ...also];
-		if (stored.noted) writes.push({ key: `${key}.d`, delete: true });
+		this.#settling.push({ message, settled });
+		if (this.#settling.length === SETTLED_TOGETHER) this.#settleGathered();
+		else if (this.#settling.length === 1) queueMicrotask(() => this.#settleGathered());
+	}
+
+	#settleGathered(): void {
+		const together = this.#settling;
+		this.#settling = [];
+		if (together.length > 0) this.#settle(together, []);
+	}
+
+	#settle(together: readonly Settlement[], also: readonly KvWrite[]): void {
+		if (this.#gone) {
+			for (const { settled } of together) settled();
+			return;
+		}
+		const { clock, idWindowMs, queue } = this.#storage;
+		const expired = clock.now() - idWindowMs;
+		const writes: KvWrite[] = [...also];
+		const remembered: KnownId[] = [];
+		for (const { message } of together) {
+			const { stored } = message;
+			const key = this.#key(stored);
+			writes.push({ key, delete: true });
+			if (stored.noted) writes.push({ key: `${key}${NOTE_SUFFIX}`, delete: true });
+			if (stored.known !== undefined && stored.acceptTime > expired) remembered.push(stored.known);
+		}
+		const ids = this.#settledIds(remembered);
+		if (ids !== undefined) writes.push({ key: ids.key, value: encodeSettledIds(remembered) });
 		queue.add(writes, (error) => {
-			if (error === undefined && !this.#gone) {
-				this.#live.delete(stored.sequence);
-				if (isMarked) marks.add(this.#mark(message, until));
-				else this.forget(message);
+			if (error !== undefined) {
+				if (ids !== undefined) this.#settledRecords.delete(ids);
+			} else if (!this.#gone) {
+				this.#settled(together, remembered, ids);
 			}
-			settled(error);
+			for (const { settled } of together) settled(error);
 		});
+	}
+
+	#settled(together: readonly Settlement[], remembered: readonly KnownId[], ids: SettledIds | undefined): void {
+		for (const known of remembered) {
+			known.settled = ids;
+			this.#storage.marks.add(known);
+		}
+		for (const { message } of together) {
+			this.#live.delete(message.stored.sequence);
+			if (message.stored.known?.settled === undefined) this.forget(message);
+		}
+	}
+
+	/** The record that these ids are to be stored in; undefined: there are none. */
+	#settledIds(remembered: readonly KnownId[]): SettledIds | undefined {
+		const [first] = remembered;
+		if (first === undefined) return undefined;
+		const key = `${keys.mailboxMessage(this.pluginId, first.sequence)}${SETTLED_SUFFIX}`;
+		return this.#recordOf(key, remembered.length);
+	}
+
+	#recordOf(key: string, count: number): SettledIds {
+		const record = new SettledIds(key, count, () => this.#settledRecords.delete(record));
+		this.#settledRecords.add(record);
+		return record;
 	}
 
 	/** The message in wire form. Undefined where the plugin is gone. */
 	read({ stored }: StoredMessage): Uint8Array | undefined {
 		const entry = this.#storage.kv.get(this.#key(stored));
 		if (entry === undefined) return undefined;
-		const record = decodeRecord(entry.value);
-		return record.done ? undefined : record.message;
+		return decodeRecord(entry.value).message;
 	}
 
-	/** Takes over what is stored; `until`: of a settled message, how long its id is to be known. */
-	restore(message: StoredMessage, until?: number): void {
-		const { stored, id } = message;
+	/** Takes over a message that is stored. */
+	restore(message: StoredMessage): void {
+		const { stored } = message;
 		this.#storage.lastSequence = Math.max(this.#storage.lastSequence, stored.sequence);
-		this.know(message, { id, disposition: "queued", duplicate: false });
-		if (until === undefined) this.#live.set(stored.sequence, message);
-		else this.#storage.marks.add(this.#mark(message, until));
+		this.know(message, "queued");
+		this.#live.set(stored.sequence, message);
+	}
+
+	/** Takes over the ids of settled messages, which are still to be given to the marks. */
+	restoreSettled(key: string, ids: readonly SettledId[]): readonly KnownId[] {
+		const settled = this.#recordOf(key, ids.length);
+		return ids.map(({ source, id, digest, acceptTimeMs, sequence: bigSequence }) => {
+			const sequence = Number(bigSequence);
+			const acceptTime = Number(acceptTimeMs);
+			const fields = { source, id, digest, sequence, acceptTime, outcome: "queued" } as const;
+			const known = new KnownId(this.#ids, fields);
+			known.settled = settled;
+			this.#ids.add(known);
+			this.#storage.lastSequence = Math.max(this.#storage.lastSequence, sequence);
+			return known;
+		});
 	}
 
 	/** Deletes everything: the plugin is no longer registered. Resolves once that is stored. */
@@ -174,36 +251,25 @@ export class StoredMailbox {
 		const doomed: string[] = [];
 		for (const { stored } of this.#live.values()) {
 			doomed.push(this.#key(stored));
-			if (stored.noted) doomed.push(`${this.#key(stored)}.d`);
+			if (stored.noted) doomed.push(`${this.#key(stored)}${NOTE_SUFFIX}`);
 		}
-		for (const { sequence } of this.#ids.values()) {
-			if (!this.#live.has(sequence)) doomed.push(keys.mailboxMessage(this.pluginId, sequence));
-		}
+		for (const { key } of this.#settledRecords) doomed.push(key);
 		this.#live.clear();
 		this.#ids.clear();
+		this.#settledRecords.clear();
 		for (let from = 0; from < doomed.length; from += DELETES) {
 			const writes = doomed.slice(from, from + DELETES).map((key) => ({ key, delete: true as const }));
 			await this.#storage.queue.store(writes);
 		}
 	}
 
-	/** Keeps nothing of the message but its names. */
-	#mark(message: StoredMessage, until: number): IdMark {
-		const { sequence } = message.stored;
-		const id = idKey(message);
-		return { key: this.#key(message.stored), until, forget: () => this.#forget(id, sequence) };
+	#known({ source, id, stored }: StoredMessage, outcome: KnownId["outcome"]): KnownId {
+		const { digest, sequence, acceptTime } = stored;
+		return new KnownId(this.#ids, { source, id, digest, sequence, acceptTime, outcome });
 	}
 
-	/** An id that is used anew since then stays. */
-	#forget(id: string, sequence: number): void {
-		if (this.#ids.get(id)?.sequence === sequence) this.#ids.delete(id);
+	#key(stored: StoredPlace): string {
+		if (stored.key === "") stored.key = keys.mailboxMessage(this.pluginId, stored.sequence);
+		return stored.key;
 	}
-
-	#key({ sequence }: StoredPlace): string {
-		return keys.mailboxMessage(this.pluginId, sequence);
-	}
-}
-
-function idKey({ source, id }: QueuedMessage): string {
-	return `${source}\n${id}`;
 }

@@ -51,12 +51,11 @@ export class AttachStream {
 				this.#report(reply(this.#session, frame.reply));
 				return;
 			case "settlement":
-				for (const settlement of frame.settlements) this.#report(settle(this.#session, settlement));
+				for (const settlement of frame.settlements) settle(this.#session, settlement, this.#report);
 		}
 	}
 
-	#report(failure: AnswerFailure | undefined | Promise<AnswerFailure | undefined>): void {
-		if (failure instanceof Promise) void failure.then((later) => this.#report(later));
-		else if (failure !== undefined) this.#down.report(failure);
-	}
+	readonly #report = (failure: AnswerFailure | undefined) => {
+		if (failure !== undefined) this.#down.report(failure);
+	};
 }

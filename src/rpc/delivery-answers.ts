@@ -11,25 +11,19 @@ export interface AnswerFailure {
 }
 
 /**
- * Settles one delivery. What is wrong with it concerns no other. A promise, which does not reject, where it is known only
- * once it is stored.
+ * Settles one delivery. What is wrong with it concerns no other. `settled` is told once, when it is stored where it has to
+ * be, with the failure where there is one.
  */
 export function settle(
 	session: ReceivingSession,
-	view: SettlementView,
-): AnswerFailure | undefined | Promise<AnswerFailure | undefined> {
-	const { deliveryId } = view;
-	let stored: Promise<void> | undefined;
+	{ deliveryId, outcome }: SettlementView,
+	settled: (failure?: AnswerFailure) => void,
+): void {
 	const failure = attempt(deliveryId, () => {
-		if (view.outcome === undefined) throw HubError.field("outcome", "must be set");
-		stored = session.settle(deliveryId, view.outcome);
+		if (outcome === undefined) throw HubError.field("outcome", "must be set");
+		session.settle(deliveryId, outcome, (error) => settled(error === undefined ? undefined : { deliveryId, error }));
 	});
-	return (
-		stored?.then(
-			() => undefined,
-			(error: unknown) => ({ deliveryId, error }),
-		) ?? failure
-	);
+	if (failure !== undefined) settled(failure);
 }
 
 /**

@@ -10,7 +10,7 @@ import { openingCredit, readAcknowledge, readReplyRequest } from "./attach-frame
 import { AttachStream } from "./attach-stream.ts";
 import { type Call, Encoded, type MountedService, mount, Raw } from "./call.ts";
 import { type DeadLetterDeps, deadLetterCalls } from "./dead-letter-calls.ts";
-import { reply, settle } from "./delivery-answers.ts";
+import { type AnswerFailure, reply, settle } from "./delivery-answers.ts";
 import { policyOf } from "./delivery-policy-request.ts";
 import { DeliveryStream, type DeliveryStreamDeps } from "./delivery-stream.ts";
 import { entryErrorOf } from "./entry-error.ts";
@@ -85,7 +85,9 @@ export function createMessagingService(deps: MessagingServiceDeps): MountedServi
 		const { sessionId, settlements, maxInFlight } = readAcknowledge(bytes);
 		guard.check(call.caller, { kind: "receive" }, undefined, call.requestId);
 		const session = router.session(pluginOf(call.caller), sessionId);
-		const settled = settlements.map((settlement) => settle(session, settlement));
+		const settled = settlements.map(
+			(settlement) => new Promise<AnswerFailure | undefined>((done) => settle(session, settlement, done)),
+		);
 		if (maxInFlight !== undefined) session.setMaxInFlight(maxInFlight);
 		const failures = (await Promise.all(settled)).filter((failure) => failure !== undefined);
 		return {

@@ -1,15 +1,20 @@
 import { Disposition } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import type { AcceptedMessage } from "../messaging/accepted-message.ts";
+import { varintSize } from "../wire/varint.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 import { Encoded } from "./call.ts";
 
 /** `SendResponse` in wire form. */
-export function encodeAccepted({ id, disposition, duplicate }: AcceptedMessage): Uint8Array {
-	const writer = new WireWriter(id.length * 3 + 32);
+export function encodeAccepted(accepted: AcceptedMessage): Uint8Array {
+	const writer = new WireWriter(accepted.id.length * 3 + 32);
+	writeAccepted(writer, accepted);
+	return writer.finish();
+}
+
+function writeAccepted(writer: WireWriter, { id, disposition, duplicate }: AcceptedMessage): void {
 	writer.string(1, id);
 	writer.varint(2, disposition === "delivered" ? Disposition.DELIVERED : Disposition.QUEUED);
 	if (duplicate) writer.varint(3, true);
-	return writer.finish();
 }
 
 /** `RequestResponse` in wire form; `content` is a `ReplyContent` and is copied. */
@@ -47,10 +52,26 @@ export class SendResults {
 	}
 
 	add(entryId: number | bigint, outcome: keyof typeof OUTCOME_FIELD, body: Uint8Array): void {
-		const result = new WireWriter(body.byteLength + 32);
-		result.varint(1, entryId);
-		result.bytes(OUTCOME_FIELD[outcome], body);
-		this.#writer.bytes(1, result.finish());
+		const writer = this.#writer;
+		const { byteLength } = body;
+		writer.header(1, 1 + bigVarintSize(entryId) + 1 + varintSize(byteLength) + byteLength);
+		writer.varint(1, entryId);
+		writer.bytes(OUTCOME_FIELD[outcome], body);
+		this.#added();
+	}
+
+	/** The same as `add` of what `encodeAccepted` gives. */
+	addAccepted(entryId: number | bigint, accepted: AcceptedMessage): void {
+		const writer = this.#writer;
+		const bytes = 2 + (accepted.duplicate ? 2 : 0) + stringFieldSize(accepted.id);
+		writer.header(1, 1 + bigVarintSize(entryId) + 1 + varintSize(bytes) + bytes);
+		writer.varint(1, entryId);
+		writer.header(OUTCOME_FIELD.accepted, bytes);
+		writeAccepted(writer, accepted);
+		this.#added();
+	}
+
+	#added(): void {
 		this.#inFrame++;
 		if (this.#inFrame >= FRAME_RESULTS || this.#writer.length >= FRAME_BYTES) this.#close();
 	}
@@ -78,4 +99,16 @@ export class SendResults {
 		this.#writer = new WireWriter();
 		this.#inFrame = 0;
 	}
+}
+
+function bigVarintSize(value: number | bigint): number {
+	if (typeof value === "number") return varintSize(value);
+	let size = 1;
+	for (let rest = value >> 7n; rest > 0n; rest >>= 7n) size++;
+	return size;
+}
+
+function stringFieldSize(value: string): number {
+	const bytes = Buffer.byteLength(value);
+	return 1 + varintSize(bytes) + bytes;
 }

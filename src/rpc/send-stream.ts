@@ -9,7 +9,7 @@ import { durabilityOf, pluginOf, replyDeadline, requireTransient } from "./messa
 import { encodeFrame, SEND_FRAMES } from "./messaging-frames.ts";
 import { PulledStream } from "./pulled-stream.ts";
 import { breaksFrame, readSendFrame, type SendView } from "./send-frames.ts";
-import { encodeAccepted, encodeReply, SendResults } from "./send-results.ts";
+import { encodeReply, SendResults } from "./send-results.ts";
 import type { StreamRegistry } from "./stream-ending.ts";
 import { readyFrame } from "./stream-frames.ts";
 
@@ -108,8 +108,9 @@ export class SendStream {
 	}
 
 	#admit(entries: readonly SendView[], cancelled?: ReadonlySet<number | bigint>): void {
-		for (const [index, entry] of entries.entries()) {
+		for (let index = 0; index < entries.length; index++) {
 			if (this.responses.ended) return;
+			const entry = entries[index]!;
 			if (!cancelled?.has(entry.entryId)) this.#takeEntry(entry, index);
 		}
 		this.responses.wake();
@@ -117,12 +118,13 @@ export class SendStream {
 
 	#takeEntry(entry: SendView, index: number): void {
 		const { entryId } = entry;
+		const prefix = prefixOf(index);
 		if (this.#pending.has(entryId)) {
-			throw HubError.field(`batch.entries[${index}].entry_id`, `${entryId} is the id of an entry not yet answered`);
+			throw HubError.field(`${prefix}entry_id`, `${entryId} is the id of an entry not yet answered`);
 		}
 		try {
-			if (entry.timeoutMs === undefined) this.#send(entry, `batch.entries[${index}].`);
-			else this.#request(entry, `batch.entries[${index}].`);
+			if (entry.timeoutMs === undefined) this.#send(entry, prefix);
+			else this.#request(entry, prefix);
 		} catch (error) {
 			if (breaksFrame(error)) throw error;
 			this.#results.add(entryId, "error", this.#encode(error));
@@ -133,23 +135,30 @@ export class SendStream {
 		const durability = durabilityOf(entry.durability, `${prefix}durability`);
 		const accepted = this.#deps.dispatch.send(this.#call, entry, prefix, durability);
 		if (!(accepted instanceof Promise)) {
-			this.#results.add(entry.entryId, "accepted", encodeAccepted(accepted));
+			this.#results.addAccepted(entry.entryId, accepted);
 			return;
 		}
 		const bytes = entry.message?.byteLength ?? 0;
 		this.#storing++;
 		this.#storingBytes += bytes;
-		accepted
-			.then(
-				(message) => this.#results.add(entry.entryId, "accepted", encodeAccepted(message)),
-				(error: unknown) => this.#results.add(entry.entryId, "error", encodeEntryError(error, this.#call.requestId)),
-			)
-			.finally(() => {
-				this.#storing--;
-				this.#storingBytes -= bytes;
-				this.responses.wake();
-				this.#finishWhenDone();
-			});
+		const { entryId } = entry;
+		accepted.then(
+			(message) => {
+				this.#results.addAccepted(entryId, message);
+				this.#stored(bytes);
+			},
+			(error: unknown) => {
+				this.#results.add(entryId, "error", this.#encode(error));
+				this.#stored(bytes);
+			},
+		);
+	}
+
+	#stored(bytes: number): void {
+		this.#storing--;
+		this.#storingBytes -= bytes;
+		this.responses.wake();
+		this.#finishWhenDone();
 	}
 
 	#request(entry: SendView, prefix: string): void {
@@ -218,6 +227,15 @@ export class SendStream {
 		for (const pending of this.#pending.values()) pending.cancel();
 		this.#pending.clear();
 	}
+}
+
+/** By index; as many as a batch may have. */
+const prefixes: string[] = [];
+
+/** The path of an entry, made once: it is needed for every message, and told for few. */
+function prefixOf(index: number): string {
+	prefixes[index] ??= `batch.entries[${index}].`;
+	return prefixes[index];
 }
 
 function tooSlow(): HubError {

@@ -56,7 +56,8 @@ export class ChangeWindow {
 
 	/** Whether changes of keys under `prefix` are kept. */
 	keeps(prefix: string): boolean {
-		return this.#options.prefixes.some((kept) => prefix.startsWith(kept));
+		for (const kept of this.#options.prefixes) if (prefix.startsWith(kept)) return true;
+		return false;
 	}
 
 	/** Adds the kept changes of one settled commit. Commits come in the order of their revisions. */

@@ -10,7 +10,14 @@ export interface CommitQueueOptions {
 /** Writes that are stored together, and what is told once that is known. */
 interface Unit {
 	readonly writes: readonly KvWrite[];
+	readonly bytes: number;
 	readonly settled: (error?: unknown) => void;
+}
+
+/** Units that go together. */
+interface Batch {
+	readonly units: readonly Unit[];
+	readonly writes: readonly KvWrite[];
 }
 
 /** Bytes waiting above which `isFull` asks for a pause. */
@@ -20,11 +27,16 @@ const FULL_UNITS = 100_000;
 /** How long to wait before a commit of unknown outcome is tried again under the same id, in milliseconds. */
 const RETRY_MS = 100;
 
+/** Commits that are on their way together at most. */
+const ROUND_COMMITS = 8;
+
 /**
- * Many small writes as few commits: while one commit is on its way, what comes waits and then goes together, up to the
- * bounds of a commit.
+ * Many small writes as few commits: while a round of commits is on its way, what comes waits and then goes together, in as
+ * few commits as their bounds allow.
  *
- * - CQ-1 One commit is on its way at a time, so units are stored in the order of `add`, and told in that order.
+ * - CQ-1 One round is on its way at a time, and units are stored in the order of `add`, and told in that order. A store that
+ *   is this process's own applies commits in the order in which it gets them, and a round gives it several, which cost one
+ *   flush; of a shared store the order is known only of one commit after another.
  * - CQ-2 The writes of a unit are stored together or not at all. Of two units that write a key in one commit the later wins.
  * - CQ-3 A commit of unknown outcome is repeated under its id until it is known, unless the storage is at its end.
  * - CQ-4 Every unit is told once. Those that wait when the queue is disposed are stored before disposal ends.
@@ -50,8 +62,10 @@ export class CommitQueue implements AsyncDisposable {
 	 * not throw. The values must not change until then.
 	 */
 	add(writes: readonly KvWrite[], settled: (error?: unknown) => void): void {
-		this.#waiting.push({ writes, settled });
-		for (const write of writes) this.#waitingBytes += sizeOf(write);
+		let bytes = 0;
+		for (const write of writes) bytes += sizeOf(write);
+		this.#waiting.push({ writes, bytes, settled });
+		this.#waitingBytes += bytes;
 		this.#running ??= this.#run();
 	}
 
@@ -71,26 +85,31 @@ export class CommitQueue implements AsyncDisposable {
 	async #run(): Promise<void> {
 		// What is added in the same turn goes together.
 		await undefined;
+		const most = this.#options.kv.capabilities.shared ? 1 : ROUND_COMMITS;
 		while (this.#waiting.length > 0) {
-			const { units, writes } = this.#take();
-			const error = await this.#commit(writes);
-			for (const unit of units) unit.settled(error);
+			const round: { readonly units: readonly Unit[]; readonly committed: Promise<unknown> }[] = [];
+			while (this.#waiting.length > 0 && round.length < most) {
+				const { units, writes } = this.#take();
+				round.push({ units, committed: this.#commit(writes) });
+			}
+			for (const { units, committed } of round) {
+				const error = await committed;
+				for (const unit of units) unit.settled(error);
+			}
 		}
 		this.#running = undefined;
 	}
 
-	#take(): { readonly units: readonly Unit[]; readonly writes: readonly KvWrite[] } {
+	#take(): Batch {
 		const writes = new Map<string, KvWrite>();
 		let bytes = 0;
 		let taken = 0;
 		for (const unit of this.#waiting) {
-			let unitBytes = 0;
-			for (const write of unit.writes) unitBytes += sizeOf(write);
 			const fits =
-				writes.size + unit.writes.length <= KV_LIMITS.commitWrites && bytes + unitBytes <= KV_LIMITS.commitBytes;
+				writes.size + unit.writes.length <= KV_LIMITS.commitWrites && bytes + unit.bytes <= KV_LIMITS.commitBytes;
 			if (taken > 0 && !fits) break;
 			for (const write of unit.writes) writes.set(write.key, write);
-			bytes += unitBytes;
+			bytes += unit.bytes;
 			taken++;
 		}
 		const units = this.#waiting.slice(0, taken);

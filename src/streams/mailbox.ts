@@ -75,6 +75,8 @@ export class Mailbox<T> implements AsyncIterable<T> {
 			this.#head = 0;
 		} else {
 			taken = this.#items.slice(this.#head, this.#head + count);
+			// Their places go later; what was taken must not be kept until then.
+			this.#items.fill(undefined as T, this.#head, this.#head + count);
 			this.#head += count;
 			if (this.#head > 1024 && this.#head * 2 > this.#items.length) {
 				this.#items = this.#items.slice(this.#head);

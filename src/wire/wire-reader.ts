@@ -9,6 +9,9 @@ const GROUP_START = 3;
 const GROUP_END = 4;
 const FIXED32 = 5;
 
+/** Groups within groups, as protobuf decoders bound them. */
+const MAX_GROUPS = 100;
+
 /** Strings up to this many bytes are first tried as ASCII, which decodes faster. */
 const SHORT_STRING = 48;
 
@@ -22,6 +25,8 @@ export class WireReader {
 	readonly end: number;
 	/** The wire type of the field last begun. */
 	wireType = VARINT;
+	/** Its number. */
+	#field = 0;
 
 	constructor(bytes: Uint8Array, start = 0, end: number = bytes.byteLength) {
 		this.bytes = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -36,6 +41,7 @@ export class WireReader {
 		this.wireType = tag & 7;
 		const field = Math.floor(tag / 8);
 		if (field === 0 || tag > 0xffffffff) throw malformed("a field number is out of range");
+		this.#field = field;
 		return field;
 	}
 
@@ -143,14 +149,20 @@ export class WireReader {
 		}
 	}
 
-	/** Groups within it are only counted, so that no depth of them can exhaust the stack. */
+	/** Groups within it must end as they began, and a recipient's decoder takes no more of them than `MAX_GROUPS`. */
 	#skipGroup(): void {
-		let depth = 1;
-		while (depth > 0) {
-			if (this.next() === 0) throw truncated();
-			if (this.wireType === GROUP_START) depth++;
-			else if (this.wireType === GROUP_END) depth--;
-			else this.skip();
+		const open = [this.#field];
+		while (open.length > 0) {
+			const field = this.next();
+			if (field === 0) throw truncated();
+			if (this.wireType === GROUP_END) {
+				if (open.pop() !== field) throw malformed("a group ends as another");
+			} else if (this.wireType === GROUP_START) {
+				if (open.length === MAX_GROUPS) throw malformed("groups are nested too deeply");
+				open.push(field);
+			} else {
+				this.skip();
+			}
 		}
 	}
 

@@ -6,9 +6,10 @@ import { FakeClock, SequentialIds } from "../harness/fake-clock.ts";
 import { settled } from "../harness/settled.ts";
 
 /** A store whose commits the test lets through one by one. */
-function held() {
+function held({ shared = false } = {}) {
 	const clock = new FakeClock();
 	const kv = new VolatileKvStore(clock);
+	Object.defineProperty(kv, "capabilities", { value: { ...kv.capabilities, shared } });
 	const commits: { readonly commit: KvCommit; readonly go: (error?: unknown) => void }[] = [];
 	const commit = kv.commit.bind(kv);
 	kv.commit = (asked) =>
@@ -50,6 +51,34 @@ test("a commit has at most 1,000 writes and 4 MiB, and a unit is never split", a
 	await settled();
 	expect(commits.map(({ commit }) => commit.writes.length)).toEqual([1000, 403, 2]);
 	expect(queue.isFull).toBe(false);
+});
+
+test("a round has as many commits as it takes, and the next waits for all of them", async () => {
+	const { commits, queue } = held();
+	const told: number[] = [];
+	for (let i = 0; i < 2500; i++) queue.add([put(`x/${i}`)], () => told.push(i));
+	await settled();
+	expect(commits.map(({ commit }) => commit.writes.length)).toEqual([1000, 1000, 500]);
+	queue.add([put("y")], () => told.push(2500));
+	commits[1]!.go();
+	commits[2]!.go();
+	await settled();
+	expect(told).toEqual([]);
+	expect(commits).toHaveLength(3);
+	commits[0]!.go();
+	await settled();
+	expect(told).toEqual(Array.from({ length: 2500 }, (_, i) => i));
+	expect(commits[3]!.commit.writes.map(({ key }) => key)).toEqual(["y"]);
+});
+
+test("of a shared store one commit is waited for at a time", async () => {
+	const { commits, queue } = held({ shared: true });
+	for (let i = 0; i < 1500; i++) queue.add([put(`x/${i}`)], () => {});
+	await settled();
+	expect(commits).toHaveLength(1);
+	commits[0]!.go();
+	await settled();
+	expect(commits.map(({ commit }) => commit.writes.length)).toEqual([1000, 500]);
 });
 
 test("of two writes of a key in one commit the later stands", async () => {

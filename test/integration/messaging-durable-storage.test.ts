@@ -74,6 +74,43 @@ describe("a durable message", () => {
 		bob.vanish();
 	});
 
+	test("leaves its id in one record with those that are settled with it, which goes with the last of them", async () => {
+		for (const id of ["a", "b"]) await rig.send("alice", durable("bob", { id }));
+		await clock().advance(60_000);
+		await rig.send("carol", durable("bob", { id: "c" }));
+		await rig.send("carol", durable("bob"));
+		const bob = await rig.attach("bob");
+		bob.acknowledge(...(await bob.deliveries()).map(({ deliveryId }) => deliveryId));
+		await settled();
+		expect(storedKeys()).toEqual(["mailbox/bob/00000000000001.m"]);
+		restart();
+		for (const id of ["a", "b"]) expect((await rig.send("alice", durable("bob", { id }))).duplicate).toBe(true);
+		await clock().advance(60_000);
+		expect(storedKeys()).toHaveLength(1);
+		expect((await rig.send("carol", durable("bob", { id: "c" }))).duplicate).toBe(true);
+		await clock().advance(60_000);
+		expect(storedKeys()).toEqual([]);
+		expect(rig.router.store.held.marks).toBe(0);
+	});
+
+	test("that is being settled leaves nothing where its recipient is unregistered meanwhile", async () => {
+		const bob = await rig.attach("bob");
+		for (const id of ["a", "b"]) await rig.send("alice", durable("bob", { id }));
+		bob.acknowledge(...(await bob.deliveries()).map(({ deliveryId }) => deliveryId));
+		const commit = kv.commit.bind(kv);
+		const held = Promise.withResolvers<void>();
+		kv.commit = async (asked) => {
+			await held.promise;
+			return commit(asked);
+		};
+		await settled();
+		rig.unregister("bob");
+		await settled();
+		held.resolve();
+		await settled();
+		expect(storedKeys()).toEqual([]);
+	});
+
 	test("is refused where the mailbox is full, with what is being stored counted", async () => {
 		rig[Symbol.dispose]();
 		rig = new MessagingRig({ clock: rig.clock, kv, mailbox: { maxMessages: 3 } });

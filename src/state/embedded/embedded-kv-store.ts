@@ -208,15 +208,21 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 	#apply({ writes }: KvCommit): readonly KvChange[] {
 		const { kv } = this.#environment;
 		const changes: KvChange[] = [];
-		for (const [index, write] of writes.entries()) {
+		for (let index = 0; index < writes.length; index++) {
+			const write = writes[index]!;
 			const { key } = write;
 			const keyBytes = Buffer.from(key);
 			const revision = ++this.#written;
 			const watched = this.#window.keeps(key);
-			const old = watched ? kv.getBinary(keyBytes) : kv.getBinaryFast(keyBytes);
-			const createRevision = old ? decodeKvRecord(old).createRevision : revision;
-			if (!("value" in write)) kv.remove(keyBytes);
-			else kv.put(keyBytes, encodeKvRecord({ revision, createRevision }, write.value));
+			const isPut = "value" in write;
+			// What is deleted need not be read, unless a watch tells what it was.
+			const old = watched ? kv.getBinary(keyBytes) : isPut ? kv.getBinaryFast(keyBytes) : undefined;
+			if (isPut) {
+				const createRevision = old ? decodeKvRecord(old).createRevision : revision;
+				kv.put(keyBytes, encodeKvRecord({ revision, createRevision }, write.value));
+			} else {
+				kv.remove(keyBytes);
+			}
 			if (watched) {
 				changes.push({
 					key,

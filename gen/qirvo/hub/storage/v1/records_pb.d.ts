@@ -450,8 +450,7 @@ export declare type ReturnedEventRecord = Message<"qirvo.hub.storage.v1.Returned
 export declare const ReturnedEventRecordSchema: GenMessage<ReturnedEventRecord>;
 
 /**
- * A durable message in its recipient's mailbox, under `mailbox/<plugin id>/<sequence>`; once it is settled, for a while, the
- * mark that its id was used.
+ * A durable message in its recipient's mailbox, under `mailbox/<plugin id>/<sequence>`.
  *
  * @generated from message qirvo.hub.storage.v1.MailboxRecord
  */
@@ -513,13 +512,6 @@ export declare type MailboxRecord = Message<"qirvo.hub.storage.v1.MailboxRecord"
   orderingKey: string;
 
   /**
-   * Settled: of the rest only id, source, digest and the times are there.
-   *
-   * @generated from field: bool done = 9;
-   */
-  done: boolean;
-
-  /**
    * A `qirvo.hub.v1.Message` in wire form, with what the hub sets but `attempt`.
    *
    * @generated from field: bytes message = 10;
@@ -559,6 +551,75 @@ export declare type DeliveryRecord = Message<"qirvo.hub.storage.v1.DeliveryRecor
  * Use `create(DeliveryRecordSchema)` to create a new message.
  */
 export declare const DeliveryRecordSchema: GenMessage<DeliveryRecord>;
+
+/**
+ * Ids of durable messages that were settled together, under the key of the first of them with `.m` behind it. They are known
+ * for a while.
+ *
+ * @generated from message qirvo.hub.storage.v1.SettledIdsRecord
+ */
+export declare type SettledIdsRecord = Message<"qirvo.hub.storage.v1.SettledIdsRecord"> & {
+  /**
+   * In the order in which they were settled.
+   *
+   * @generated from field: repeated qirvo.hub.storage.v1.SettledId ids = 1;
+   */
+  ids: SettledId[];
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.SettledIdsRecord.
+ * Use `create(SettledIdsRecordSchema)` to create a new message.
+ */
+export declare const SettledIdsRecordSchema: GenMessage<SettledIdsRecord>;
+
+/**
+ * The id of a settled message.
+ *
+ * @generated from message qirvo.hub.storage.v1.SettledId
+ */
+export declare type SettledId = Message<"qirvo.hub.storage.v1.SettledId"> & {
+  /**
+   * As its sender chose it.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The plugin that sent it.
+   *
+   * @generated from field: string source = 2;
+   */
+  source: string;
+
+  /**
+   * What tells a repeat from another message of the same id.
+   *
+   * @generated from field: string digest = 3;
+   */
+  digest: string;
+
+  /**
+   * When it was accepted. Milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 accept_time_ms = 4;
+   */
+  acceptTimeMs: bigint;
+
+  /**
+   * Its message's place in the mailbox.
+   *
+   * @generated from field: uint64 sequence = 5;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.SettledId.
+ * Use `create(SettledIdSchema)` to create a new message.
+ */
+export declare const SettledIdSchema: GenMessage<SettledId>;
 
 /**
  * What could not be delivered, under `dead-letter/<plugin id>/<id>`.

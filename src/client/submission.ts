@@ -1,0 +1,128 @@
+import { Code } from "@connectrpc/connect";
+import type { Address, Message, RequestResponse, SendResponse } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import type { Clock, Timer } from "../clock/clock.ts";
+import type { Admission, Entrant } from "./admission.ts";
+import { cancelled, HubClientError } from "./errors.ts";
+import { payloadSize } from "./payload.ts";
+import type { SendEntry, SendSink } from "./send-sink.ts";
+
+/** What a message and a request differ in. */
+export interface Fate<R> {
+	readonly durable?: boolean | undefined;
+	readonly timeoutMs?: number | undefined;
+	readonly accepted?: (response: SendResponse) => R;
+	readonly answered?: (response: RequestResponse) => R;
+}
+
+export interface SubmissionOptions<R> {
+	readonly to: Address;
+	readonly message: Message;
+	readonly fate: Fate<R>;
+	readonly signal: AbortSignal | undefined;
+	readonly clock: Clock;
+	readonly admission: Admission;
+	readonly sink: SendSink;
+}
+
+/** About what a message takes beside its payload. */
+const OVERHEAD_BYTES = 256;
+
+/** One message or request, from when it is asked for until its caller has an answer or no longer waits. */
+export class Submission<R> implements SendEntry, Entrant {
+	readonly to: Address;
+	readonly message: Message;
+	readonly request: { readonly deadline: number } | undefined;
+	readonly bytes: number;
+	durable: boolean | undefined;
+	sentAt: number | undefined = undefined;
+	settled = false;
+	readonly #options: SubmissionOptions<R>;
+	readonly #resolve: (value: R) => void;
+	readonly #reject: (error: unknown) => void;
+	#entered = false;
+	#timer: Timer | undefined;
+	#abandon: (() => void) | undefined;
+
+	constructor(options: SubmissionOptions<R>, resolve: (value: R) => void, reject: (error: unknown) => void) {
+		const { to, message, fate, signal, clock } = options;
+		this.#options = options;
+		this.#resolve = resolve;
+		this.#reject = reject;
+		this.to = to;
+		this.message = message;
+		this.bytes = OVERHEAD_BYTES + payloadSize(message.payload);
+		this.durable = fate.durable;
+		const { timeoutMs } = fate;
+		if (timeoutMs !== undefined) {
+			this.request = { deadline: clock.monotonic() + timeoutMs };
+			this.#timer = clock.after(timeoutMs, () => this.#giveUp(deadlineExceeded(timeoutMs)));
+		}
+		if (signal !== undefined) {
+			this.#abandon = () => this.#giveUp(cancelled(signal));
+			signal.addEventListener("abort", this.#abandon, { once: true });
+		}
+	}
+
+	/** Takes its place, as soon as there is one. */
+	start(): void {
+		try {
+			this.#options.admission.enter(this);
+		} catch (error) {
+			this.reject(error);
+		}
+	}
+
+	enter(): boolean {
+		if (this.settled) return false;
+		this.#entered = true;
+		this.#options.sink.push(this);
+		return true;
+	}
+
+	accepted(response: SendResponse): void {
+		if (!this.#settle()) return;
+		const { accepted } = this.#options.fate;
+		if (accepted) this.#resolve(accepted(response));
+		else this.#reject(unexpected());
+	}
+
+	answered(response: RequestResponse): void {
+		if (!this.#settle()) return;
+		const { answered } = this.#options.fate;
+		try {
+			if (answered) this.#resolve(answered(response));
+			else this.#reject(unexpected());
+		} catch (error) {
+			this.#reject(error);
+		}
+	}
+
+	reject(error: unknown): void {
+		if (this.#settle()) this.#reject(error);
+	}
+
+	#giveUp(error: HubClientError): void {
+		this.reject(error);
+		this.#options.sink.cancel(this);
+	}
+
+	#settle(): boolean {
+		if (this.settled) return false;
+		this.settled = true;
+		const { admission, signal } = this.#options;
+		if (this.#entered) admission.leave(this.bytes);
+		this.#timer?.cancel();
+		if (this.#abandon !== undefined) signal?.removeEventListener("abort", this.#abandon);
+		return true;
+	}
+}
+
+function deadlineExceeded(timeoutMs: number): HubClientError {
+	return new HubClientError("DEADLINE_EXCEEDED", `no reply within ${timeoutMs} ms`, { code: Code.DeadlineExceeded });
+}
+
+function unexpected(): HubClientError {
+	return new HubClientError("UNKNOWN", "the hub gave another kind of answer than was asked for", {
+		code: Code.Internal,
+	});
+}

@@ -1,0 +1,60 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import { type SettledId, SettledIdsRecordSchema } from "#gen/qirvo/hub/storage/v1/records_pb.js";
+import { varintSize } from "../wire/varint.ts";
+import { WireWriter } from "../wire/wire-writer.ts";
+
+/** The stored record of ids that were settled together. It goes with the last of them. */
+export class SettledIds {
+	readonly key: string;
+	readonly #onForgotten: (settled: SettledIds) => void;
+	#left: number;
+
+	/** `onForgotten` runs once none of the `count` ids is known any more. */
+	constructor(key: string, count: number, onForgotten: (settled: SettledIds) => void) {
+		this.key = key;
+		this.#left = count;
+		this.#onForgotten = onForgotten;
+	}
+
+	/** One of its ids is known no longer. True: the record is to be deleted. */
+	forget(): boolean {
+		if (--this.#left > 0) return false;
+		this.#onForgotten(this);
+		return true;
+	}
+}
+
+/** What is stored of an id. */
+export interface SettledEntry {
+	readonly id: string;
+	readonly source: string;
+	readonly digest: string;
+	/** Milliseconds since the Unix epoch. */
+	readonly acceptTime: number;
+	readonly sequence: number;
+}
+
+/** A `SettledIdsRecord` in wire form. By hand: it is made for every few durable messages. */
+export function encodeSettledIds(ids: readonly SettledEntry[]): Uint8Array {
+	const writer = new WireWriter(ids.length * 128);
+	for (const { id, source, digest, acceptTime, sequence } of ids) {
+		const strings = stringSize(id) + stringSize(source) + stringSize(digest);
+		writer.header(1, strings + 2 + varintSize(acceptTime) + varintSize(sequence));
+		writer.string(1, id);
+		writer.string(2, source);
+		writer.string(3, digest);
+		writer.varint(4, acceptTime);
+		writer.varint(5, sequence);
+	}
+	return writer.finish();
+}
+
+/** Throws on bytes that are not a record. */
+export function decodeSettledIds(bytes: Uint8Array): readonly SettledId[] {
+	return fromBinary(SettledIdsRecordSchema, bytes).ids;
+}
+
+function stringSize(value: string): number {
+	const bytes = Buffer.byteLength(value);
+	return 1 + varintSize(bytes) + bytes;
+}

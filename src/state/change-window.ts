@@ -63,8 +63,8 @@ export class ChangeWindow {
 	push(revision: number, changes: readonly KvChange[]): void {
 		if (changes.length > 0) {
 			let bytes = 0;
-			for (const { key, value, oldValue } of changes) {
-				bytes += key.length + (value?.byteLength ?? 0) + (oldValue?.byteLength ?? 0);
+			for (const { key, value, oldValue, note } of changes) {
+				bytes += key.length + (value?.byteLength ?? 0) + (oldValue?.byteLength ?? 0) + (note?.byteLength ?? 0);
 			}
 			this.#commits.push({ revision, changes, bytes, time: this.#options.now() });
 			this.#changes += changes.length;

@@ -13,6 +13,7 @@
  * | `topic/` | messaging | subscriptions to topics, by plugin |
  * | `route/`, `route-set` | messaging | routes, and what every change of them touches |
  * | `dead-letter/` | dead-letters | what could not be delivered, by plugin |
+ * | `store/` | stores | stores, their entries, old versions, usage and what ends by itself |
  */
 export const keys = Object.freeze({
 	/** PluginRecord. */

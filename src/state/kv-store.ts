@@ -13,8 +13,8 @@
  *   A watch resumes only at a commit's boundary.
  * - KV-4 A rejection is CONFLICT (nothing written; the actual revisions are given) or UNKNOWN (the outcome is not known;
  *   the same commit id, repeated, settles it: it is applied once at most). Spurious conflicts are retried inside.
- * - KV-5 `watch` serves a window of past changes, bounded by count, bytes and age, with old values; an older start is
- *   refused as COMPACTED. Which prefixes keep a window is fixed when the store is opened.
+ * - KV-5 `watch` serves a window of past changes, bounded by count, bytes and age, with old values and the notes of deletes; an
+ *   older start is refused as COMPACTED. Which prefixes keep a window is fixed when the store is opened.
  * - KV-6 A missing key and a deleted key look alike: no live value. Nothing expires by itself; expiry is a commit with a
  *   revision check made by the owner.
  * - KV-7 Keys are 1 to 1,024 bytes in UTF-8, prefix included.
@@ -82,7 +82,12 @@ export interface KvCheck {
 /** The value must not change until the commit has settled. */
 export type KvWrite =
 	| { readonly key: string; readonly value: Uint8Array }
-	| { readonly key: string; readonly delete: true };
+	| {
+			readonly key: string;
+			readonly delete: true;
+			/** For watches alone: what they are to know of the deletion. Counts as bytes of the commit. */
+			readonly note?: Uint8Array;
+	  };
 
 export interface KvCommit {
 	/**
@@ -114,6 +119,8 @@ export interface KvChange {
 	readonly value?: Uint8Array;
 	/** Undefined where the key did not live before. */
 	readonly oldValue?: Uint8Array;
+	/** Of a delete: the note that it was given. */
+	readonly note?: Uint8Array;
 	readonly revision: number;
 	/** True on the last change of its commit under the watched prefix: a watch may be resumed after this revision. */
 	readonly lastOfCommit: boolean;

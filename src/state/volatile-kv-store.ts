@@ -111,7 +111,8 @@ export class VolatileKvStore implements KvStore {
 			else this.#entries.delete(key);
 			if (this.#window.keeps(key)) {
 				const lastOfCommit = index === writes.length - 1;
-				changes.push({ key, value, oldValue: old?.value, revision, lastOfCommit });
+				const note = "value" in write ? undefined : write.note?.slice();
+				changes.push({ key, value, oldValue: old?.value, ...(note && { note }), revision, lastOfCommit });
 			}
 		}
 		if (writes.length > 0) this.#window.push(this.#revision, changes);

@@ -218,11 +218,13 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 			if (!("value" in write)) kv.remove(keyBytes);
 			else kv.put(keyBytes, encodeKvRecord({ revision, createRevision }, write.value));
 			if (watched) {
+				const note = "value" in write ? undefined : write.note?.slice();
 				changes.push({
 					key,
 					// A copy, because the caller may use its buffer again.
 					value: "value" in write ? write.value.slice() : undefined,
 					oldValue: old && kvValue(old),
+					...(note && { note }),
 					revision,
 					lastOfCommit: index === writes.length - 1,
 				});

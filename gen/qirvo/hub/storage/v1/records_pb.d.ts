@@ -10,6 +10,8 @@ import type { Plugin } from "../../v1/plugin_service_pb.js";
 import type { Permissions, TrustLevel } from "../../v1/security_admin_service_pb.js";
 import type { DurableSubscription } from "../../v1/durable_subscriptions_pb.js";
 import type { Route } from "../../v1/routes_pb.js";
+import type { Store } from "../../v1/stores_pb.js";
+import type { ChangeCause } from "../../v1/entries_pb.js";
 
 /**
  * Describes the file qirvo/hub/storage/v1/records.proto.
@@ -633,4 +635,92 @@ export declare type RouteRecord = Message<"qirvo.hub.storage.v1.RouteRecord"> & 
  * Use `create(RouteRecordSchema)` to create a new message.
  */
 export declare const RouteRecordSchema: GenMessage<RouteRecord>;
+
+/**
+ * A store, under `store/definition/<name>`. Of a store that is not persistent it is in the keyspace that ends with the process.
+ *
+ * @generated from message qirvo.hub.storage.v1.StoreRecord
+ */
+export declare type StoreRecord = Message<"qirvo.hub.storage.v1.StoreRecord"> & {
+  /**
+   * As it is shown, without its revision and usage. Its epoch is the store's id.
+   *
+   * @generated from field: qirvo.hub.v1.Store store = 1;
+   */
+  store?: Store | undefined;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.StoreRecord.
+ * Use `create(StoreRecordSchema)` to create a new message.
+ */
+export declare const StoreRecordSchema: GenMessage<StoreRecord>;
+
+/**
+ * An entry, under `store/entry/<store id>/<key>`.
+ *
+ * @generated from message qirvo.hub.storage.v1.EntryRecord
+ */
+export declare type EntryRecord = Message<"qirvo.hub.storage.v1.EntryRecord"> & {
+  /**
+   * A `qirvo.hub.v1.Entry` in wire form, without its revisions.
+   *
+   * @generated from field: bytes entry = 1;
+   */
+  entry: Uint8Array;
+
+  /**
+   * The transaction that wrote it. Empty: none.
+   *
+   * @generated from field: string transaction_id = 2;
+   */
+  transactionId: string;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.EntryRecord.
+ * Use `create(EntryRecordSchema)` to create a new message.
+ */
+export declare const EntryRecordSchema: GenMessage<EntryRecord>;
+
+/**
+ * What watches are told of a deletion, which leaves no entry.
+ *
+ * @generated from message qirvo.hub.storage.v1.EntryEndNote
+ */
+export declare type EntryEndNote = Message<"qirvo.hub.storage.v1.EntryEndNote"> & {
+  /**
+   * The plugin that deleted it. Empty: the hub.
+   *
+   * @generated from field: string actor = 1;
+   */
+  actor: string;
+
+  /**
+   * Why.
+   *
+   * @generated from field: qirvo.hub.v1.ChangeCause cause = 2;
+   */
+  cause: ChangeCause;
+
+  /**
+   * The transaction that deleted it. Empty: none.
+   *
+   * @generated from field: string transaction_id = 3;
+   */
+  transactionId: string;
+
+  /**
+   * Milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 time_ms = 4;
+   */
+  timeMs: bigint;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.EntryEndNote.
+ * Use `create(EntryEndNoteSchema)` to create a new message.
+ */
+export declare const EntryEndNoteSchema: GenMessage<EntryEndNote>;
 

@@ -13,6 +13,11 @@ type AuditEvent =
 	| "trust_level_changed"
 	| "route_put"
 	| "route_deleted"
+	| "store_created"
+	| "store_updated"
+	| "store_deleted"
+	| "store_transferred"
+	| "store_restored"
 	| "plugin_enabled"
 	| "plugin_disabled"
 	| "plugin_unregistered";

@@ -15,3 +15,8 @@ export function failedCheckOf({
 			: ({ case: expected.kind, value: true } as const);
 	return { store, key, expected: { state }, actualRevision: BigInt(actual) };
 }
+
+/** The same in wire form. */
+export function encodeFailedCheck(check: FailedCheck): Uint8Array {
+	return toBinary(FailedCheckSchema, create(FailedCheckSchema, failedCheckOf(check)));
+}

@@ -60,8 +60,12 @@ export function storeExists(name: string): HubError {
 /** Too many stores: of the owner, or of all where `owner` is undefined. */
 export function tooManyStores(owner: string | undefined): HubError {
 	const limit = owner === undefined ? STORE_LIMITS.stores : STORE_LIMITS.storesPerOwner;
-	return new HubError("LIMIT_EXCEEDED", `there are ${limit} stores${owner === undefined ? "" : " of this owner"} already`, {
-		metadata: { limit: String(limit) },
-		quota: { subject: owner === undefined ? "hub" : `plugin:${owner}`, description: `at most ${limit} stores` },
-	});
+	return new HubError(
+		"LIMIT_EXCEEDED",
+		`there are ${limit} stores${owner === undefined ? "" : " of this owner"} already`,
+		{
+			metadata: { limit: String(limit) },
+			quota: { subject: owner === undefined ? "hub" : `plugin:${owner}`, description: `at most ${limit} stores` },
+		},
+	);
 }

@@ -30,10 +30,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 	plugins: DOMAIN,
 	messaging: DOMAIN,
 	events: DOMAIN,
-<<<<<<< HEAD
-=======
 	stores: DOMAIN,
->>>>>>> stores-core
 	rpc: [...DOMAIN, "security", "plugins", "messaging", "events", "stores"],
 	server: [...DOMAIN, ...BACKENDS, "security", "plugins", "messaging", "events", "stores", "rpc"],
 	client: ["gen", "subjects", "streams", "versions", "clock"],

@@ -2,11 +2,7 @@ import { type DescMessage, fromBinary, type MessageShape } from "@bufbuild/proto
 import {
 	AppendRequestSchema,
 	IncrementRequestSchema,
-	type ListHistoryRequest,
-	ListHistoryResponseSchema,
 	StoreServiceDeleteRequestSchema,
-	type StoreServiceListRequest,
-	StoreServiceListResponseSchema,
 	StoreServiceSetRequestSchema,
 	TransactRequestSchema,
 } from "#gen/qirvo/hub/v1/entries_pb.js";
@@ -16,10 +12,16 @@ import type { RepeatableRequest } from "../idempotency/first-answers.ts";
 import type { Entries } from "../stores/entries.ts";
 import type { WriteUnit, Written } from "../stores/entry-write.ts";
 import { WireReader } from "../wire/wire-reader.ts";
-import { lengthDelimited, WireWriter } from "../wire/wire-writer.ts";
+import { WireWriter } from "../wire/wire-writer.ts";
 import { type Call, Encoded, Raw } from "./call.ts";
 import type { EntryIntake } from "./entry-intake.ts";
-import { type EntryWriteKind, type EntryWriteRequest, noSuchEntry, readAddress, readWrite } from "./entry-operations.ts";
+import {
+	type EntryWriteKind,
+	type EntryWriteRequest,
+	noSuchEntry,
+	readAddress,
+	readWrite,
+} from "./entry-operations.ts";
 import { placing } from "./placed-error.ts";
 import { repeatable } from "./repeatable-request.ts";
 import { merged } from "./send-frames.ts";

@@ -16,7 +16,7 @@ export class EntryIntake {
 	}
 
 	/** The store of an entry that is to be read. */
-	read(call: Call, { store }: EntryAddress): OpenStore {
+	read(call: Call, { store }: Pick<EntryAddress, "store">): OpenStore {
 		return this.#admission.admit(call, store, "read");
 	}
 
@@ -53,7 +53,13 @@ export class EntryIntake {
 				return { kind: "set", store, key, value: request.value.wire, expected, ttlMs, instanceId, returnPrevious };
 			}
 			case "delete":
-				return { kind: "delete", store, key: request.key, expected: request.expected, returnPrevious: request.returnPrevious };
+				return {
+					kind: "delete",
+					store,
+					key: request.key,
+					expected: request.expected,
+					returnPrevious: request.returnPrevious,
+				};
 			case "increment":
 				return { kind: "increment", store, key: request.key, delta: request.delta, ttlMs: request.ttlMs };
 			case "append":

@@ -156,6 +156,14 @@ function readAppend(reader: WireReader): AppendRequest {
 	return { kind: "append", store, key, element, ttlMs };
 }
 
+/** Refuses what cannot be a key, nor the beginning of one. */
+export function parseKey(key: string, field: string): string {
+	if (key === "") throw HubError.field(field, "is required");
+	const bytes = Buffer.byteLength(key);
+	if (bytes > MAX_KEY_BYTES) throw HubError.field(field, `has ${bytes} bytes; at most ${MAX_KEY_BYTES} are allowed`);
+	return key;
+}
+
 function readKey(reader: WireReader): string {
 	const start = reader.pos;
 	const bytes = reader.delimited() - reader.pos;

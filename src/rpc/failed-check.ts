@@ -1,5 +1,5 @@
-import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { FailedCheckSchema } from "#gen/qirvo/hub/v1/entries_pb.js";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { FailedCheckSchema } from "#gen/qirvo/hub/v1/entries_pb.js";
 import type { FailedCheck } from "../hub-error.ts";
 
 /** A failed expectation as the wire shows it. */

@@ -50,7 +50,12 @@ export class StoreAdmission {
 	}
 
 	/** The store. `content` is what is to be written into it. Records a refusal. */
-	admit(call: Pick<Call, "caller" | "requestId">, name: string, access: StoreAccess, content?: ContentFacts): OpenStore {
+	admit(
+		call: Pick<Call, "caller" | "requestId">,
+		name: string,
+		access: StoreAccess,
+		content?: ContentFacts,
+	): OpenStore {
 		const { caller } = call;
 		const store = this.#deps.stores.find(name);
 		const standing = this.#standing(caller, store ?? NO_STORE, access);
@@ -87,7 +92,11 @@ export class StoreAdmission {
 		if (caller.kind !== "plugin") return "unknown";
 		if (store.owner === caller.id) return "owner";
 		const { plugins } = this.#deps;
-		const asked = { pluginId: caller.id, categories: plugins.categoriesOf(caller.id), trust: plugins.trustOf(caller.id) };
+		const asked = {
+			pluginId: caller.id,
+			categories: plugins.categoriesOf(caller.id),
+			trust: plugins.trustOf(caller.id),
+		};
 		const lists = LISTS_FOR[access];
 		if (some(store, lists, asked, "admitted")) return "admitted";
 		if (!some(store, ALL_LISTS, asked, "admitted")) return "unknown";

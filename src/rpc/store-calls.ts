@@ -69,7 +69,13 @@ export function storeCalls({ stores, registry, admission, audit }: StoreCallsDep
 		details?: Readonly<Record<string, string>>,
 	) => {
 		const { requestId } = call;
-		const change = audit.change({ event, actor: principalOf(call.caller), target: `store:${name}`, details, requestId });
+		const change = audit.change({
+			event,
+			actor: principalOf(call.caller),
+			target: `store:${name}`,
+			details,
+			requestId,
+		});
 		const changed = await run([change.write]);
 		if (changed.stored) await change.settle();
 		return { store: changed.store.show(), duplicate: changed.duplicate };
@@ -123,9 +129,7 @@ export function storeCalls({ stores, registry, admission, audit }: StoreCallsDep
 			const once = repeatable(call, "store.update", UpdateStoreRequestSchema, request);
 			if (!isRepeat(once)) admission.admit(call, name, "administer");
 			const change = { expected, validateOnly: request.validateOnly, request: once };
-			return await audited(call, "store_updated", name, (also) =>
-				stores.update(name, config, { ...change, also }),
-			);
+			return await audited(call, "store_updated", name, (also) => stores.update(name, config, { ...change, also }));
 		},
 
 		async deleteStore(request: DeleteStoreRequest, call: Call) {

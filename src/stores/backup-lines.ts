@@ -1,5 +1,14 @@
 import { createHash, type Hash } from "node:crypto";
-import { create, type DescMessage, fromBinary, fromJson, type JsonValue, type MessageShape, toJson } from "@bufbuild/protobuf";
+import {
+	create,
+	type DescMessage,
+	fromBinary,
+	fromJson,
+	type JsonValue,
+	type MessageShape,
+	toBinary,
+	toJson,
+} from "@bufbuild/protobuf";
 import { type Entry, EntrySchema } from "#gen/qirvo/hub/v1/entries_pb.js";
 import { type Store, StoreSchema } from "#gen/qirvo/hub/v1/stores_pb.js";
 import { HubError } from "../hub-error.ts";
@@ -36,11 +45,10 @@ export class BackupWriter {
 	/** `entry` is an `Entry` in wire form. */
 	entry(entry: Uint8Array): string {
 		this.#entries++;
-		const { $unknown: _, revision: _revision, createRevision: _create, ...kept } = fromBinary(EntrySchema, entry);
-		const shown = create(EntrySchema, kept);
+		const shown: Entry = { ...fromBinary(EntrySchema, entry), revision: 0n, createRevision: 0n };
 		const line = JSON.stringify({ entry: toJson(EntrySchema, shown) });
 		if (Buffer.byteLength(line) <= MAX_LINE_BYTES) return this.#add(line);
-		return this.#line({ wire: Buffer.from(entry).toString("base64") });
+		return this.#line({ wire: Buffer.from(toBinary(EntrySchema, shown)).toString("base64") });
 	}
 
 	end(): string {
@@ -114,7 +122,8 @@ export class BackupReader {
 
 	#header(value: Readonly<Record<string, JsonValue>>): BackupLine {
 		if (value.format !== FORMAT) throw this.damaged("is not the first line of a backup of a store");
-		if (value.version !== VERSION) throw this.damaged(`is of version ${value.version}; this hub reads version ${VERSION}`);
+		if (value.version !== VERSION)
+			throw this.damaged(`is of version ${value.version}; this hub reads version ${VERSION}`);
 		return { kind: "store", store: this.#message(StoreSchema, value.store) };
 	}
 
@@ -140,7 +149,10 @@ export class BackupReader {
 		try {
 			return fromJson(schema, json);
 		} catch (error) {
-			throw this.damaged(`holds no ${schema.name.toLowerCase()}: ${error instanceof Error ? error.message : error}`, error);
+			throw this.damaged(
+				`holds no ${schema.name.toLowerCase()}: ${error instanceof Error ? error.message : error}`,
+				error,
+			);
 		}
 	}
 

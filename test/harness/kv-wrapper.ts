@@ -1,7 +1,7 @@
 import type { KvStore } from "../../src/state/kv-store.ts";
 
 /** A store that is `kv` but for what `change` puts in its place. */
-export function wrapKv(kv: KvStore, change: Partial<Pick<KvStore, "commit" | "watch" | "read">>): KvStore {
+export function wrapKv(kv: KvStore, change: Partial<Pick<KvStore, "commit" | "watch" | "read" | "range">>): KvStore {
 	return {
 		capabilities: kv.capabilities,
 		get revision() {

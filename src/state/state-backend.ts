@@ -19,9 +19,6 @@ export interface StateBackend extends AsyncDisposable {
 	readonly failed: Promise<Error>;
 }
 
-/** Prefixes of the durable keyspace whose past changes stay watchable (KV-5). */
-export const WATCHED_PREFIXES: readonly string[] = Object.freeze(["plugin/", "policy/", "outbox/", "route/"]);
-
 /** Data of a newer version, held by another process, or damaged: the hub must not start on it. */
 export class StateOpenError extends Error {
 	override readonly name = "StateOpenError";

@@ -91,10 +91,26 @@ export class WireOutput {
 		this.#at += byteLength;
 	}
 
+	/** A safe integer that is not negative. */
+	uint(tag: number, value: number): void {
+		this.#reserve(HEADER_BYTES + 4);
+		this.#chunk[this.#at++] = tag;
+		this.#varint(value);
+	}
+
 	/** A `google.protobuf.Timestamp` of milliseconds since 1970. Throws a RangeError where they are no time. */
 	timestamp(tag: number, ms: number): void {
+		this.#secondsAndNanos(tag, ms, "not a valid time");
+	}
+
+	/** A `google.protobuf.Duration` of milliseconds. Throws a RangeError where they are none. */
+	duration(tag: number, ms: number): void {
+		this.#secondsAndNanos(tag, ms, "not a valid duration");
+	}
+
+	#secondsAndNanos(tag: number, ms: number, problem: string): void {
 		const seconds = Math.floor(ms / 1000);
-		if (!Number.isSafeInteger(seconds)) throw new RangeError("not a valid time");
+		if (!Number.isSafeInteger(seconds)) throw new RangeError(problem);
 		const nanos = Math.round((ms - seconds * 1000) * 1e6);
 		this.#reserve(HEADER_BYTES + TIMESTAMP_BYTES);
 		const chunk = this.#chunk;
@@ -112,7 +128,6 @@ export class WireOutput {
 		chunk[from - 1] = this.#at - from;
 	}
 
-	/** A safe integer that is not negative. */
 	#varint(value: number): void {
 		const chunk = this.#chunk;
 		let at = this.#at;

@@ -1,6 +1,6 @@
 import type { ListHistoryRequest, StoreServiceListRequest } from "#gen/qirvo/hub/v1/entries_pb.js";
 import type { Entries } from "../stores/entries.ts";
-import { KeyGlob } from "../stores/key-glob.ts";
+import { KeyGlob } from "../subjects/key-glob.ts";
 import { parseStoreName } from "../subjects/store-name.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 import { type Call, Encoded } from "./call.ts";

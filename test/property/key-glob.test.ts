@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { HubError } from "../../src/hub-error.ts";
-import { GLOB_LIMITS, parseKeyGlob } from "../../src/stores/key-glob.ts";
+import { GLOB_LIMITS, parseKeyGlob } from "../../src/subjects/key-glob.ts";
 
 /** As the rules are written, by trying every way. */
 function naive(glob: readonly string[], key: readonly string[]): boolean {

@@ -52,7 +52,7 @@ export class KeyGlob {
 /** Refuses with INVALID_FIELD, naming `field`: an empty glob, one past `GLOB_LIMITS`, and one that ends with a lone `\`. */
 export function parseKeyGlob(text: string, field: string): KeyGlob {
 	if (text === "") throw HubError.field(field, "is empty");
-	if (Buffer.byteLength(text) > GLOB_LIMITS.bytes) {
+	if (new TextEncoder().encode(text).byteLength > GLOB_LIMITS.bytes) {
 		throw HubError.field(field, `has more than ${GLOB_LIMITS.bytes} bytes`);
 	}
 	const tokens: Token[] = [];

@@ -69,6 +69,8 @@ export class FakeStoreHub extends FakeHub {
 	/** Frames of a watch after which it breaks. */
 	breakWatchAfter = 0;
 	refusePipeline = false;
+	/** Watches are told nothing while this is set. */
+	holdChanges = false;
 	/** No answers are given while this is set. */
 	silent = false;
 	changes: Change[] = [];
@@ -99,6 +101,12 @@ export class FakeStoreHub extends FakeHub {
 		if (previous === undefined) return;
 		this.entries.delete(key);
 		this.#note({ key, previous, revision: ++this.revision, cause, actor: "other" });
+	}
+
+	/** Lets watches be told again. */
+	release(): void {
+		this.holdChanges = false;
+		this.#stirred.raise();
 	}
 
 	/** Forgets changes, so that no watch resumes from before now. */
@@ -293,6 +301,10 @@ export class FakeStoreHub extends FakeHub {
 		while (!signal.aborted) {
 			if (this.storeEpoch !== epoch) return yield ended("STORE_NOT_FOUND");
 			if (at < this.keptFrom) return yield ended("POSITION_TRIMMED");
+			if (this.holdChanges) {
+				await this.#stirred.wait(signal);
+				continue;
+			}
 			const news = this.changes.filter(({ revision }) => revision > at).slice(0, 3);
 			at = news.at(-1)?.revision ?? at;
 			const changes = news.filter(matches);

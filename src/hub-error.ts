@@ -91,6 +91,17 @@ export interface FieldViolation {
 	readonly description: string;
 }
 
+/** An expectation of an entry of a store that did not hold. */
+export interface FailedCheck {
+	readonly store: string;
+	readonly key: string;
+	readonly expected:
+		| { readonly kind: "any" | "absent" | "exists" }
+		| { readonly kind: "revision"; readonly revision: bigint };
+	/** The entry's revision; 0: there is none. */
+	readonly actual: number;
+}
+
 /** The values that travel with a failure. Each becomes a standard detail message on the wire. */
 export interface HubErrorOptions {
 	/** Values a program may need, sent as `ErrorInfo.metadata`. Never secrets. */
@@ -105,6 +116,8 @@ export interface HubErrorOptions {
 	readonly precondition?: { readonly type: string; readonly subject: string; readonly description: string };
 	/** Sent as `ResourceInfo`. */
 	readonly resource?: { readonly type: string; readonly name: string };
+	/** Sent as `FailedChecks`: all expectations that did not hold, where the failure is one of entries. */
+	readonly failedChecks?: readonly FailedCheck[];
 	readonly cause?: unknown;
 }
 

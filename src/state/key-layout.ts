@@ -44,6 +44,8 @@ export const keys = Object.freeze({
 	route: (name: string) => `route/${name}`,
 	/** Empty. Written with every change of routes, so that of two changes at a time the second sees the first. */
 	routeSet: "route-set",
+	/** EntryRecord. */
+	storeEntry: (storeId: string, key: string) => `store/entry/${storeId}/${key}`,
 	/** DeadLetterRecord. */
 	deadLetter: (pluginId: string, id: string) => `dead-letter/${pluginId}/${id}`,
 });

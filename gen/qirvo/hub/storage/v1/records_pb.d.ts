@@ -675,6 +675,13 @@ export declare type EntryRecord = Message<"qirvo.hub.storage.v1.EntryRecord"> & 
    * @generated from field: string transaction_id = 2;
    */
   transactionId: string;
+
+  /**
+   * The revisions of the key's older versions that are kept, the newest first.
+   *
+   * @generated from field: repeated uint64 older = 3;
+   */
+  older: bigint[];
 };
 
 /**
@@ -682,6 +689,156 @@ export declare type EntryRecord = Message<"qirvo.hub.storage.v1.EntryRecord"> & 
  * Use `create(EntryRecordSchema)` to create a new message.
  */
 export declare const EntryRecordSchema: GenMessage<EntryRecord>;
+
+/**
+ * A version of a key that is no longer the present one, under `store/version/<store id>/<revision>`.
+ *
+ * @generated from message qirvo.hub.storage.v1.VersionRecord
+ */
+export declare type VersionRecord = Message<"qirvo.hub.storage.v1.VersionRecord"> & {
+  /**
+   * As in the EntryRecord.
+   *
+   * @generated from field: bytes entry = 1;
+   */
+  entry: Uint8Array;
+
+  /**
+   * As in the EntryRecord.
+   *
+   * @generated from field: string transaction_id = 2;
+   */
+  transactionId: string;
+
+  /**
+   * The revision of the write that brought the key to life.
+   *
+   * @generated from field: uint64 create_revision = 3;
+   */
+  createRevision: bigint;
+
+  /**
+   * How the key ended after this version. Absent: another version followed. The revision of the deletion is the one before
+   * this record's own.
+   *
+   * @generated from field: qirvo.hub.storage.v1.EntryEndNote end = 4;
+   */
+  end?: EntryEndNote | undefined;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.VersionRecord.
+ * Use `create(VersionRecordSchema)` to create a new message.
+ */
+export declare const VersionRecordSchema: GenMessage<VersionRecord>;
+
+/**
+ * Where the versions of a deleted key are, under `store/tombstone/<store id>/<key>`.
+ *
+ * @generated from message qirvo.hub.storage.v1.TombstoneRecord
+ */
+export declare type TombstoneRecord = Message<"qirvo.hub.storage.v1.TombstoneRecord"> & {
+  /**
+   * Their revisions, the newest first.
+   *
+   * @generated from field: repeated uint64 older = 1;
+   */
+  older: bigint[];
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.TombstoneRecord.
+ * Use `create(TombstoneRecordSchema)` to create a new message.
+ */
+export declare const TombstoneRecordSchema: GenMessage<TombstoneRecord>;
+
+/**
+ * What a store holds, under `store/usage/<store id>/`, and what a plugin has written of it, under that and the plugin's id.
+ *
+ * @generated from message qirvo.hub.storage.v1.UsageRecord
+ */
+export declare type UsageRecord = Message<"qirvo.hub.storage.v1.UsageRecord"> & {
+  /**
+   * Entries.
+   *
+   * @generated from field: uint64 keys = 1;
+   */
+  keys: bigint;
+
+  /**
+   * Bytes of the entries.
+   *
+   * @generated from field: uint64 bytes = 2;
+   */
+  bytes: bigint;
+
+  /**
+   * Old versions. Counted for the store alone.
+   *
+   * @generated from field: uint64 versions = 3;
+   */
+  versions: bigint;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.UsageRecord.
+ * Use `create(UsageRecordSchema)` to create a new message.
+ */
+export declare const UsageRecordSchema: GenMessage<UsageRecord>;
+
+/**
+ * The first answer to a repeatable write of entries. Revisions are told from that of the answer's own write.
+ *
+ * @generated from message qirvo.hub.storage.v1.EntryAnswerRecord
+ */
+export declare type EntryAnswerRecord = Message<"qirvo.hub.storage.v1.EntryAnswerRecord"> & {
+  /**
+   * What each write did, in their order.
+   *
+   * @generated from field: repeated qirvo.hub.storage.v1.EntryAnswer writes = 1;
+   */
+  writes: EntryAnswer[];
+
+  /**
+   * The transaction. Empty: none.
+   *
+   * @generated from field: string transaction_id = 2;
+   */
+  transactionId: string;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.EntryAnswerRecord.
+ * Use `create(EntryAnswerRecordSchema)` to create a new message.
+ */
+export declare const EntryAnswerRecordSchema: GenMessage<EntryAnswerRecord>;
+
+/**
+ * What one write did.
+ *
+ * @generated from message qirvo.hub.storage.v1.EntryAnswer
+ */
+export declare type EntryAnswer = Message<"qirvo.hub.storage.v1.EntryAnswer"> & {
+  /**
+   * How far the write's revision is behind the answer's; 0: nothing was changed.
+   *
+   * @generated from field: uint64 revision_offset = 1;
+   */
+  revisionOffset: bigint;
+
+  /**
+   * After an increment: the number. Absent: it was none.
+   *
+   * @generated from field: optional sint64 number = 2;
+   */
+  number?: bigint | undefined;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.EntryAnswer.
+ * Use `create(EntryAnswerSchema)` to create a new message.
+ */
+export declare const EntryAnswerSchema: GenMessage<EntryAnswer>;
 
 /**
  * What watches are told of a deletion, which leaves no entry.

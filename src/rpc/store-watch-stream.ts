@@ -72,6 +72,8 @@ class StoreWatchStream {
 	/** Watches that gave way. */
 	readonly #waiting = new Set<Watch>();
 	#isReady = false;
+	/** As the hub stops, the last positions are told and nothing else. */
+	#draining: "positions" | "done" | undefined;
 	/** When all positions were told last, in monotonic milliseconds. */
 	#toldPositions: number;
 	#turn: Timer | undefined;
@@ -91,6 +93,10 @@ class StoreWatchStream {
 				},
 				frames: { ...WATCH_FRAMES, heartbeat: () => this.#heartbeat() },
 				produce: () => this.#produce(),
+				onDrain: (error) => {
+					this.#draining = "positions";
+					this.responses?.finish(error);
+				},
 				onEnd: () => this.#release(),
 			});
 		} catch (error) {
@@ -139,6 +145,11 @@ class StoreWatchStream {
 		if (!this.#isReady) {
 			this.#isReady = true;
 			return watchReady(this.#deps.ids.next());
+		}
+		if (this.#draining !== undefined) {
+			const isFirst = this.#draining === "positions";
+			this.#draining = "done";
+			return isFirst ? this.#heartbeat() : undefined;
 		}
 		while (true) {
 			const ended = this.#ended.shift();

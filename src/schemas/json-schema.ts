@@ -53,7 +53,7 @@ export class SchemaCompiler {
 	}
 
 	/**
-	 * Compiles a JSON Schema of draft 2020-12 that somebody wrote who is not trusted. Takes at most some 100 ms. `SCHEMA_LIMITS` and
+	 * Compiles a JSON Schema of draft 2020-12 that somebody wrote who is not trusted. Takes about 100 ms at worst. `SCHEMA_LIMITS` and
 	 * `PATTERN_LIMITS` bound it. Formats are checked (`SCHEMA_FORMATS`); annotations are ignored; patterns have no look-around and no
 	 * back references. Throws `SchemaProblem`: for what is no such schema, for unknown keywords (a misspelt one would
 	 * let everything pass), references to other documents, unknown formats, and what exceeds the bounds.

@@ -25,7 +25,7 @@ export class KeyGlob {
 	/** What every key ends with that the glob matches; may overlap with `prefix`. */
 	readonly #suffix: string;
 
-	private constructor(text: string, tokens: readonly Token[]) {
+	constructor(text: string, tokens: readonly Token[]) {
 		const [first] = tokens;
 		const last = tokens.at(-1);
 		this.text = text;
@@ -33,39 +33,6 @@ export class KeyGlob {
 		this.#tokens = typeof first === "object" ? tokens.slice(1) : tokens;
 		this.isExact = this.#tokens.length === 0;
 		this.#suffix = typeof last === "object" ? last.text : "";
-	}
-
-	/** Refuses with INVALID_FIELD, naming `field`: an empty glob, one past `GLOB_LIMITS`, and one that ends with a lone `\`. */
-	static parse(text: string, field: string): KeyGlob {
-		if (text === "") throw HubError.field(field, "is empty");
-		if (Buffer.byteLength(text) > GLOB_LIMITS.bytes) {
-			throw HubError.field(field, `has more than ${GLOB_LIMITS.bytes} bytes`);
-		}
-		const tokens: Token[] = [];
-		let literal = "";
-		const wildcard = (token: Token) => {
-			if (literal !== "") tokens.push({ text: literal });
-			literal = "";
-			tokens.push(token);
-		};
-		for (let at = 0; at < text.length; at++) {
-			const character = text[at]!;
-			if (character === "\\") {
-				if (++at === text.length) throw HubError.field(field, "ends with a \\ that takes nothing");
-				literal += text[at];
-			} else if (character === "?") {
-				wildcard("?");
-			} else if (character === "*") {
-				const isDouble = text[at + 1] === "*";
-				if (isDouble) at++;
-				wildcard(isDouble ? "**" : "*");
-			} else literal += character;
-		}
-		if (literal !== "") tokens.push({ text: literal });
-		if (tokens.filter((token) => typeof token === "string").length > GLOB_LIMITS.wildcards) {
-			throw HubError.field(field, `has more than ${GLOB_LIMITS.wildcards} wildcards`);
-		}
-		return new KeyGlob(text, tokens);
 	}
 
 	/** Whether the whole key matches. Takes time linear in the key for each wildcard at most. */
@@ -80,6 +47,39 @@ export class KeyGlob {
 		}
 		return key.endsWith(this.#suffix) && reaches(key, start, tokens);
 	}
+}
+
+/** Refuses with INVALID_FIELD, naming `field`: an empty glob, one past `GLOB_LIMITS`, and one that ends with a lone `\`. */
+export function parseKeyGlob(text: string, field: string): KeyGlob {
+	if (text === "") throw HubError.field(field, "is empty");
+	if (Buffer.byteLength(text) > GLOB_LIMITS.bytes) {
+		throw HubError.field(field, `has more than ${GLOB_LIMITS.bytes} bytes`);
+	}
+	const tokens: Token[] = [];
+	let literal = "";
+	const wildcard = (token: Token) => {
+		if (literal !== "") tokens.push({ text: literal });
+		literal = "";
+		tokens.push(token);
+	};
+	for (let at = 0; at < text.length; at++) {
+		const character = text[at]!;
+		if (character === "\\") {
+			if (++at === text.length) throw HubError.field(field, "ends with a \\ that takes nothing");
+			literal += text[at];
+		} else if (character === "?") {
+			wildcard("?");
+		} else if (character === "*") {
+			const isDouble = text[at + 1] === "*";
+			if (isDouble) at++;
+			wildcard(isDouble ? "**" : "*");
+		} else literal += character;
+	}
+	if (literal !== "") tokens.push({ text: literal });
+	if (tokens.filter((token) => typeof token === "string").length > GLOB_LIMITS.wildcards) {
+		throw HubError.field(field, `has more than ${GLOB_LIMITS.wildcards} wildcards`);
+	}
+	return new KeyGlob(text, tokens);
 }
 
 /** Follows all ways at once: after each token, the places in the key where what is before may end. */

@@ -2,7 +2,7 @@ import type { StoreServiceWatchRequest, StoreWatch } from "#gen/qirvo/hub/v1/sto
 import { HubError } from "../hub-error.ts";
 import type { KeyMatcher } from "../stores/entry-query.ts";
 import type { WatchStart } from "../stores/entry-watch.ts";
-import { KeyGlob } from "../stores/key-glob.ts";
+import { parseKeyGlob } from "../stores/key-glob.ts";
 import { parseStoreName } from "../subjects/store-name.ts";
 
 const MAX_WATCHES = 64;
@@ -32,7 +32,7 @@ export function parseStoreWatches({ watches }: StoreServiceWatchRequest): readon
 		return {
 			id: watch.watchId,
 			store: parseStoreName(watch.store, `${path}.store`),
-			keys: watch.keyGlob === "" ? undefined : KeyGlob.parse(watch.keyGlob, `${path}.key_glob`),
+			keys: watch.keyGlob === "" ? undefined : parseKeyGlob(watch.keyGlob, `${path}.key_glob`),
 			start: parseStart(watch, path),
 		};
 	});

@@ -5,7 +5,7 @@ import type { KvChange } from "../state/kv-store.ts";
 import { decodeEntry } from "../stores/entry-record.ts";
 import type { StoredEntry } from "../stores/stored-entry.ts";
 import type { ToldChange } from "../stores/told-changes.ts";
-import { lengthDelimited, WireWriter } from "../wire/wire-writer.ts";
+import { WireWriter } from "../wire/wire-writer.ts";
 
 /** Half of what is kept of encoded changes, in bytes. */
 const GENERATION_BYTES = 4 * 1024 * 1024;
@@ -65,7 +65,10 @@ function encodeChange({ first, last, coalesced }: ToldChange, keyOffset: number)
 	if (transactionId !== "") change.string(7, transactionId);
 	change.time(8, time);
 	if (coalesced > 0) change.varint(9, coalesced);
-	return lengthDelimited(2, change.finish());
+	// In memory that small buffers share: it is kept for a while, and there are many.
+	const element = new WireWriter(change.length + 16);
+	element.bytes(2, change.finish());
+	return element.finish();
 }
 
 /** Of one life of a key, the old value and the new one were brought to life by the same write. */

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 
 const root = resolve(import.meta.dirname, "..");
-const PURE = ["subjects", "content", "hub-error", "clock", "expressions", "versions", "telemetry", "wire"];
+const PURE = ["subjects", "content", "hub-error", "clock", "expressions", "schemas", "versions", "telemetry", "wire"];
 const PORTS = [...PURE, "streams", "state"];
 const DOMAIN = [...PORTS, "idempotency", "outbox", "dead-letters", "gen"];
 const BACKENDS = ["state/memory", "state/embedded"];
@@ -16,6 +16,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 	content: ["hub-error"],
 	clock: ["hub-error"],
 	expressions: ["hub-error"],
+	schemas: ["hub-error", "content"],
 	versions: ["hub-error"],
 	wire: ["hub-error"],
 	telemetry: ["hub-error"],
@@ -44,6 +45,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 const LIBRARY_ROOMS: readonly { readonly specifiers: RegExp; readonly rooms: readonly string[] }[] = [
 	{ specifiers: /^(@connectrpc\/|node:http2$|node:http$|node:net$|node:tls$)/, rooms: ["rpc", "server", "client"] },
 	{ specifiers: /^@grpc\//, rooms: ["client"] },
+	{ specifiers: /^(ajv\/|re2js$)/, rooms: ["schemas"] },
 	{ specifiers: /^(lmdb|fs-native-extensions)$/, rooms: ["state/embedded"] },
 ];
 const AMBIENT = /\b(Date\.now|Math\.random|setTimeout|setInterval|crypto\.randomUUID|performance\.now)\b/;

@@ -268,9 +268,9 @@ export class StoreDefinitions implements AsyncDisposable {
 		}
 	}
 
-	async #compile(stored: Store): Promise<EntryValidators> {
-		const validators = stored.config?.validators ?? [];
-		return validators.length === 0 ? NO_VALIDATORS : await this.#options.compile(validators);
+	async #compile(store: Store, stored?: "stored"): Promise<EntryValidators> {
+		const validators = store.config?.validators ?? [];
+		return validators.length === 0 ? NO_VALIDATORS : await this.#options.compile(validators, stored);
 	}
 
 	/** Takes over what is stored, unless it is known. Where its validators cannot be had now, nothing can be written. */
@@ -278,7 +278,7 @@ export class StoreDefinitions implements AsyncDisposable {
 		if (this.#byName.get(stored.name)?.revision === revision) return;
 		let validators: EntryValidators;
 		try {
-			validators = await this.#compile(stored);
+			validators = await this.#compile(stored, "stored");
 		} catch (error) {
 			this.#options.onFault(`compile the validators of store ${stored.name}`, error);
 			validators = { check: () => cannotJudge(stored.name) };

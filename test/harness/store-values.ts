@@ -8,6 +8,8 @@ import {
 } from "#gen/qirvo/hub/v1/entries_pb.js";
 import type { Payload, PayloadSchema } from "#gen/qirvo/hub/v1/payload_pb.js";
 
+type SetInit = MessageInitShape<typeof SetOperationSchema>;
+
 /** A payload with this as its JSON. */
 export function json(value: unknown): MessageInitShape<typeof PayloadSchema> {
 	return { body: { case: "json", value: JSON.stringify(value) } };
@@ -23,13 +25,8 @@ export function parsed(payload: Payload | undefined): unknown {
 	return payload?.body.case === "json" ? JSON.parse(payload.body.value) : undefined;
 }
 
-/** A `set` of a JSON value. */
-export function setOf(
-	store: string,
-	key: string,
-	value: unknown,
-	more: Partial<MessageInitShape<typeof SetOperationSchema>> = {},
-): MessageInitShape<typeof SetOperationSchema> {
+/** A `set` of a JSON value. `more` is what else the operation says. */
+export function setOf(store: string, key: string, value: unknown, more: object = {}): SetInit {
 	return { store, key, value: json(value), ...more };
 }
 

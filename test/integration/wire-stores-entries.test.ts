@@ -155,7 +155,9 @@ describeHubs("an entry", (start) => {
 			const failure = await failureOf(stores.set({ set: { store: "s", key: "bad", ...(value && { value }) } }));
 			expect([field, failure.fields]).toEqual([field, [field]]);
 		}
-		expect(await failureOf(stores.set({ set: { store: "s", key: "b", value: binary(Buffer.alloc(MIB + 1)) } }))).toMatchObject({
+		expect(
+			await failureOf(stores.set({ set: { store: "s", key: "b", value: binary(Buffer.alloc(MIB + 1)) } })),
+		).toMatchObject({
 			code: "PermissionDenied",
 			reason: "INVALID_CONTENT",
 			metadata: { limit: String(MIB) },
@@ -168,8 +170,7 @@ describeHubs("an entry", (start) => {
 		const { stores } = await withStores(hub);
 		for (const store of ["s", "v"]) {
 			for (const key of ["a/1", "a/2", "a/b/3", "b/1", "c"]) await stores.set({ set: setOf(store, key, key) });
-			const keys = async (request: object) =>
-				(await stores.list({ store, ...request })).entries.map(({ key }) => key);
+			const keys = async (request: object) => (await stores.list({ store, ...request })).entries.map(({ key }) => key);
 			expect(await keys({})).toEqual(["a/1", "a/2", "a/b/3", "b/1", "c"]);
 			expect(await keys({ prefix: "a/" })).toEqual(["a/1", "a/2", "a/b/3"]);
 			expect(await keys({ glob: "a/*" })).toEqual(["a/1", "a/2"]);

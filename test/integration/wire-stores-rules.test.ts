@@ -10,7 +10,9 @@ const SCHEMA = JSON.stringify({ type: "object", properties: { n: { type: "intege
 describeHubs("what a store asks of its entries", (start) => {
 	it("is judged by its validators in their order, each naming itself, the path and the rule", async () => {
 		await using hub = await start({
-			storeValidators: { even: ({ value }) => ((value as { n: number }).n % 2 === 0 ? undefined : { message: "is odd" }) },
+			storeValidators: {
+				even: ({ value }) => ((value as { n: number }).n % 2 === 0 ? undefined : { message: "is odd" }),
+			},
 		});
 		const { stores } = await hub.enrol("plugin");
 		const validators = [
@@ -28,8 +30,14 @@ describeHubs("what a store asks of its entries", (start) => {
 				reason: "VALIDATION_FAILED",
 				metadata: { validator: "shape", path: "/n", rule: "minimum" },
 			});
-			expect(await failureOf(set({ n: 2 }))).toMatchObject({ reason: "VALIDATION_FAILED", metadata: { validator: "grows" } });
-			expect(await failureOf(set({ n: 3 }))).toMatchObject({ reason: "VALIDATION_FAILED", metadata: { validator: "even" } });
+			expect(await failureOf(set({ n: 2 }))).toMatchObject({
+				reason: "VALIDATION_FAILED",
+				metadata: { validator: "grows" },
+			});
+			expect(await failureOf(set({ n: 3 }))).toMatchObject({
+				reason: "VALIDATION_FAILED",
+				metadata: { validator: "even" },
+			});
 			const bytes = stores.set({ set: { store, key: "n/1", value: binary(Buffer.from("{}")) } });
 			expect(await failureOf(bytes)).toMatchObject({ reason: "VALIDATION_FAILED", metadata: { validator: "shape" } });
 			await set({ n: 4 });

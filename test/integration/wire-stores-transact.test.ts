@@ -78,7 +78,8 @@ describeHubs("a transaction", (start) => {
 		await (await hub.enrol("other")).stores.createStore({ name: "theirs", config: { read: { plugins: ["*"] } } });
 		await stores.createStore({ name: "s" });
 		await stores.createStore({ name: "deep", config: { history: 2 } });
-		const many = (count: number, store = "s") => Array.from({ length: count }, (_, index) => set(store, `k${index}`, 1));
+		const many = (count: number, store = "s") =>
+			Array.from({ length: count }, (_, index) => set(store, `k${index}`, 1));
 		expect((await stores.transact({ writes: many(500) })).results).toHaveLength(500);
 		const tooMany = [
 			{ writes: many(501) },
@@ -87,7 +88,10 @@ describeHubs("a transaction", (start) => {
 			{ writes: [set("s", "x", "x".repeat(600_000)), set("s", "y", "x".repeat(600_000))] },
 		];
 		for (const request of tooMany) {
-			expect(await failureOf(stores.transact(request))).toMatchObject({ code: "ResourceExhausted", reason: "LIMIT_EXCEEDED" });
+			expect(await failureOf(stores.transact(request))).toMatchObject({
+				code: "ResourceExhausted",
+				reason: "LIMIT_EXCEEDED",
+			});
 		}
 		const check = { store: "s", key: "x", expected: expects.absent };
 		const bad: [object, string][] = [
@@ -95,7 +99,10 @@ describeHubs("a transaction", (start) => {
 			[{ writes: [{}] }, "writes[0].write"],
 			[{ writes: [set("s", "x", 1), add("s", "x", 1n)] }, "writes[1].increment.key"],
 			[{ writes: [set("s", "", 1)] }, "writes[0].set.key"],
-			[{ writes: [set("s", "x", 1), { write: { case: "set", value: { store: "s", key: "y" } } }] }, "writes[1].set.value"],
+			[
+				{ writes: [set("s", "x", 1), { write: { case: "set", value: { store: "s", key: "y" } } }] },
+				"writes[1].set.value",
+			],
 			[{ writes: [append("s", "x", "[")] }, "writes[0].append.element_json"],
 			[{ checks: [{ store: "s", key: "x" }] }, "checks[0].expected"],
 			[{ checks: [check, { ...check, store: "" }] }, "checks[1].store"],

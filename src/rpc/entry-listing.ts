@@ -1,9 +1,9 @@
 import type { ListHistoryRequest, StoreServiceListRequest } from "#gen/qirvo/hub/v1/entries_pb.js";
-import type { Entries } from "../stores/entries.ts";
-import { KeyGlob } from "../subjects/key-glob.ts";
+import { parseKeyGlob } from "../subjects/key-glob.ts";
 import { parseStoreName } from "../subjects/store-name.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 import { type Call, Encoded } from "./call.ts";
+import type { Entries } from "./entry-calls.ts";
 import type { EntryIntake } from "./entry-intake.ts";
 import { parseKey } from "./entry-operations.ts";
 import { decodePageNumber, decodePageToken, encodePageToken, pageSizeOf } from "./page-token.ts";
@@ -24,7 +24,7 @@ export function entryListing({ entries, intake }: EntryListingDeps) {
 			const name = parseStoreName(request.store, "store");
 			const limit = pageSizeOf(request.pageSize, ENTRIES_PAGE);
 			if (prefix !== "") parseKey(prefix, "prefix");
-			const matcher = glob === "" ? undefined : KeyGlob.parse(glob, "glob");
+			const matcher = glob === "" ? undefined : parseKeyGlob(glob, "glob");
 			const store = intake.read(call, { store: name });
 			const query = ["entries", store.id, prefix, glob, reverse, keysOnly];
 			const after = decodePageToken(query, request.pageToken);

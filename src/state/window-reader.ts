@@ -54,7 +54,10 @@ export class WindowReader implements ChangeReader, LaneReader {
 			const part = this.#lane.at(number);
 			if (part === undefined) break;
 			const changes = this.#unreadOf(part);
-			if (changes.length > 0) return changes;
+			if (changes.length > 0) {
+				this.advance(changes[0]!.revision - 1);
+				return changes;
+			}
 			this.#revision = part.revision;
 		}
 		this.advance(this.#window.revision());

@@ -2,14 +2,9 @@ import { HubError } from "../hub-error.ts";
 import { compareKeys } from "../state/key-order.ts";
 import { type ChangeReader, CompactedError, type KvChange, type KvEntry, type KvStore } from "../state/kv-store.ts";
 import { prefixEnd } from "../state/state-backend.ts";
+import type { KeyMatcher } from "./entry-query.ts";
+import { storeKeys } from "./store-keys.ts";
 import { type ToldChange, ToldChanges } from "./told-changes.ts";
-
-/** Which keys a watch tells of. */
-export interface WatchedKeys {
-	/** What all of them begin with. */
-	readonly prefix: string;
-	matches(key: string): boolean;
-}
 
 /** Where a watch begins: with what is there, after a position, or with what comes. */
 export type WatchStart =
@@ -21,7 +16,7 @@ export interface EntryWatchOptions {
 	readonly kv: KvStore;
 	readonly storeId: string;
 	/** Default: all. */
-	readonly keys?: WatchedKeys | undefined;
+	readonly keys?: KeyMatcher | undefined;
 	readonly start: WatchStart;
 	/** Default: `WATCH_LIMITS`. */
 	readonly limits?: WatchLimits;
@@ -88,7 +83,7 @@ export class EntryWatch implements Disposable {
 		const { kv, storeId, start } = options;
 		this.#options = options;
 		this.#limits = options.limits ?? WATCH_LIMITS;
-		this.#prefix = `store/entry/${storeId}/`;
+		this.#prefix = storeKeys.entries(storeId);
 		this.#complete = start.from !== "snapshot";
 		this.#target = kv.revision;
 		// What lies ahead of the store is not known either: it may have been put back to what it was before.
@@ -137,6 +132,15 @@ export class EntryWatch implements Disposable {
 	/** Calls `wake` once, as soon as there may be something to take. */
 	wait(wake: () => void): void {
 		this.#reader.wait(wake, this.#awaited);
+	}
+
+	/** Moves the position over what nothing is to be told of. */
+	passOver(): void {
+		try {
+			this.#next();
+		} catch {
+			// That it was overtaken is for `take` to tell.
+		}
 	}
 
 	[Symbol.dispose](): void {

@@ -2,7 +2,8 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { HubError } from "../../src/hub-error.ts";
 import type { KvChange, KvWrite } from "../../src/state/kv-store.ts";
-import { EntryWatch, type WatchedKeys, type WatchLimits, type WatchStart } from "../../src/stores/entry-watch.ts";
+import type { KeyMatcher } from "../../src/stores/entry-query.ts";
+import { EntryWatch, type WatchLimits, type WatchStart } from "../../src/stores/entry-watch.ts";
 import { LaggingKv } from "../harness/lagging-kv.ts";
 
 const RUNS = Number(process.env.PROPERTY_RUNS ?? 300);
@@ -16,7 +17,7 @@ const LIMITS: WatchLimits = {
 	behindChanges: 7,
 	behindBytes: 2000,
 };
-const B_KEYS: WatchedKeys = { prefix: "b", matches: (key) => key.startsWith("b") };
+const B_KEYS: KeyMatcher = { prefix: "b", matches: (key) => key.startsWith("b") };
 
 type Step =
 	| { readonly do: "write"; readonly writes: readonly { readonly key: string; readonly size: number | undefined }[] }
@@ -46,10 +47,10 @@ class Reader {
 	from: number | undefined;
 	readonly positions: { readonly position: number; readonly known: ReadonlyMap<string, number> }[] = [];
 	readonly store: LaggingKv;
-	readonly keys: WatchedKeys | undefined;
+	readonly keys: KeyMatcher | undefined;
 	watch: EntryWatch;
 
-	constructor(store: LaggingKv, keys: WatchedKeys | undefined, start: WatchStart, known?: ReadonlyMap<string, number>) {
+	constructor(store: LaggingKv, keys: KeyMatcher | undefined, start: WatchStart, known?: ReadonlyMap<string, number>) {
 		this.store = store;
 		this.keys = keys;
 		for (const [key, revision] of known ?? []) this.known.set(key, revision);

@@ -124,4 +124,4 @@ export class OperationChannel implements OperationSink {
 }
 
 /** What a caller hears whom the hub gives no pipeline: one that is no plugin, or behind a proxy that cannot stream both ways. */
-const NO_PIPELINE: ReadonlySet<string> = new Set(["INSUFFICIENT_PERMISSIONS", "METHOD_UNKNOWN"]);
+const NO_PIPELINE: ReadonlySet<string> = new Set(["CALLER_NOT_ALLOWED", "METHOD_UNKNOWN"]);

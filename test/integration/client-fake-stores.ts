@@ -235,7 +235,7 @@ export class FakeStoreHub extends FakeHub {
 	}
 
 	async *#pipeline(requests: AsyncIterable<PipelineRequest>, context: HandlerContext) {
-		if (this.refusePipeline) throw hubError("INSUFFICIENT_PERMISSIONS", Code.PermissionDenied);
+		if (this.refusePipeline) throw hubError("CALLER_NOT_ALLOWED", Code.PermissionDenied);
 		const cut = this.#cut.signal;
 		const signal = AbortSignal.any([context.signal, cut]);
 		const frame = (value: MessageInitShape<typeof PipelineResponseSchema>) => value;

@@ -1,7 +1,7 @@
 import type { MessageShape } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "#gen/google/rpc/error_details_pb.js";
-import { FailedChecksSchema, type FailedCheck as FailedCheckMessage } from "#gen/qirvo/hub/v1/entries_pb.js";
+import { type FailedCheck as FailedCheckMessage, FailedChecksSchema } from "#gen/qirvo/hub/v1/entries_pb.js";
 import type { EntryError, ErrorReason } from "#gen/qirvo/hub/v1/errors_pb.js";
 import type { ReplyError } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { durationMs } from "./durations.ts";

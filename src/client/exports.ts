@@ -50,9 +50,9 @@ export type {
 } from "./messages.ts";
 export type { EmitResult } from "./pending-emit.ts";
 export type { HandlerRegistration } from "./receiver.ts";
+export type { CallOptions } from "./repeat-call.ts";
 export type { Reply } from "./reply.ts";
 export type { ManyReply, ManySummary } from "./request-many.ts";
-export type { CallOptions } from "./repeat-call.ts";
 export type { ConnectionState } from "./session-loop.ts";
 export type { Store, StoreOptions, Updated, UpdateOptions } from "./store.ts";
 export type { CacheOptions } from "./store-cache.ts";

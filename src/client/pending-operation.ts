@@ -1,13 +1,17 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { Code } from "@connectrpc/connect";
-import { type PipelineOperation, PipelineOperationSchema, type TransactResponse } from "#gen/qirvo/hub/v1/entries_pb.js";
+import {
+	type PipelineOperation,
+	PipelineOperationSchema,
+	type TransactResponse,
+} from "#gen/qirvo/hub/v1/entries_pb.js";
 import type { Deadline } from "../streams/deadline-queue.ts";
 import type { Entrant } from "./admission.ts";
 import { cancelled, HubClientError } from "./errors.ts";
 import type { AnyEntry } from "./store-entry.ts";
-import type { WriteAnswer } from "./write-answer.ts";
 import type { WireRange } from "./wire-range.ts";
+import type { WriteAnswer } from "./write-answer.ts";
 
 /** What an operation takes beside its bytes, for the bound of what is on its way. */
 const OPERATION_BYTES = 256;
@@ -36,26 +40,30 @@ export interface WriteTarget {
 export interface OperationOwner {
 	/** It has its place, and may be sent. */
 	admitted(operation: PendingOperation): void;
-	/** What its writes did, before the caller hears of it. */
-	written(targets: readonly WriteTarget[], answers: readonly WriteAnswer[]): void;
+	/** What a write did, before the caller hears of it. */
+	written(store: string, key: string, answer: WriteAnswer): void;
 	/** It is settled; called once. */
 	left(operation: PendingOperation): void;
 }
 
+/** What operations of one kind have in common; of those without options one object serves for all. */
 export interface OperationFate<R> {
 	readonly taker: AnswerTaker<R>;
-	/** What it writes, in order; empty for a get. */
-	readonly writes: readonly WriteTarget[];
+	readonly store: string;
+	/** What a transaction writes, in order. */
+	readonly targets?: readonly WriteTarget[] | undefined;
 	readonly repeat: Repeat;
 	/** A repeat under the same id gives the first answer; goes by a unary call. */
-	readonly requestId?: string;
+	readonly requestId?: string | undefined;
 	readonly timeoutMs: number;
-	readonly signal: AbortSignal | undefined;
+	readonly signal?: AbortSignal | undefined;
 }
 
 /** One operation on entries, from the call until it is settled. */
 export class PendingOperation<R = unknown> implements Entrant, Deadline {
 	readonly id: number;
+	/** Empty for a transaction. */
+	readonly key: string;
 	readonly range: WireRange;
 	readonly promise: Promise<R>;
 	readonly fate: OperationFate<R>;
@@ -76,9 +84,10 @@ export class PendingOperation<R = unknown> implements Entrant, Deadline {
 	#reject!: (error: unknown) => void;
 	#abandon: (() => void) | undefined;
 
-	constructor(owner: OperationOwner, id: number, range: WireRange, at: number, fate: OperationFate<R>) {
+	constructor(owner: OperationOwner, id: number, key: string, range: WireRange, at: number, fate: OperationFate<R>) {
 		this.#owner = owner;
 		this.id = id;
+		this.key = key;
 		this.range = range;
 		this.at = at;
 		this.fate = fate;
@@ -114,9 +123,13 @@ export class PendingOperation<R = unknown> implements Entrant, Deadline {
 	run(): void {
 		const { timeoutMs } = this.fate;
 		this.#leave(
-			new HubClientError("DEADLINE_EXCEEDED", `no answer within ${timeoutMs} ms; a write that was sent may still happen`, {
-				code: Code.DeadlineExceeded,
-			}),
+			new HubClientError(
+				"DEADLINE_EXCEEDED",
+				`no answer within ${timeoutMs} ms; a write that was sent may still happen`,
+				{
+					code: Code.DeadlineExceeded,
+				},
+			),
 		);
 	}
 
@@ -127,13 +140,16 @@ export class PendingOperation<R = unknown> implements Entrant, Deadline {
 
 	/** The answer to a write. */
 	wrote(write: WriteAnswer): void {
-		this.#owner.written(this.fate.writes, [write]);
+		this.#owner.written(this.fate.store, this.key, write);
 		this.#answer(this.fate.taker.write, write);
 	}
 
 	/** The answer to a transaction. */
 	transacted(transaction: TransactResponse): void {
-		this.#owner.written(this.fate.writes, transaction.results);
+		for (const [index, { store, key }] of (this.fate.targets ?? []).entries()) {
+			const write = transaction.results[index];
+			if (write) this.#owner.written(store, key, write);
+		}
 		this.#answer(this.fate.taker.transaction, transaction);
 	}
 
@@ -161,7 +177,8 @@ export class PendingOperation<R = unknown> implements Entrant, Deadline {
 	#answer<A>(take: ((answer: A) => R) | undefined, answer: A): void {
 		if (!this.#settle()) return;
 		try {
-			if (take === undefined) throw new HubClientError("UNKNOWN", "the hub gave another kind of answer than was asked for");
+			if (take === undefined)
+				throw new HubClientError("UNKNOWN", "the hub gave another kind of answer than was asked for");
 			this.#resolve(take(answer));
 		} catch (error) {
 			this.#reject(error);

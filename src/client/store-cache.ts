@@ -48,7 +48,8 @@ const LONGEST_WAIT_MS = 60_000;
 /**
  * Entries of a store kept up to date by a watch. What it answers was so at the hub a moment ago: as long as a change takes to come
  * here, and, on a connection that is dead without anybody noticing, until three heartbeats are missed. While the watch is not live
- * it answers nothing. It never shows a key older than what this client has written to it, or has been shown of it, before.
+ * it answers nothing. It never shows a key older than what this client has written to it, or has read of it through the cached
+ * store, before; other watches of the client may be ahead of it.
  */
 export class StoreCache implements WriteListener, Disposable {
 	readonly #context: ClientContext;
@@ -235,7 +236,8 @@ export class StoreCache implements WriteListener, Disposable {
 	/** Lets go of what the snapshot, or what came after a loss, has shown. */
 	#settleAwaited(): void {
 		for (const [key, { until }] of this.#awaited) {
-			if (until === NEXT_CHANGE ? !this.#kept.has(key) && this.#isWhole : this.#hasTold(key, until)) this.#awaited.delete(key);
+			if (until === NEXT_CHANGE ? !this.#kept.has(key) && this.#isWhole : this.#hasTold(key, until))
+				this.#awaited.delete(key);
 		}
 	}
 

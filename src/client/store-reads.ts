@@ -109,10 +109,7 @@ export class StoreReads<T> {
 		});
 	}
 
-	async *#pages(
-		options: StoreListOptions,
-		keysOnly: boolean,
-	): AsyncGenerator<readonly AnyEntry[], void, undefined> {
+	async *#pages(options: StoreListOptions, keysOnly: boolean): AsyncGenerator<readonly AnyEntry[], void, undefined> {
 		const { prefix = "", glob = "", reverse = false, pageSize = 100, ...call } = options;
 		const request = { store: this.#store.name, prefix, glob, reverse, pageSize, keysOnly };
 		let pageToken = "";

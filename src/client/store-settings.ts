@@ -86,7 +86,18 @@ export interface StoreInfo {
 
 /** In the words of the contract. Throws a TypeError on a validator without a rule. */
 export function toStoreConfig(settings: StoreSettings): StoreConfig {
-	const { persistent, read, write, admin, validators = [], quota, pluginQuota, defaultTtl, history, description } = settings;
+	const {
+		persistent,
+		read,
+		write,
+		admin,
+		validators = [],
+		quota,
+		pluginQuota,
+		defaultTtl,
+		history,
+		description,
+	} = settings;
 	return create(StoreConfigSchema, {
 		...(persistent !== undefined && { persistent }),
 		...(read && { read: toAccess(read) }),

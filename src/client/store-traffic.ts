@@ -6,7 +6,7 @@ import { OperationCalls } from "./operation-calls.ts";
 import { OperationChannel } from "./operation-channel.ts";
 import { OperationEncoder } from "./operation-encoder.ts";
 import type { OperationSink } from "./operation-sink.ts";
-import { type OperationFate, type OperationOwner, PendingOperation, type WriteTarget } from "./pending-operation.ts";
+import { type OperationFate, type OperationOwner, PendingOperation } from "./pending-operation.ts";
 import type { WireRange } from "./wire-range.ts";
 import type { WriteAnswer } from "./write-answer.ts";
 
@@ -40,13 +40,17 @@ export class StoreTraffic implements OperationOwner {
 	}
 
 	/** Encodes an operation and sends it when it has a place. Rejects with what the encoding throws. */
-	submit<R>(encode: (encoder: OperationEncoder, id: number) => WireRange, fate: OperationFate<R>): Promise<R> {
+	submit<R>(
+		key: string,
+		fate: OperationFate<R>,
+		encode: (encoder: OperationEncoder, id: number) => WireRange,
+	): Promise<R> {
 		if (fate.signal?.aborted) return Promise.reject(cancelled(fate.signal));
 		let operation: PendingOperation<R>;
 		try {
 			const id = this.#nextId++;
 			const at = this.context.clock.monotonic() + fate.timeoutMs;
-			operation = new PendingOperation(this, id, encode(this.#encoder, id), at, fate);
+			operation = new PendingOperation(this, id, key, encode(this.#encoder, id), at, fate);
 		} catch (error) {
 			return Promise.reject(error);
 		}
@@ -63,12 +67,9 @@ export class StoreTraffic implements OperationOwner {
 		(operation.fate.requestId === undefined ? this.#channel : this.#calls).push(operation);
 	}
 
-	written(targets: readonly WriteTarget[], answers: readonly WriteAnswer[]): void {
+	written(store: string, key: string, { revision }: WriteAnswer): void {
 		if (this.#caches.size === 0) return;
-		for (const [index, { store, key }] of targets.entries()) {
-			const answer = answers[index];
-			if (answer) for (const cache of this.#caches.get(store) ?? []) cache.wrote(key, answer.revision);
-		}
+		for (const cache of this.#caches.get(store) ?? []) cache.wrote(key, revision);
 	}
 
 	/** Has the cache hear of what this client writes to the store. */

@@ -11,7 +11,10 @@ import { type Checked, checkValue, type StoreSchema } from "./store-schema.ts";
 type Write = MessageInitShape<typeof TransactionWriteSchema>["write"];
 
 /** What `set` may say in a transaction. */
-export type TransactionSet = Pick<SetOptions, "expected" | "ttl" | "contentType" | "schema" | "returnPrevious" | "ephemeral">;
+export type TransactionSet = Pick<
+	SetOptions,
+	"expected" | "ttl" | "contentType" | "schema" | "returnPrevious" | "ephemeral"
+>;
 
 /** A store that a transaction can write to. */
 export interface TransactionStore<T> {
@@ -71,9 +74,7 @@ export class TransactionRecorder<T = Data> {
 		};
 		const { ephemeral = false } = options;
 		this.#parts.write({ store, key }, options.expected, ephemeral, (instanceId) =>
-			checked instanceof Promise
-				? checked.then((settled) => write(settled, instanceId))
-				: write(checked, instanceId),
+			checked instanceof Promise ? checked.then((settled) => write(settled, instanceId)) : write(checked, instanceId),
 		);
 		return this;
 	}

@@ -47,7 +47,10 @@ export interface WatchedStore<T> {
 	readonly schema: StoreSchema<T> | undefined;
 }
 
-export function feedRequest(store: string, { glob = "", start = "snapshot", maxTracked }: WatchOptions): StoreFeedRequest {
+export function feedRequest(
+	store: string,
+	{ glob = "", start = "snapshot", maxTracked }: WatchOptions,
+): StoreFeedRequest {
 	return { store, glob, start, maxTracked: maxTracked ?? DEFAULT_MAX_TRACKED };
 }
 
@@ -175,10 +178,19 @@ export class StoreWatch<T = Data> implements AsyncDisposable {
 	}
 }
 
-function resynced(store: Pick<WatchedStore<unknown>, "context" | "name">, options: WatchOptions, error: HubClientError, complete: boolean): void {
+function resynced(
+	store: Pick<WatchedStore<unknown>, "context" | "name">,
+	options: WatchOptions,
+	error: HubClientError,
+	complete: boolean,
+): void {
 	const { context, name } = store;
 	if (options.onResync) guard(context, () => options.onResync?.(error, complete));
-	else context.logger.warn({ err: error, store: name, complete }, "a watch of a store tells the difference to a new snapshot");
+	else
+		context.logger.warn(
+			{ err: error, store: name, complete },
+			"a watch of a store tells the difference to a new snapshot",
+		);
 }
 
 function guard(context: ClientContext, run: () => void): void {

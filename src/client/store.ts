@@ -6,9 +6,10 @@ import { toExpectedState } from "./expected.ts";
 import type { OperationEncoder } from "./operation-encoder.ts";
 import { pause } from "./pause.ts";
 import { type Data, toJson } from "./payload.ts";
-import type { AnswerTaker, OperationFate, WriteTarget } from "./pending-operation.ts";
+import type { AnswerTaker, OperationFate } from "./pending-operation.ts";
 import type { CallOptions } from "./repeat-call.ts";
 import { type CacheOptions, StoreCache } from "./store-cache.ts";
+import type { StoreChange } from "./store-change.ts";
 import { type AnyEntry, StoreEntry, viewEntry } from "./store-entry.ts";
 import {
 	type AddOptions,
@@ -21,18 +22,33 @@ import {
 	type WriteOptions,
 	type Written,
 } from "./store-options.ts";
-import { type HistoryOptions, type StoreListOptions, StoreReads, type StoreSnapshot, type StoreVersion } from "./store-reads.ts";
+import {
+	type HistoryOptions,
+	type StoreListOptions,
+	StoreReads,
+	type StoreSnapshot,
+	type StoreVersion,
+} from "./store-reads.ts";
 import { checkValue, type StoreSchema } from "./store-schema.ts";
 import type { StoreTraffic } from "./store-traffic.ts";
-import { toDelta, type Transacted, TransactionParts, TransactionRecorder, transactedOf } from "./store-transaction.ts";
-import { type ChangeHandler, StoreWatch, streamChanges, type WatchHooks, type WatchStreamOptions } from "./store-watch.ts";
-import type { StoreChange } from "./store-change.ts";
+import { type Transacted, TransactionParts, TransactionRecorder, toDelta, transactedOf } from "./store-transaction.ts";
+import {
+	type ChangeHandler,
+	StoreWatch,
+	streamChanges,
+	type WatchHooks,
+	type WatchStreamOptions,
+} from "./store-watch.ts";
 import type { WriteAnswer } from "./write-answer.ts";
 
 export interface StoreOptions<T> {
 	/** Judges and types values, on reads and on writes. */
 	readonly schema?: StoreSchema<T>;
-	/** Keeps entries here, so that `get` answers without the hub. `true`: every key within the default bounds. */
+	/**
+	 * Keeps entries here by a watch, from the first `get` on, so that `get` answers without the hub: with what was so a moment ago, never
+	 * older than what this client wrote or what the same `get` gave before. Where the watch is not caught up, and for keys that there is
+	 * no room for, the hub is asked. `list`, `update` and the like always ask it. `true`: every key within the default bounds.
+	 */
 	readonly cache?: CacheOptions | boolean;
 }
 
@@ -58,7 +74,6 @@ export interface Updated<T> {
 const FIRST_RETRY_MS = 5;
 const LONGEST_RETRY_MS = 500;
 const NO_OPTIONS = {};
-const NO_WRITES: readonly WriteTarget[] = [];
 
 /**
  * The entries of one store.
@@ -80,7 +95,9 @@ export class Store<T = Data> implements Disposable {
 	readonly #reads: StoreReads<T>;
 	readonly #cache: StoreCache | undefined;
 	readonly #ends: Disposable[] = [];
-	readonly #getTaker: AnswerTaker<StoreEntry<T> | undefined | Promise<StoreEntry<T> | undefined>>;
+	/** Of gets and writes without options. */
+	readonly #plainGet: OperationFate<StoreEntry<T> | undefined>;
+	readonly #plainWrite: OperationFate<Written<T>>;
 
 	constructor(traffic: StoreTraffic, name: string, { schema, cache }: StoreOptions<T> = {}) {
 		this.name = name;
@@ -88,7 +105,11 @@ export class Store<T = Data> implements Disposable {
 		this.context = traffic.context;
 		this.#traffic = traffic;
 		this.#reads = new StoreReads(this);
-		this.#getTaker = { entry: (entry) => this.#view(entry) };
+		const common = { store: name, ...this.#bounds({}) };
+		// A promise of a view becomes the view of whoever waits.
+		const entry = (read: AnyEntry | undefined) => this.#view(read) as StoreEntry<T> | undefined;
+		this.#plainGet = { ...common, repeat: "always", taker: { entry } };
+		this.#plainWrite = { ...common, repeat: "never", taker: WRITTEN as AnswerTaker<Written<T>> };
 		if (cache === undefined || cache === false) return;
 		this.#cache = new StoreCache(this.context, name, cache === true ? {} : cache);
 		this.#ends.push(traffic.addCache(name, this.#cache), this.#cache);
@@ -185,16 +206,18 @@ export class Store<T = Data> implements Disposable {
 	 *
 	 * Rejects with REVISION_MISMATCH, whose `failedChecks` are all that did not hold.
 	 */
-	async transact(record: (tx: TransactionRecorder<T>) => unknown, options: WriteOptions = NO_OPTIONS): Promise<Transacted> {
+	async transact(
+		record: (tx: TransactionRecorder<T>) => unknown,
+		options: WriteOptions = NO_OPTIONS,
+	): Promise<Transacted> {
 		const parts = new TransactionParts();
 		record(new TransactionRecorder(parts, this));
 		const instanceId = parts.isEphemeral ? await this.#instanceId(options) : "";
 		const writes = await parts.writes(instanceId);
 		const { checks, targets } = parts;
-		const fate = this.#fate(options, parts.expectsRevision, targets, { transaction: transactedOf });
-		return await this.#traffic.submit(
-			(encoder, id) => encoder.message(id, { case: "transact", value: { checks, writes } }),
-			fate,
+		const fate = { ...this.#fate(options, parts.expectsRevision, TRANSACTED), targets };
+		return await this.#traffic.submit("", fate, (encoder, id) =>
+			encoder.message(id, { case: "transact", value: { checks, writes } }),
 		);
 	}
 
@@ -251,17 +274,11 @@ export class Store<T = Data> implements Disposable {
 	}
 
 	#read(key: string, options: CallOptions): Promise<StoreEntry<T> | undefined> {
-		const fate: OperationFate<StoreEntry<T> | undefined> = {
-			taker: this.#getTaker as AnswerTaker<StoreEntry<T> | undefined>,
-			writes: NO_WRITES,
-			repeat: "always",
-			timeoutMs: options.timeout ?? this.context.callTimeoutMs,
-			signal: options.signal,
-		};
-		return this.#traffic.submit((encoder, id) => {
+		const fate = options === NO_OPTIONS ? this.#plainGet : { ...this.#plainGet, ...this.#bounds(options) };
+		return this.#traffic.submit(key, fate, (encoder, id) => {
 			checkKey(key);
 			return encoder.get(id, this.name, key);
-		}, fate);
+		});
 	}
 
 	async #setChecked(key: string, value: T, options: SetOptions): Promise<Written<T>> {
@@ -271,16 +288,16 @@ export class Store<T = Data> implements Disposable {
 	}
 
 	#set(key: string, value: T, options: SetOptions, instanceId: string): Promise<Written<T>> {
-		const targets = [{ store: this.name, key }];
-		const fate = this.#fate(options, typeof options.expected === "bigint", targets, WRITTEN as AnswerTaker<Written<T>>);
-		return this.#traffic.submit((encoder, id) => {
+		const isExact = typeof options.expected === "bigint";
+		const fate = options === NO_OPTIONS ? this.#plainWrite : this.#fate(options, isExact, this.#plainWrite.taker);
+		return this.#traffic.submit(key, fate, (encoder, id) => {
 			checkKey(key);
 			return encoder.set(id, this.name, key, value, instanceId === "" ? options : { ...options, instanceId });
-		}, fate);
+		});
 	}
 
 	#write(key: string, options: WriteOptions, isExact: boolean, operation: () => Operation): Promise<Written<T>> {
-		return this.#operate(key, options, isExact, operation, WRITTEN as AnswerTaker<Written<T>>);
+		return this.#operate(key, options, isExact, operation, this.#plainWrite.taker);
 	}
 
 	#operate<R>(
@@ -290,21 +307,20 @@ export class Store<T = Data> implements Disposable {
 		operation: () => Operation,
 		taker: AnswerTaker<R>,
 	): Promise<R> {
-		const fate = this.#fate(options, isExact, [{ store: this.name, key }], taker);
-		return this.#traffic.submit((encoder, id) => {
+		const fate = this.#fate(options, isExact, taker);
+		return this.#traffic.submit(key, fate, (encoder, id) => {
 			checkKey(key);
 			return encoder.message(id, operation());
-		}, fate);
+		});
 	}
 
-	#fate<R>(
-		{ idempotent, requestId, timeout, signal }: WriteOptions,
-		isExact: boolean,
-		writes: readonly WriteTarget[],
-		taker: AnswerTaker<R>,
-	): OperationFate<R> {
-		const timeoutMs = timeout ?? this.context.callTimeoutMs;
-		return { taker, writes, repeat: repeatOf(idempotent, isExact), requestId, timeoutMs, signal };
+	#fate<R>(options: WriteOptions, isExact: boolean, taker: AnswerTaker<R>): OperationFate<R> {
+		const { idempotent, requestId } = options;
+		return { taker, store: this.name, repeat: repeatOf(idempotent, isExact), requestId, ...this.#bounds(options) };
+	}
+
+	#bounds({ timeout = this.context.callTimeoutMs, signal }: CallOptions) {
+		return { timeoutMs: timeout, signal };
 	}
 
 	/** Of the lease that this client holds. */
@@ -324,6 +340,8 @@ const WRITTEN: AnswerTaker<Written> = {
 		previous: previous && new StoreEntry(previous),
 	}),
 };
+
+const TRANSACTED: AnswerTaker<Transacted> = { transaction: transactedOf };
 
 /** Fails where the schema refused the value. */
 function judged<T>(entry: StoreEntry<T>): StoreEntry<T> {

@@ -1,11 +1,17 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { Code, ConnectError, type ConnectRouter, createRouterTransport, type HandlerContext } from "@connectrpc/connect";
+import {
+	Code,
+	ConnectError,
+	type ConnectRouter,
+	createRouterTransport,
+	type HandlerContext,
+} from "@connectrpc/connect";
 import {
 	ChangeCause,
 	type Entry,
 	EntrySchema,
-	FailedChecksSchema,
 	type FailedCheckSchema,
+	FailedChecksSchema,
 	type PipelineOperation,
 	type PipelineRequest,
 	type PipelineResponseSchema,

@@ -147,8 +147,13 @@ describe("a cached store, whatever happens", () => {
 					// What was there at the known revision, and all that came after it.
 					const from = history.findLastIndex(({ revision }) => revision <= least);
 					const possible = history.slice(Math.max(0, from));
-					const shown = possible.find(({ revision, isThere }) => isThere === (entry !== undefined) && (!entry || revision === entry.revision));
-					if (!shown) throw new Error(`${name}: ${entry?.revision} is shown, of ${least} and ${JSON.stringify(possible, (_, part) => (typeof part === "bigint" ? Number(part) : part))}`);
+					const shown = possible.find(
+						({ revision, isThere }) => isThere === (entry !== undefined) && (!entry || revision === entry.revision),
+					);
+					if (!shown)
+						throw new Error(
+							`${name}: ${entry?.revision} is shown, of ${least} and ${JSON.stringify(possible, (_, part) => (typeof part === "bigint" ? Number(part) : part))}`,
+						);
 					learn(name, shown.revision);
 				};
 				await cached.warm();

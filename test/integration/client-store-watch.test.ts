@@ -18,7 +18,8 @@ class Picture {
 	readonly take = (change: StoreChange) => {
 		this.changes.push(change);
 		const { key, entry, revision, isSnapshot, resynced } = change;
-		if (!isSnapshot && !resynced && !(revision > this.#last)) throw new Error(`${key} at ${revision} after ${this.#last}`);
+		if (!isSnapshot && !resynced && !(revision > this.#last))
+			throw new Error(`${key} at ${revision} after ${this.#last}`);
 		if (revision > this.#last) this.#last = revision;
 		if (entry && this.#told.get(key) === entry.revision) throw new Error(`${key} at ${revision} is told twice`);
 		if (entry) this.#told.set(key, entry.revision);

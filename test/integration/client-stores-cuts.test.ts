@@ -88,7 +88,8 @@ describe.each(["memory", "embedded"] as const)("stores over a connection that br
 			expect(changes.at(-1)?.revision).toBe(entry.revision);
 			expect((await cached.get(key))?.value).toBe(entry.value);
 			// Every change begins where the one before ended.
-			for (const [at, change] of changes.slice(1).entries()) expect(change.previous?.revision).toBe(changes[at]!.revision);
+			for (const [at, change] of changes.slice(1).entries())
+				expect(change.previous?.revision).toBe(changes[at]!.revision);
 		}
 		expect([...told.values()].flat().filter(({ resynced }) => resynced)).toEqual([]);
 		watch.unwatch();

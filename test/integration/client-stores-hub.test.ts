@@ -76,7 +76,9 @@ async function administer(ada: Awaited<ReturnType<OpenClient>>): Promise<void> {
 	await expect(ada.stores.update("notes", settings, { expected: made.revision + 1n })).rejects.toMatchObject({
 		reason: "REVISION_MISMATCH",
 	});
-	expect((await ada.stores.update("notes", settings, { expected: made.revision })).settings.validators).toEqual(validators);
+	expect((await ada.stores.update("notes", settings, { expected: made.revision })).settings.validators).toEqual(
+		validators,
+	);
 	const names: string[] = [];
 	for await (const { name } of ada.stores.list({ pageSize: 1 })) names.push(name);
 	expect(names).toEqual(["notes", "numbers"]);
@@ -94,7 +96,9 @@ async function useEntries(mine: Store<Note>, theirs: Store<Note>): Promise<void>
 	expect(read).toMatchObject({ key: "a", value: { text: "hello" }, revision: first.revision, writer: "ada" });
 	expect(read?.updateTime).toBeInstanceOf(Date);
 	expect(await theirs.get("b")).toBeUndefined();
-	const stale = await theirs.set("a", { text: "no" }, { expected: first.revision - 1n }).catch((error: unknown) => error);
+	const stale = await theirs
+		.set("a", { text: "no" }, { expected: first.revision - 1n })
+		.catch((error: unknown) => error);
 	expect(stale).toMatchObject({
 		reason: "REVISION_MISMATCH",
 		failedChecks: [{ store: "notes", key: "a", expected: first.revision - 1n, actualRevision: first.revision }],
@@ -117,7 +121,10 @@ async function useEntries(mine: Store<Note>, theirs: Store<Note>): Promise<void>
 	const failed = await mine
 		.transact((tx) => tx.check("a", "exists").set("b", { text: "c" }, { expected: "absent" }))
 		.catch((error: HubClientError) => error.failedChecks);
-	expect(failed).toMatchObject([{ key: "a" }, { key: "b", expected: "absent", actualRevision: done.results[0]?.revision }]);
+	expect(failed).toMatchObject([
+		{ key: "a" },
+		{ key: "b", expected: "absent", actualRevision: done.results[0]?.revision },
+	]);
 	const once = await mine.set("c", { text: "once" }, { requestId: "r-1" });
 	expect(await mine.set("c", { text: "once" }, { requestId: "r-1" })).toEqual(once);
 	await mine.set("brief", { text: "soon gone" }, { ttl: 60_000, ephemeral: true });
@@ -154,7 +161,9 @@ async function useNumbers(store: Store): Promise<void> {
 
 async function watchAndCache(mine: Store, theirs: Store): Promise<void> {
 	const told: unknown[] = [];
-	const watch = await theirs.onChange((change) => told.push([change.key, change.previous?.value, change.entry?.value, change.actor]));
+	const watch = await theirs.onChange((change) =>
+		told.push([change.key, change.previous?.value, change.entry?.value, change.actor]),
+	);
 	expect(told.map((one) => (one as unknown[])[0])).toEqual(["bytes", "list", "n"]);
 	await theirs.warm();
 	await mine.set("n", 1);

@@ -107,14 +107,19 @@ describe.each(MODES)("a store over $mode", ({ bidi }) => {
 		expect((await store.get("there"))?.instanceId).toBe(client.instanceId);
 		expect((await store.get("always"))?.instanceId).toBe("");
 		const { client: operator } = await open(hub, { bidi });
-		await expect(operator.store("s").set("x", 1, { ephemeral: true })).rejects.toMatchObject({ reason: "INVALID_FIELD" });
+		await expect(operator.store("s").set("x", 1, { ephemeral: true })).rejects.toMatchObject({
+			reason: "INVALID_FIELD",
+		});
 	});
 
 	it("refuses what would be stored as something else", async () => {
 		const hub = new FakeStoreHub();
 		const { client } = await open(hub, { bidi });
 		const store = client.store("s");
-		await expect(store.set("\ud800", 1)).rejects.toMatchObject({ reason: "INVALID_FIELD", violations: [{ field: "key" }] });
+		await expect(store.set("\ud800", 1)).rejects.toMatchObject({
+			reason: "INVALID_FIELD",
+			violations: [{ field: "key" }],
+		});
 		await expect(store.get("\udc00")).rejects.toMatchObject({ reason: "INVALID_FIELD" });
 		await expect(store.set("a", undefined)).rejects.toBeInstanceOf(TypeError);
 		await expect(store.set("a", 1n)).rejects.toBeInstanceOf(TypeError);
@@ -235,7 +240,9 @@ describe("a pipeline", () => {
 		const store = client.store("s");
 		await store.get("a");
 		hub.silent = true;
-		const reasons = [store.get("a"), store.set("a", 1)].map((one) => one.catch((error: HubClientError) => error.reason));
+		const reasons = [store.get("a"), store.set("a", 1)].map((one) =>
+			one.catch((error: HubClientError) => error.reason),
+		);
 		await expect.poll(() => hub.done.length).toBe(3);
 		await client.close();
 		expect(await Promise.all(reasons)).toEqual(["CLIENT_CLOSED", "OUTCOME_UNKNOWN"]);
@@ -272,7 +279,9 @@ describe("a store's schema", () => {
 			reason: "VALIDATION_FAILED",
 			metadata: { validator: "client", key: "a" },
 		});
-		await expect(store.transact((tx) => tx.set("a", 2).set("b", -1))).rejects.toMatchObject({ reason: "VALIDATION_FAILED" });
+		await expect(store.transact((tx) => tx.set("a", 2).set("b", -1))).rejects.toMatchObject({
+			reason: "VALIDATION_FAILED",
+		});
 		hub.put("bad", "text");
 		await expect(store.get("bad")).rejects.toMatchObject({ reason: "VALIDATION_FAILED", cause: expect.any(TypeError) });
 		expect(hub.values()).toEqual({ a: 1, bad: "text" });

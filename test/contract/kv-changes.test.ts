@@ -156,6 +156,7 @@ describe.each(backends)("the changes of a KvStore on $name", ({ open }) => {
 	test("KV-5 of prefixes that are kept by their next part, one part is read at a time", () => {
 		expect(() => kv.read("store/entry/")).toThrow(RangeError);
 		expect(() => kv.read("store/entry/a")).toThrow(RangeError);
+		expect(() => kv.read("store/entry/a/b/")).toThrow(RangeError);
 		expect(() => kv.read("store/usage/a/")).toThrow(RangeError);
 	});
 });

@@ -84,8 +84,7 @@ export class StoreWatchRig {
 		for (const listener of this.#pluginListeners) listener(pluginId);
 	}
 
-	open(watches: Watches, caller: Caller = plugin("reader")): WatchReader {
-		const call = new FakeCall(caller);
+	open(watches: Watches, caller: Caller = plugin("reader"), call: FakeCall = new FakeCall(caller)): WatchReader {
 		const request = create(StoreServiceWatchRequestSchema, { watches });
 		const responses = openStoreWatch(
 			{

@@ -38,7 +38,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 	config: ["server"],
 	run: ["server", "config", "telemetry"],
 	main: ["run"],
-	index: ["server", "messaging", "hub-error", "state", "telemetry", "clock", "config"],
+	index: ["server", "messaging", "stores", "hub-error", "state", "telemetry", "clock", "config"],
 };
 
 /** Libraries that only some rooms may import: transports at the edge, storage engines in their backend. */

@@ -9,8 +9,8 @@ import {
 import type { IdSource } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import type { RepeatableRequest } from "../idempotency/first-answers.ts";
-import type { Entries } from "../stores/entries.ts";
 import type { WriteUnit, Written } from "../stores/entry-write.ts";
+import type { Stores } from "../stores/stores.ts";
 import { WireReader } from "../wire/wire-reader.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 import { type Call, Encoded, Raw } from "./call.ts";
@@ -27,6 +27,9 @@ import { repeatable } from "./repeatable-request.ts";
 import { merged } from "./send-frames.ts";
 import { readTransaction } from "./transaction-request.ts";
 import { encodeTransaction, encodeWritten } from "./write-results.ts";
+
+/** The entries of all stores. */
+export type Entries = Pick<Stores, "submit" | "get" | "list" | "history">;
 
 export interface EntryCallsDeps {
 	readonly entries: Entries;

@@ -1,9 +1,9 @@
 import type { ListHistoryRequest, StoreServiceListRequest } from "#gen/qirvo/hub/v1/entries_pb.js";
-import type { Entries } from "../stores/entries.ts";
 import { parseKeyGlob } from "../stores/key-glob.ts";
 import { parseStoreName } from "../subjects/store-name.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 import { type Call, Encoded } from "./call.ts";
+import type { Entries } from "./entry-calls.ts";
 import type { EntryIntake } from "./entry-intake.ts";
 import { parseKey } from "./entry-operations.ts";
 import { decodePageNumber, decodePageToken, encodePageToken, pageSizeOf } from "./page-token.ts";

@@ -55,7 +55,14 @@ export function createHubService(deps: { facts: HubFacts; bus: PeerBus; clock: C
 					lease: durationFromMs(limits.leaseMs),
 					maxManifestBytes: BigInt(limits.maxManifestBytes),
 				},
-				features: { durableMessages: true, durableSubscriptions: true, topics: true, routes: true, intercept: true },
+				features: {
+					durableMessages: true,
+					durableSubscriptions: true,
+					stores: true,
+					topics: true,
+					routes: true,
+					intercept: true,
+				},
 			};
 		},
 		async listNodes() {

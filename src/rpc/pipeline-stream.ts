@@ -1,9 +1,9 @@
 import { PipelineResponseSchema } from "#gen/qirvo/hub/v1/entries_pb.js";
 import type { Clock, IdSource } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
-import type { Entries } from "../stores/entries.ts";
 import type { WriteUnit, Written } from "../stores/entry-write.ts";
 import type { Call, Encoded } from "./call.ts";
+import type { Entries } from "./entry-calls.ts";
 import { encodeEntryError } from "./entry-error.ts";
 import type { EntryIntake } from "./entry-intake.ts";
 import { noSuchEntry, readAddress, readWrite } from "./entry-operations.ts";

@@ -3,31 +3,33 @@ import { StoreService } from "#gen/qirvo/hub/v1/store_service_pb.js";
 import type { StoreServiceWatchRequest } from "#gen/qirvo/hub/v1/store_watch_pb.js";
 import type { Clock, IdSource } from "../clock/clock.ts";
 import type { AuditRecorder } from "../security/audit-entry.ts";
-import { type BackupStreamDeps, backupStore } from "./backup-stream.ts";
+import type { InstanceLeases } from "../stores/instance-leases.ts";
+import type { OpenStore } from "../stores/open-store.ts";
+import { type RestoredStore, StoreRestore } from "../stores/store-restore.ts";
+import { StoreSnapshot } from "../stores/store-snapshot.ts";
+import type { Stores } from "../stores/stores.ts";
+import { backupStore } from "./backup-stream.ts";
 import { type Call, type MountedService, mount, Raw } from "./call.ts";
 import { ChangeEncoder } from "./change-encoder.ts";
-import { type EntryCallsDeps, entryCalls } from "./entry-calls.ts";
+import { entryCalls } from "./entry-calls.ts";
 import { EntryIntake } from "./entry-intake.ts";
 import { entryListing } from "./entry-listing.ts";
 import { OpenStoreWatches, type OpenStoreWatchesOptions } from "./open-store-watches.ts";
 import { PipelineStream } from "./pipeline-stream.ts";
 import { type RestoreStreamDeps, restoreStore } from "./restore-stream.ts";
 import { StoreAdmission, type StoreAdmissionDeps } from "./store-admission.ts";
-import { type StoreCallsDeps, storeCalls } from "./store-calls.ts";
-import { openStoreWatch, type StoreWatchDeps } from "./store-watch-stream.ts";
+import { type StoreAudit, type StoreCallsDeps, storeCalls } from "./store-calls.ts";
+import { openStoreWatch } from "./store-watch-stream.ts";
 import type { StreamRegistry } from "./stream-ending.ts";
 
 export interface StoreServiceDeps
-	extends Omit<StoreCallsDeps, "admission">,
-		Omit<StoreAdmissionDeps, "stores">,
-		Omit<EntryCallsDeps, "intake">,
-		Omit<BackupStreamDeps, "admission">,
-		RestoreStreamDeps,
-		Pick<StoreWatchDeps, "keyspaceOf">,
+	extends Pick<StoreCallsDeps, "registry">,
+		Pick<StoreAdmissionDeps, "plugins">,
 		Pick<OpenStoreWatchesOptions, "onPluginChange"> {
-	/** Takes the records of watches that were ended. */
-	readonly denials: AuditRecorder;
+	readonly stores: Stores;
+	readonly leases: InstanceLeases;
 	readonly guard: StoreAdmissionDeps["guard"] & RestoreStreamDeps["guard"];
+	readonly audit: StoreAudit & AuditRecorder;
 	readonly streams: StreamRegistry;
 	readonly clock: Clock;
 	readonly ids: IdSource;
@@ -35,18 +37,32 @@ export interface StoreServiceDeps
 
 /** Data that plugins share. */
 export function createStoreService(given: StoreServiceDeps): MountedService {
-	const admission = new StoreAdmission(given);
-	const deps = { ...given, admission, intake: new EntryIntake(admission) };
-	const { stores, onPluginChange, denials } = given;
-	const watches = new OpenStoreWatches({ stores, onPluginChange, admission, audit: denials });
-	const watching = { ...deps, watches, changes: new ChangeEncoder() };
+	const { stores, audit, onPluginChange, leases, ids } = given;
+	const { definitions } = stores;
+	const admission = new StoreAdmission({ ...given, stores: definitions });
+	const keyspaceOf = (store: { readonly persistent: boolean }) => stores.keyspaceOf(store);
+	const restoring = { definitions, keyspaceOf, leases, ids };
+	const deps = {
+		...given,
+		stores: definitions,
+		entries: stores,
+		admission,
+		intake: new EntryIntake(admission),
+		watches: new OpenStoreWatches({ stores: definitions, onPluginChange, admission, audit }),
+		changes: new ChangeEncoder(),
+		keyspaceOf: (store: OpenStore) => stores.keyspaceOf(store).kv,
+		snapshots: {
+			open: (store: OpenStore) => new StoreSnapshot({ kv: stores.keyspaceOf(store).kv, storeId: store.id }),
+		},
+		restores: { begin: (store: RestoredStore) => new StoreRestore(restoring, store) },
+	};
 	return mount(StoreService, {
 		...storeCalls(deps),
 		...entryCalls(deps),
 		...entryListing(deps),
 		backupStore: (request: BackupStoreRequest, call: Call) => backupStore(deps, request, call),
 		restoreStore: (requests: AsyncIterable<RestoreStoreRequest>, call: Call) => restoreStore(deps, requests, call),
-		watch: (request: StoreServiceWatchRequest, call: Call) => openStoreWatch(watching, request, call),
+		watch: (request: StoreServiceWatchRequest, call: Call) => openStoreWatch(deps, request, call),
 		pipeline: new Raw(
 			(requests: AsyncIterable<Uint8Array>, call: Call) => new PipelineStream(deps, requests, call).responses,
 		),

@@ -4,13 +4,13 @@ import type { StoreConfig } from "#gen/qirvo/hub/v1/stores_pb.js";
 import type { IdSource } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import { repeatUnknown, storageRefusal } from "../idempotency/storage-refusal.ts";
-import type { KvStore, KvWrite } from "../state/kv-store.ts";
+import type { KvWrite } from "../state/kv-store.ts";
+import type { EntryKeyspace } from "./entry-keyspace.ts";
 import { encodeEntry } from "./entry-record.ts";
 import type { InstanceLeases } from "./instance-leases.ts";
 import { type ChangedStore, type StoreChange, storeExists } from "./store-change.ts";
 import type { StoreDefinitions } from "./store-definitions.ts";
 import { storeKeys } from "./store-keys.ts";
-import type { StoreRemoval } from "./store-removal.ts";
 
 /** A store that is to be made of what it once held. */
 export interface RestoredStore {
@@ -37,10 +37,9 @@ export interface RestoredEntry {
 }
 
 export interface StoreRestoreOptions {
-	readonly persistent: KvStore;
-	readonly volatile: KvStore;
 	readonly definitions: StoreDefinitions;
-	readonly removal: Pick<StoreRemoval, "remove">;
+	/** Where the entries of such a store are. */
+	readonly keyspaceOf: (store: { readonly persistent: boolean }) => Pick<EntryKeyspace, "kv" | "ends" | "removal">;
 	readonly leases: InstanceLeases;
 	readonly ids: IdSource;
 }
@@ -57,7 +56,7 @@ const BATCH_BYTES = 1024 * 1024;
 export class StoreRestore {
 	readonly #options: StoreRestoreOptions;
 	readonly #store: RestoredStore;
-	readonly #kv: KvStore;
+	readonly #keyspace: Pick<EntryKeyspace, "kv" | "ends" | "removal">;
 	readonly #id: string;
 	readonly #usage = new Map<string, { keys: number; bytes: number }>();
 	#writes: KvWrite[];
@@ -69,7 +68,7 @@ export class StoreRestore {
 		if (options.definitions.find(store.name) !== undefined) throw storeExists(store.name);
 		this.#options = options;
 		this.#store = store;
-		this.#kv = (store.config.persistent ?? true) ? options.persistent : options.volatile;
+		this.#keyspace = options.keyspaceOf({ persistent: store.config.persistent ?? true });
 		this.#id = options.ids.next();
 		this.#writes = [{ key: storeKeys.doomed(this.#id), value: new Uint8Array() }];
 		this.#usage.set("", { keys: 0, bytes: 0 });
@@ -109,6 +108,7 @@ export class StoreRestore {
 		try {
 			const changed = await definitions.create(name, owner, config, change, this.#id);
 			this.#touched = false;
+			this.#keyspace.ends.lookAgain();
 			return changed;
 		} catch (error) {
 			// The store may be there. If it is not, the mark is, and the next start removes what was written.
@@ -120,7 +120,7 @@ export class StoreRestore {
 	/** Takes away what was written, unless it is a store by now. */
 	abandon(): void {
 		this.#writes = [];
-		if (this.#touched) this.#options.removal.remove(this.#kv, this.#id);
+		if (this.#touched) this.#keyspace.removal.remove(this.#id);
 		this.#touched = false;
 	}
 
@@ -148,7 +148,7 @@ export class StoreRestore {
 		this.#bytes = 0;
 		this.#touched = true;
 		try {
-			await repeatUnknown(this.#kv, { id: this.#options.ids.next(), writes });
+			await repeatUnknown(this.#keyspace.kv, { id: this.#options.ids.next(), writes });
 		} catch (error) {
 			throw storageRefusal(error);
 		}

@@ -8,7 +8,7 @@ import type {
 } from "#gen/qirvo/hub/v1/entries_pb.js";
 import { failureOf } from "../harness/failure.ts";
 import { Feed } from "../harness/feed.ts";
-import { ALL_GRANTS, type Clients, describeHubs, type TestHub, until } from "../harness/hub.ts";
+import { type Clients, describeHubs, type TestHub, until } from "../harness/hub.ts";
 import { Outbox } from "../harness/outbox.ts";
 import { binary, contents, expects, setOf } from "../harness/store-values.ts";
 
@@ -217,7 +217,7 @@ describeHubs("a pipeline", (start) => {
 		const plugin = await world(hub);
 		const pipe = new Pipe(plugin);
 		expect(await pipe.answers(set("s", "a", 1))).toMatchObject([{ case: "write" }]);
-		const permissions = { ...ALL_GRANTS, stores: [{ store: "s", read: true }] };
+		const permissions = { stores: [{ store: "s", read: true }] };
 		await hub.operator.admin.setPermissions({ pluginId: "plugin", permissions });
 		expect(await pipe.answers(set("s", "a", 2), get("s", "a"), get("v", "a"))).toMatchObject([
 			{ case: "error", value: { code: 7, reason: "INSUFFICIENT_PERMISSIONS" } },

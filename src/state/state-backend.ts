@@ -20,7 +20,13 @@ export interface StateBackend extends AsyncDisposable {
 }
 
 /** Prefixes of the durable keyspace whose past changes stay watchable (KV-5). */
-export const WATCHED_PREFIXES: readonly string[] = Object.freeze(["plugin/", "policy/", "outbox/", "route/"]);
+export const WATCHED_PREFIXES: readonly string[] = Object.freeze([
+	"plugin/",
+	"policy/",
+	"outbox/",
+	"route/",
+	"store/definition/",
+]);
 
 /** Data of a newer version, held by another process, or damaged: the hub must not start on it. */
 export class StateOpenError extends Error {

@@ -146,8 +146,7 @@ async function take(each: Step, world: StoreWorld, model: StoreModel): Promise<v
 			return await define(world, model, each.store, each.config);
 		case "drop":
 			if (!model.stores.delete(each.store)) return;
-			await world.stores.definitions.delete(each.store, change());
-			return await world.stores.idle();
+			return await drop(world, each.store);
 		case "advance":
 			await world.advance(61_000);
 			return model.endAll(world.clock.now());
@@ -167,6 +166,13 @@ async function take(each: Step, world: StoreWorld, model: StoreModel): Promise<v
 			await world.advance(0);
 			return model.endAll(world.clock.now());
 	}
+}
+
+async function drop(world: StoreWorld, name: string): Promise<void> {
+	const { store: dropped } = await world.stores.definitions.delete(name, change());
+	await world.stores.idle();
+	const { entries } = world.stores.keyspaceOf(dropped).kv.range({ start: "store/", end: "store0", limit: 1000 });
+	expect(entries.filter(({ key }) => key.includes(dropped.id))).toEqual([]);
 }
 
 async function takeUnit({ writer: by, checks, writes }: UnitStep, world: StoreWorld, model: StoreModel): Promise<void> {
@@ -265,10 +271,13 @@ function compare(world: StoreWorld, model: StoreModel): void {
 			expect(textOf(entry)).toEqual(expected?.text);
 			expect(entry && Number(entry.revision)).toEqual(expected?.revision);
 			expect(entry?.writer).toEqual(expected?.writer);
+			expect(entry?.instanceId).toEqual(expected?.instanceId);
 			expect(entry?.expireTime !== undefined).toBe((expected?.expires ?? 0) !== 0);
 			expect(world.history(found, each).map(describeVersion)).toEqual(model.history(name, each));
 		}
 		expect(found.usage()).toEqual(model.usage(name));
+		const { usage } = world.stores.keyspaceOf(found);
+		for (const each of WRITERS) expect(usage.row(found.id, each)).toMatchObject(model.usage(name, each));
 	}
 }
 

@@ -28,7 +28,7 @@ describeHubs("what a store asks of its entries", (start) => {
 			expect(await failureOf(set({ n: -2 }))).toMatchObject({
 				code: "FailedPrecondition",
 				reason: "VALIDATION_FAILED",
-				metadata: { validator: "shape", path: "/n", rule: "minimum" },
+				metadata: { validator: "shape", path: "/n", rule: "minimum 0" },
 			});
 			expect(await failureOf(set({ n: 2 }))).toMatchObject({
 				reason: "VALIDATION_FAILED",
@@ -66,7 +66,7 @@ describeHubs("what a store asks of its entries", (start) => {
 			expect(await failureOf(third)).toMatchObject({
 				code: "ResourceExhausted",
 				reason: "QUOTA_EXCEEDED",
-				details: ["google.rpc.QuotaFailure"],
+				details: ["QuotaFailure"],
 			});
 			await stores.set({ set: setOf(store, "c", 1) });
 			expect(await failureOf(stores.set({ set: setOf(store, "d", 1) }))).toMatchObject({ reason: "QUOTA_EXCEEDED" });
@@ -101,7 +101,8 @@ describeHubs("what a store asks of its entries", (start) => {
 			expect(await keys()).toEqual(["default", "ever"]);
 			clock.skip(60_000);
 			await until(async () => (await keys()).length === 1);
-			expect((await stores.getStore({ name: store })).store?.usage).toMatchObject({ keys: 1n });
+			// What is over is not shown any more, and soon not there.
+			await until(async () => (await stores.getStore({ name: store })).store?.usage?.keys === 1n);
 			for (const bad of [0.5, -1, 3661 * 86_400_000]) {
 				const nanos = { seconds: BigInt(Math.floor(bad / 1000)), nanos: bad === 0.5 ? 500_000 : 0 };
 				const call = stores.set({ set: setOf(store, "x", 1, { ttl: nanos }) });

@@ -87,6 +87,7 @@ export const METHOD_POLICIES: MethodPolicies = new Map([
 
 	...rows(hub, read, "GetHubInfo"),
 	...rows(hub, { ...read, callers: "operator" }, "ListNodes"),
+	...rows(hub, { ...control, maxRequestBytes: 4 * KIB }, "BackupState"),
 ]);
 
 /**

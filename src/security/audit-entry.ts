@@ -15,7 +15,8 @@ type AuditEvent =
 	| "route_deleted"
 	| "plugin_enabled"
 	| "plugin_disabled"
-	| "plugin_unregistered";
+	| "plugin_unregistered"
+	| "state_backed_up";
 
 /** A decision that an operator may want to look up later. */
 export interface AuditEntry {

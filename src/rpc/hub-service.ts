@@ -64,6 +64,7 @@ export function createHubService(deps: {
 				features: {
 					durableMessages: true,
 					durableSubscriptions: true,
+					stores: true,
 					topics: true,
 					routes: true,
 					intercept: true,

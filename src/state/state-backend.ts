@@ -33,9 +33,6 @@ export interface StateCopy extends AsyncDisposable {
 	read(): AsyncIterable<Uint8Array>;
 }
 
-/** Prefixes of the durable keyspace whose past changes stay watchable (KV-5). */
-export const WATCHED_PREFIXES: readonly string[] = Object.freeze(["plugin/", "policy/", "outbox/", "route/"]);
-
 /** Data of a newer version, held by another process, or damaged: the hub must not start on it. */
 export class StateOpenError extends Error {
 	override readonly name = "StateOpenError";

@@ -48,6 +48,9 @@ export class OpenStore {
 	readonly defaultTtlMs: number;
 	/** Versions of a key that are kept, the present one included; 1 and more. */
 	readonly history: number;
+	/** The most of the store, and of what one plugin has written of it. */
+	readonly quota: StoreHoldings;
+	readonly pluginQuota: StoreHoldings;
 	readonly validators: EntryValidators;
 	/** The same for all revisions of one life. */
 	readonly activity: StoreActivity;
@@ -75,6 +78,8 @@ export class OpenStore {
 		this.config = config;
 		this.defaultTtlMs = Number(config.defaultTtl?.seconds ?? 0n) * 1000 + (config.defaultTtl?.nanos ?? 0) / 1_000_000;
 		this.history = Math.max(1, config.history);
+		this.quota = { keys: Number(config.quota!.keys), bytes: Number(config.quota!.bytes) };
+		this.pluginQuota = { keys: Number(config.pluginQuota!.keys), bytes: Number(config.pluginQuota!.bytes) };
 		this.validators = options.validators ?? NO_VALIDATORS;
 		this.activity = options.activity ?? new StoreActivity();
 		this.#usage = options.usage ?? (() => KEEPS_NOTHING);

@@ -4,6 +4,7 @@ import type { CommitOutcome } from "../commit-outcomes.ts";
 import { compareKeys } from "../key-order.ts";
 import { checkCommit, checkRange } from "../kv-rules.ts";
 import {
+	type ChangeReader,
 	KV_LIMITS,
 	type KvCapabilities,
 	type KvChange,
@@ -15,7 +16,6 @@ import {
 	type KvStore,
 	StorageError,
 } from "../kv-store.ts";
-import { WATCHED_PREFIXES } from "../state-backend.ts";
 import type { Environment } from "./environment.ts";
 import { GROUP_BYTES, type GroupParticipant, type GroupWriter } from "./group-writer.ts";
 import { decodeKvRecord, encodeKvRecord, kvValue } from "./kv-record.ts";
@@ -67,7 +67,6 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 		this.#written = this.#stored();
 		this.#shown = this.#written;
 		this.#window = new ChangeWindow({
-			prefixes: WATCHED_PREFIXES,
 			now: () => clock.monotonic(),
 			revision: () => this.#shown,
 			start: this.#shown,
@@ -125,6 +124,10 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 		return this.#window.watch(prefix, options);
 	}
 
+	read(prefix: string, after?: number): ChangeReader {
+		return this.#window.read(prefix, after);
+	}
+
 	async barrier(): Promise<void> {}
 
 	/** Ends the watches. */
@@ -156,6 +159,8 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 		for (const { result, changes } of seen) {
 			if (result.ok && changes.length > 0) this.#window.push(result.revision, changes);
 		}
+		// Commits outside the window move it on as well.
+		this.#window.push(this.#shown, []);
 		for (const { waiting, result } of seen) waiting.resolve(result);
 	}
 
@@ -209,20 +214,23 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 			const { key } = write;
 			const keyBytes = Buffer.from(key);
 			const revision = ++this.#written;
-			const watched = this.#window.keeps(key);
+			const watched = this.#window.keeps(key) && !("delete" in write && write.silent);
 			const old = watched ? kv.getBinary(keyBytes) : kv.getBinaryFast(keyBytes);
-			const createRevision = old ? decodeKvRecord(old).createRevision : revision;
+			const known = old && decodeKvRecord(old);
+			const createRevision = known?.createRevision ?? revision;
 			if (!("value" in write)) kv.remove(keyBytes);
 			else kv.put(keyBytes, encodeKvRecord({ revision, createRevision }, write.value));
 			if (watched) {
-				const note = "value" in write ? undefined : write.note?.slice();
+				const note = "value" in write ? undefined : write.note && Buffer.from(write.note);
 				changes.push({
 					key,
 					// A copy, because the caller may use its buffer again.
-					value: "value" in write ? write.value.slice() : undefined,
+					value: "value" in write ? Buffer.from(write.value) : undefined,
 					oldValue: old && kvValue(old),
 					...(note && { note }),
 					revision,
+					createRevision,
+					oldRevision: known?.revision ?? 0,
 					lastOfCommit: index === writes.length - 1,
 				});
 			}

@@ -153,6 +153,7 @@ export class EntryWriter implements AsyncDisposable {
 			const { round, units, taken } = this.#build();
 			if (round.isEmpty) {
 				round.dropRows();
+				this.#leftovers.settle(round, taken);
 				this.#finish(units, 0);
 				continue;
 			}

@@ -11,8 +11,10 @@ import {
 	RetryInfoSchema,
 } from "#gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "#gen/google/rpc/status_pb.js";
+import { FailedChecksSchema } from "#gen/qirvo/hub/v1/entries_pb.js";
 import { HubError, type Reason } from "../hub-error.ts";
 import { CompactedError, StorageError } from "../state/kv-store.ts";
+import { failedCheckOf } from "./failed-check.ts";
 
 /** The domain of every `ErrorInfo` the hub sends. */
 export const ERROR_DOMAIN = "hub.qirvo";
@@ -147,7 +149,7 @@ function outcome(error: StorageError): Record<string, string> {
 }
 
 function describe(error: HubError, requestId: string): Status {
-	const { violations, retryAfterMs, quota, precondition, resource } = error.options;
+	const { violations, retryAfterMs, quota, precondition, resource, failedChecks } = error.options;
 	const details: StatusDetail[] = [errorInfo(error.reason, error.metadata)];
 	if (violations) {
 		const value = { fieldViolations: violations.map(({ field, description }) => ({ field, description })) };
@@ -176,6 +178,10 @@ function describe(error: HubError, requestId: string): Status {
 			resourceName: resource.name,
 		} satisfies MessageInitShape<typeof ResourceInfoSchema>;
 		details.push({ desc: ResourceInfoSchema, value });
+	}
+	if (failedChecks) {
+		const value = { checks: failedChecks.map(failedCheckOf) } satisfies MessageInitShape<typeof FailedChecksSchema>;
+		details.push({ desc: FailedChecksSchema, value });
 	}
 	if (requestId !== "") {
 		details.push({

@@ -51,10 +51,16 @@ export class EntryEnds implements AsyncDisposable {
 	start(): void {
 		const { leases } = this.#options;
 		this.#subscription = leases.onEnd((pluginId, instanceId) => this.#end({ pluginId, instanceId }));
+		this.lookAgain();
+	}
+
+	/** Entries were written past the writer: the indexes may say something new. */
+	lookAgain(): void {
+		const { leases } = this.#options;
 		for (const instance of this.#instances()) {
 			if (!leases.isLive(instance.pluginId, instance.instanceId)) this.#end(instance);
 		}
-		this.#arm(0);
+		if (this.#expiring === undefined) this.#arm(0);
 	}
 
 	/** An entry was written that ends at that time, in milliseconds since the Unix epoch. */

@@ -20,8 +20,15 @@ export interface EntryValidators {
 	check(write: JudgedWrite): HubError | undefined;
 }
 
-/** Makes them of a store's configuration, once a revision. Rejects with INVALID_FIELD, naming the field in the configuration. */
-export type CompileValidators = (validators: readonly StoreValidator[]) => EntryValidators | Promise<EntryValidators>;
+/**
+ * Makes them of a store's configuration, once a revision. Rejects with INVALID_FIELD or INVALID_FILTER, naming the field
+ * (`config.validators[2].cel`). With `stored`, of validators that were made before: nothing is compiled until the first check, and
+ * whatever does not compile any more refuses every value.
+ */
+export type CompileValidators = (
+	validators: readonly StoreValidator[],
+	stored?: "stored",
+) => EntryValidators | Promise<EntryValidators>;
 
 /** Those of a store without any. */
 export const NO_VALIDATORS: EntryValidators = Object.freeze({ check: () => undefined });

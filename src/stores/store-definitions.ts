@@ -3,7 +3,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type Store, type StoreConfig, StoreSchema } from "#gen/qirvo/hub/v1/stores_pb.js";
 import type { Clock, IdSource } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
-import type { FirstAnswers, Once, Settled } from "../idempotency/first-answers.ts";
+import type { FirstAnswers, Once, RepeatableRequest, Settled } from "../idempotency/first-answers.ts";
 import { repeatUnknown, storageRefusal } from "../idempotency/storage-refusal.ts";
 import { requireRevision } from "../state/expected-revision.ts";
 import { KeyFollower } from "../state/key-follower.ts";
@@ -124,6 +124,11 @@ export class StoreDefinitions implements AsyncDisposable {
 			stores.push(store);
 		}
 		return { stores, next: undefined };
+	}
+
+	/** Whether a change was asked for under this request id before, and made. Throws ID_REUSED where it was another one. */
+	answered(request: RepeatableRequest): boolean {
+		return this.#known({ request, codec: STORE_ANSWERS }) !== undefined;
 	}
 
 	/** All of them, in no order. */
@@ -263,9 +268,9 @@ export class StoreDefinitions implements AsyncDisposable {
 		}
 	}
 
-	async #compile(stored: Store): Promise<EntryValidators> {
-		const validators = stored.config?.validators ?? [];
-		return validators.length === 0 ? NO_VALIDATORS : await this.#options.compile(validators);
+	async #compile(store: Store, stored?: "stored"): Promise<EntryValidators> {
+		const validators = store.config?.validators ?? [];
+		return validators.length === 0 ? NO_VALIDATORS : await this.#options.compile(validators, stored);
 	}
 
 	/** Takes over what is stored, unless it is known. Where its validators cannot be had now, nothing can be written. */
@@ -273,7 +278,7 @@ export class StoreDefinitions implements AsyncDisposable {
 		if (this.#byName.get(stored.name)?.revision === revision) return;
 		let validators: EntryValidators;
 		try {
-			validators = await this.#compile(stored);
+			validators = await this.#compile(stored, "stored");
 		} catch (error) {
 			this.#options.onFault(`compile the validators of store ${stored.name}`, error);
 			validators = { check: () => cannotJudge(stored.name) };

@@ -24,7 +24,7 @@ export interface StoresOptions {
 	readonly compile: CompileValidators;
 	/** Told of faults that no caller waits for. */
 	readonly onFault: (what: string, error: unknown) => void;
-	/** Bytes of entries that are held in memory for each kind of store, about. Default 64 MiB. */
+	/** Bytes of entries that are held in memory for each kind of store, about. Default 128 MiB. */
 	readonly cacheBytes?: number | undefined;
 }
 
@@ -47,9 +47,7 @@ export class Stores implements AsyncDisposable {
 		});
 		this.definitions.onChange((_name, before, after) => {
 			if (before === undefined || before.id === after?.id) return;
-			const { usage, removal } = this.keyspaceOf(before);
-			usage.forget(before.id);
-			removal.remove(before.id);
+			this.keyspaceOf(before).remove(before.id);
 		});
 	}
 

@@ -6,7 +6,7 @@ import type { UsageRow } from "./usage-book.ts";
 
 /** An entry that a round makes, replaces or ends. */
 interface Staged {
-	/** In the keyspace. */
+	readonly storeId: string;
 	readonly key: string;
 	/** Its place among the writes. */
 	readonly index: number;

@@ -126,6 +126,11 @@ export class EntryWriter implements AsyncDisposable {
 		await this.#round?.promise;
 	}
 
+	/** Resolves once there is nothing left to write. */
+	async idle(): Promise<void> {
+		while (this.#running !== undefined) await this.#running;
+	}
+
 	/** Takes no more, and writes what it has taken. */
 	async [Symbol.asyncDispose](): Promise<void> {
 		this.#disposed = true;

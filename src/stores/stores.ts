@@ -108,11 +108,12 @@ export class Stores implements AsyncDisposable {
 		return this.keyspaceOf(store).reader.history(store, key, query);
 	}
 
-	/** Resolves once nothing is being ended or removed. */
+	/** Resolves once nothing is being written, ended or removed. */
 	async idle(): Promise<void> {
-		for (const { ends, removal } of [this.#persistent, this.#volatile]) {
+		for (const { ends, removal, writer } of [this.#persistent, this.#volatile]) {
 			await ends.idle();
 			await removal.idle();
+			await writer.idle();
 		}
 	}
 

@@ -90,6 +90,7 @@ export class UnitEvaluator {
 			if (isIndex) {
 				this.#enter(store, round);
 				this.#end(round, store, key, entryKey, entry);
+				round.forsake(indexKey);
 			}
 		}
 		if (round.fits) return true;

@@ -137,6 +137,12 @@ export class WriteRound {
 		this.write({ key, value });
 	}
 
+	/** Takes a key from what the unit in hand leaves over: it is deleted at once. */
+	forsake(key: string): void {
+		const at = this.leftovers.findIndex((leftover, index) => index >= this.#before.leftovers && leftover.key === key);
+		if (at >= 0) this.leftovers.splice(at, 1);
+	}
+
 	count(row: UsageRow, keys: number, bytes: number, versions: number): void {
 		if (!row.isListed) {
 			row.isListed = true;

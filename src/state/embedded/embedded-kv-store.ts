@@ -214,7 +214,7 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 			const { key } = write;
 			const keyBytes = Buffer.from(key);
 			const revision = ++this.#written;
-			const watched = this.#window.keeps(key) && !("delete" in write && write.silent);
+			const watched = this.#window.keeps(key) && write.silent !== true;
 			const old = watched ? kv.getBinary(keyBytes) : kv.getBinaryFast(keyBytes);
 			const known = old && decodeKvRecord(old);
 			const createRevision = known?.createRevision ?? revision;

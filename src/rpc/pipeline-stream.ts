@@ -116,6 +116,7 @@ export class PipelineStream {
 	#begin({ id, kind, body }: PipelineOperation): void {
 		const { intake, entries, ids } = this.#deps;
 		const bytes = body.end - body.pos;
+		const { signal } = this.#withdrawal;
 		if (kind === "get") {
 			const address = readAddress(body);
 			const entry = entries.get(intake.read(this.#call, address), address.key);
@@ -124,10 +125,10 @@ export class PipelineStream {
 		} else if (kind === "transact") {
 			const request = readTransaction(body);
 			if (request.requestId !== "") throw HubError.field("request_id", "must be empty in a pipeline");
-			const unit = intake.transaction(this.#call, request, ids.next());
+			const unit = intake.transaction(this.#call, request, ids.next(), signal);
 			this.#submit(id, unit, bytes, RESULT_FIELD.transaction, encodeTransaction);
 		} else if (kind !== undefined) {
-			const unit = intake.write(this.#call, readWrite(body, kind));
+			const unit = intake.write(this.#call, readWrite(body, kind), signal);
 			this.#submit(id, unit, bytes, RESULT_FIELD.write, encodeFirstResult);
 		} else throw HubError.field("operation", "must be set");
 	}
@@ -141,8 +142,7 @@ export class PipelineStream {
 	): void {
 		this.#writing++;
 		this.#writingBytes += bytes;
-		const { signal } = this.#withdrawal;
-		this.#deps.entries.submit({ ...unit, signal }, (written, error) => {
+		this.#deps.entries.submit(unit, (written, error) => {
 			this.#writing--;
 			this.#writingBytes -= bytes;
 			if (this.responses.ended) return;

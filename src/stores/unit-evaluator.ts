@@ -2,6 +2,7 @@ import { ChangeCause } from "#gen/qirvo/hub/v1/entries_pb.js";
 import type { FailedCheck } from "../hub-error.ts";
 import type { FirstAnswers } from "../idempotency/first-answers.ts";
 import { type ExpectedRevision, meetsRevision } from "../state/expected-revision.ts";
+import type { KvStore } from "../state/kv-store.ts";
 import { answerOf, ENTRY_ANSWERS, repeated } from "./entry-answer.ts";
 import type { EntryCache } from "./entry-cache.ts";
 import { instanceNotFound, quotaExceeded, revisionMismatch, unitTooLarge } from "./entry-refusals.ts";
@@ -18,6 +19,7 @@ import type { StoredEntry } from "./stored-entry.ts";
 import type { WriteRound } from "./write-round.ts";
 
 export interface UnitEvaluatorOptions {
+	readonly kv: KvStore;
 	readonly cache: EntryCache;
 	readonly stage: EntryStage;
 	readonly answers: FirstAnswers;
@@ -76,8 +78,10 @@ export class UnitEvaluator {
 		round.begin();
 		const { storeId, key, entryKey, indexKey } = queued;
 		const store = this.#options.storeOf(storeId);
-		const entry = store && this.#options.cache.get(entryKey);
+		const entry = store && this.#options.cache.get(storeId, key);
 		if (store === undefined || entry === undefined) {
+			// What is being removed goes as a whole, and what is being restored has its ends later.
+			if (store === undefined && this.#options.kv.get(storeKeys.doomed(storeId)) !== undefined) return true;
 			round.write({ key: indexKey, delete: true });
 		} else {
 			const isIndex =
@@ -90,6 +94,7 @@ export class UnitEvaluator {
 			if (isIndex) {
 				this.#enter(store, round);
 				this.#end(round, store, key, entryKey, entry);
+				round.forsake(indexKey);
 			}
 		}
 		if (round.fits) return true;
@@ -124,7 +129,7 @@ export class UnitEvaluator {
 
 	/** What is there of what the unit writes, and whether all is as it expects. Undefined: entries have to end first. */
 	#read(queued: QueuedUnit, round: WriteRound): readonly (StoredEntry | undefined)[] | undefined {
-		const { unit, keys, checkKeys } = queued;
+		const { unit, checkKeys } = queued;
 		const { now } = round;
 		const { cache, stage } = this.#options;
 		let failed: FailedCheck[] | undefined;
@@ -133,7 +138,7 @@ export class UnitEvaluator {
 		for (let at = 0; at < unit.checks.length; at++) {
 			const { store, key, expected } = unit.checks[at]!;
 			this.#enter(store, round);
-			const entry = cache.get(checkKeys[at]!);
+			const entry = cache.get(store.id, key);
 			const isOver = entry !== undefined && stage.endOf(entry, now) !== undefined;
 			round.checks.push({ key: checkKeys[at]!, revision: entry?.revision ?? 0 });
 			failed = withFailed(failed, store, key, expected, isOver ? undefined : entry);
@@ -141,7 +146,7 @@ export class UnitEvaluator {
 		for (let at = 0; at < unit.writes.length; at++) {
 			const write = unit.writes[at]!;
 			this.#enter(write.store, round);
-			let entry = cache.get(keys[at]!);
+			let entry = cache.get(write.store.id, write.key);
 			if (entry !== undefined && stage.endOf(entry, now) !== undefined) {
 				if (write.kind !== "delete") over.push(at);
 				entry = undefined;
@@ -162,7 +167,7 @@ export class UnitEvaluator {
 		for (const at of over) {
 			round.begin();
 			const { store, key } = unit.writes[at]!;
-			this.#end(round, round.stores.get(store.id)!, key, keys[at]!, this.#options.cache.get(keys[at]!)!);
+			this.#end(round, round.stores.get(store.id)!, key, keys[at]!, this.#options.cache.get(store.id, key)!);
 			if (round.fits) continue;
 			round.rollBack();
 			return;

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 
 const root = resolve(import.meta.dirname, "..");
-const PURE = ["subjects", "content", "hub-error", "clock", "expressions", "versions", "telemetry", "wire"];
+const PURE = ["subjects", "content", "hub-error", "clock", "expressions", "schemas", "versions", "telemetry", "wire"];
 const PORTS = [...PURE, "streams", "state"];
 const DOMAIN = [...PORTS, "idempotency", "outbox", "dead-letters", "gen"];
 const BACKENDS = ["state/memory", "state/embedded"];
@@ -16,6 +16,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 	content: ["hub-error"],
 	clock: ["hub-error"],
 	expressions: ["hub-error"],
+	schemas: ["hub-error", "content"],
 	versions: ["hub-error"],
 	wire: ["hub-error"],
 	telemetry: ["hub-error"],
@@ -30,19 +31,25 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 	plugins: DOMAIN,
 	messaging: DOMAIN,
 	events: DOMAIN,
-	rpc: [...DOMAIN, "security", "plugins", "messaging", "events"],
-	server: [...DOMAIN, ...BACKENDS, "security", "plugins", "messaging", "events", "rpc"],
+	stores: DOMAIN,
+	rpc: [...DOMAIN, "security", "plugins", "messaging", "events", "stores"],
+	server: [...DOMAIN, ...BACKENDS, "security", "plugins", "messaging", "events", "stores", "rpc"],
 	client: ["gen", "subjects", "streams", "versions", "clock"],
 	config: ["server"],
-	run: ["server", "config", "telemetry"],
+	"backup-task": ["server", "config", "client", "state", "gen"],
+	run: ["server", "config", "telemetry", "backup-task"],
 	main: ["run"],
-	index: ["server", "messaging", "hub-error", "state", "telemetry", "clock", "config"],
+	index: ["server", "messaging", "stores", "hub-error", "state", "telemetry", "clock", "config"],
 };
 
 /** Libraries that only some rooms may import: transports at the edge, storage engines in their backend. */
 const LIBRARY_ROOMS: readonly { readonly specifiers: RegExp; readonly rooms: readonly string[] }[] = [
-	{ specifiers: /^(@connectrpc\/|node:http2$|node:http$|node:net$|node:tls$)/, rooms: ["rpc", "server", "client"] },
+	{
+		specifiers: /^(@connectrpc\/|node:http2$|node:http$|node:net$|node:tls$)/,
+		rooms: ["rpc", "server", "client", "backup-task"],
+	},
 	{ specifiers: /^@grpc\//, rooms: ["client"] },
+	{ specifiers: /^(ajv\/|re2js$)/, rooms: ["schemas"] },
 	{ specifiers: /^(lmdb|fs-native-extensions)$/, rooms: ["state/embedded"] },
 ];
 const AMBIENT = /\b(Date\.now|Math\.random|setTimeout|setInterval|crypto\.randomUUID|performance\.now)\b/;

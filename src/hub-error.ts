@@ -12,6 +12,7 @@ export type Reason =
 	| "INVALID_FILTER"
 	| "INVALID_MANIFEST"
 	| "INVALID_PAGE_TOKEN"
+	| "INVALID_BACKUP"
 	// UNAUTHENTICATED
 	| "CREDENTIAL_MISSING"
 	| "CREDENTIAL_INVALID"
@@ -41,9 +42,12 @@ export type Reason =
 	| "DEAD_LETTER_NOT_FOUND"
 	| "ROUTE_NOT_FOUND"
 	| "SUBSCRIPTION_NOT_FOUND"
+	| "STORE_NOT_FOUND"
+	| "ENTRY_NOT_FOUND"
 	// ALREADY_EXISTS
 	| "PLUGIN_EXISTS"
 	| "SUBSCRIPTION_EXISTS"
+	| "STORE_EXISTS"
 	// ABORTED
 	| "REVISION_MISMATCH"
 	| "ID_REUSED"
@@ -53,6 +57,9 @@ export type Reason =
 	| "PLUGIN_NOT_REGISTERED"
 	| "TRUST_TOO_LOW"
 	| "FEATURE_NOT_AVAILABLE"
+	| "VALIDATION_FAILED"
+	| "VALUE_MISMATCH"
+	| "MIXED_PERSISTENCE"
 	// RESOURCE_EXHAUSTED
 	| "RATE_LIMIT_EXCEEDED"
 	| "MAILBOX_FULL"
@@ -60,6 +67,7 @@ export type Reason =
 	| "MESSAGE_TOO_LARGE"
 	| "STORAGE_FULL"
 	| "LIMIT_EXCEEDED"
+	| "QUOTA_EXCEEDED"
 	// OUT_OF_RANGE
 	| "POSITION_TRIMMED"
 	// UNAVAILABLE
@@ -83,6 +91,17 @@ export interface FieldViolation {
 	readonly description: string;
 }
 
+/** An expectation of an entry of a store that did not hold. */
+export interface FailedCheck {
+	readonly store: string;
+	readonly key: string;
+	readonly expected:
+		| { readonly kind: "any" | "absent" | "exists" }
+		| { readonly kind: "revision"; readonly revision: bigint };
+	/** The entry's revision; 0: there is none. */
+	readonly actual: number;
+}
+
 /** The values that travel with a failure. Each becomes a standard detail message on the wire. */
 export interface HubErrorOptions {
 	/** Values a program may need, sent as `ErrorInfo.metadata`. Never secrets. */
@@ -97,6 +116,8 @@ export interface HubErrorOptions {
 	readonly precondition?: { readonly type: string; readonly subject: string; readonly description: string };
 	/** Sent as `ResourceInfo`. */
 	readonly resource?: { readonly type: string; readonly name: string };
+	/** Sent as `FailedChecks`: all expectations that did not hold, where the failure is one of entries. */
+	readonly failedChecks?: readonly FailedCheck[];
 	readonly cause?: unknown;
 }
 

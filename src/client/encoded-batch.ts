@@ -8,6 +8,7 @@ import {
 } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import type { EncodedEvent } from "./event-encoder.ts";
 import type { SelfEncoding } from "./transports/self-encoding.ts";
+import { joinRanges } from "./wire-range.ts";
 
 /** The tag of `EmitStreamRequest.batch_id`. */
 const BATCH_ID = 0x08;
@@ -27,26 +28,11 @@ export class EncodedBatch implements EmitStreamRequest {
 		return this.#events.map((event) => event.toMessage());
 	}
 
-	/** The request in its wire form. Events that stand one behind the other are copied at once. */
+	/** The request in its wire form. */
 	toBytes(): Uint8Array {
 		const writer = new BinaryWriter();
 		if (this.batchId !== 0n) writer.uint32(BATCH_ID).uint64(this.batchId);
-		const head = writer.finish();
-		let length = head.byteLength;
-		for (const event of this.#events) length += event.byteLength;
-		const bytes = new Uint8Array(length);
-		bytes.set(head);
-		let at = head.byteLength;
-		for (let index = 0; index < this.#events.length; ) {
-			const { chunk, start } = this.#events[index]!;
-			let { end } = this.#events[index++]!;
-			for (let next = this.#events[index]; next?.chunk === chunk && next.start === end; next = this.#events[++index]) {
-				end = next.end;
-			}
-			bytes.set(chunk.subarray(start, end), at);
-			at += end - start;
-		}
-		return bytes;
+		return joinRanges(writer.finish(), this.#events);
 	}
 }
 

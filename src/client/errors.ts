@@ -1,9 +1,11 @@
 import type { MessageShape } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "#gen/google/rpc/error_details_pb.js";
+import { type FailedCheck as FailedCheckMessage, FailedChecksSchema } from "#gen/qirvo/hub/v1/entries_pb.js";
 import type { EntryError, ErrorReason } from "#gen/qirvo/hub/v1/errors_pb.js";
 import type { ReplyError } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { durationMs } from "./durations.ts";
+import { type FailedCheck, failedCheck } from "./expected.ts";
 import { type Data, dataOf } from "./payload.ts";
 
 /** The reasons that a hub gives, as `errors.proto` lists them. */
@@ -25,6 +27,7 @@ export interface HubClientErrorOptions {
 	readonly metadata?: Readonly<Record<string, string>>;
 	readonly retryAfterMs?: number;
 	readonly violations?: readonly { readonly field: string; readonly description: string }[];
+	readonly failedChecks?: readonly FailedCheck[];
 	readonly cause?: unknown;
 }
 
@@ -40,6 +43,8 @@ export class HubClientError extends Error {
 	readonly retryAfterMs: number | undefined;
 	/** Which fields of a request were refused, and why. */
 	readonly violations: readonly { readonly field: string; readonly description: string }[];
+	/** With REVISION_MISMATCH of a store: every expectation that did not hold. */
+	readonly failedChecks: readonly FailedCheck[];
 
 	constructor(reason: Reason, message: string, options: HubClientErrorOptions = {}) {
 		super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -48,6 +53,7 @@ export class HubClientError extends Error {
 		this.metadata = options.metadata ?? {};
 		this.retryAfterMs = options.retryAfterMs;
 		this.violations = options.violations ?? [];
+		this.failedChecks = options.failedChecks ?? [];
 	}
 
 	/** Whether it is a matter of the connection or of the moment, so that the same call may succeed later. */
@@ -154,16 +160,18 @@ export function toClientError(error: unknown, signal?: AbortSignal): HubClientEr
 			metadata: info?.metadata,
 			retryAfterMs: retry === undefined ? undefined : durationMs(retry),
 			violations: request?.fieldViolations.map(violation),
+			failedChecks: failure.findDetails(FailedChecksSchema)[0]?.checks.map(failedCheck),
 			cause: error,
 		},
 	);
 }
 
 /** The failure of one entry of a batch. */
-export function fromEntryError(error: EntryError): HubClientError {
+export function fromEntryError(error: EntryError, checks: readonly FailedCheckMessage[] = []): HubClientError {
 	return new HubClientError((error.reason as HubReason) || "UNKNOWN", error.message, {
 		code: error.code as Code,
 		metadata: error.metadata,
+		failedChecks: checks.map(failedCheck),
 	});
 }
 

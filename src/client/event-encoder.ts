@@ -2,7 +2,9 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { type Event, EventSchema } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import { type Data, type PayloadOptions, toJson } from "./payload.ts";
+import { writePayload } from "./payload-encoder.ts";
 import { WireOutput } from "./wire-output.ts";
+import { WireRange } from "./wire-range.ts";
 
 /** What a publisher says of an event beside its data. */
 export interface EventFields extends PayloadOptions {
@@ -13,7 +15,7 @@ export interface EventFields extends PayloadOptions {
 	readonly orderingKey?: string;
 }
 
-// Tags, all of length-delimited fields: of `EmitStreamRequest.events`, of `Event`, of its map entries, of `Payload`.
+// Tags, all of length-delimited fields: of `EmitStreamRequest.events`, of `Event`, of its map entries.
 const EVENTS = 0x12;
 const ID = 0x0a;
 const TYPE = 0x12;
@@ -24,35 +26,16 @@ const KEY = 0x0a;
 const VALUE = 0x12;
 const ORDERING_KEY = 0x32;
 const PAYLOAD = 0x3a;
-const JSON_BODY = 0x0a;
-const BINARY_BODY = 0x12;
-const CONTENT_TYPE = 0x1a;
-const SCHEMA = 0x22;
 
 const NO_FIELDS: EventFields = {};
 /** What is expected of the headers and the time, so that lengths are right at the first attempt. */
 const OTHER_BYTES = 24;
-const BODY_HEADER_BYTES = 3;
 
-/** An event as it stands in an `EmitStreamRequest`, tag and length before it: a range of a chunk that others share. */
-export class EncodedEvent {
-	readonly chunk: Uint8Array;
-	readonly start: number;
-	readonly end: number;
-
-	constructor(chunk: Uint8Array, start: number, end: number) {
-		this.chunk = chunk;
-		this.start = start;
-		this.end = end;
-	}
-
-	get byteLength(): number {
-		return this.end - this.start;
-	}
-
+/** An event as it stands in an `EmitStreamRequest`. */
+export class EncodedEvent extends WireRange {
 	/** Decodes it. */
 	toMessage(): Event {
-		const reader = new BinaryReader(this.chunk.subarray(this.start, this.end));
+		const reader = new BinaryReader(this.bytes);
 		reader.tag();
 		return fromBinary(EventSchema, reader.bytes());
 	}
@@ -90,7 +73,9 @@ export class EventEncoder {
 		if (time !== undefined) output.timestamp(TIME, time);
 		if (attributes !== undefined) this.#attributes(attributes);
 		if (orderingKey !== undefined && orderingKey !== "") output.string(ORDERING_KEY, orderingKey);
-		this.#payload(body, bodyLength, fields);
+		if (body !== undefined || fields.contentType !== undefined || fields.schema !== undefined) {
+			writePayload(output, PAYLOAD, body, fields);
+		}
 		output.close(mark, length);
 		return new EncodedEvent(output.chunk, output.start, output.end);
 	}
@@ -103,17 +88,5 @@ export class EventEncoder {
 			output.string(VALUE, attributes[key]!);
 			output.close(mark, 0);
 		}
-	}
-
-	#payload(body: string | Uint8Array | undefined, bodyLength: number, { contentType, schema }: EventFields): void {
-		if (body === undefined && contentType === undefined && schema === undefined) return;
-		const output = this.#output;
-		const length = bodyLength + BODY_HEADER_BYTES;
-		const mark = output.open(PAYLOAD, length);
-		if (typeof body === "string") output.string(JSON_BODY, body);
-		else if (body !== undefined) output.bytes(BINARY_BODY, body);
-		if (contentType !== undefined && contentType !== "") output.string(CONTENT_TYPE, contentType);
-		if (schema !== undefined && schema !== "") output.string(SCHEMA, schema);
-		output.close(mark, length);
 	}
 }

@@ -13,7 +13,11 @@ import { Events } from "./events.ts";
 import { type ClientLogger, defaultLogger } from "./logger.ts";
 import { Messages } from "./messages.ts";
 import { pause } from "./pause.ts";
+import type { Data } from "./payload.ts";
 import { type ConnectionState, SessionLoop } from "./session-loop.ts";
+import { Store, type StoreOptions } from "./store.ts";
+import { StoreTraffic } from "./store-traffic.ts";
+import { Stores } from "./stores.ts";
 import { timerClock } from "./timer-clock.ts";
 
 export interface HubClientOptions {
@@ -63,9 +67,12 @@ export class HubClient implements AsyncDisposable {
 	readonly messages: Messages;
 	/** Durable messages that could not be delivered. */
 	readonly deadLetters: DeadLetters;
+	/** Making and changing stores. */
+	readonly stores: Stores;
 	/** Carries the client's credential: for `createClient` with any of the hub's services. */
 	readonly transport: Transport;
 	readonly #session: SessionLoop;
+	readonly #traffic: StoreTraffic;
 	readonly #close: ClientTransport["close"];
 	readonly #callTimeoutMs: number;
 
@@ -99,6 +106,8 @@ export class HubClient implements AsyncDisposable {
 		this.events = new Events(context);
 		this.messages = new Messages(context, { maxInFlight: options.maxInFlight ?? 64, delivery: options.delivery ?? {} });
 		this.deadLetters = new DeadLetters(context);
+		this.stores = new Stores(context);
+		this.#traffic = new StoreTraffic(context);
 	}
 
 	/**
@@ -146,6 +155,17 @@ export class HubClient implements AsyncDisposable {
 	/** What the hub said of itself; undefined while the connection is lost. */
 	get info(): GetHubInfoResponse | undefined {
 		return this.#session.current?.info;
+	}
+
+	/**
+	 * The entries of a store; asks the hub nothing. With a cache it is to be disposed of when it is no longer needed.
+	 *
+	 * ```ts
+	 * const notes = hub.store("notes", { schema: Note });
+	 * ```
+	 */
+	store<T = Data>(name: string, options: StoreOptions<T> = {}): Store<T> {
+		return new Store<T>(this.#traffic, name, options);
 	}
 
 	/** A generated client of any service of the hub, with this client's credential. */

@@ -86,7 +86,7 @@ export class HubEvent<T = Data> {
 
 	/** The bytes of a binary payload. */
 	get bytes(): Uint8Array | undefined {
-		if (this.#event instanceof WireEvent) return this.#event.bytes;
+		if (this.#event instanceof WireEvent) return this.#event.binary;
 		const body = this.#event.payload?.body;
 		return body?.case === "binary" ? body.value : undefined;
 	}

@@ -51,7 +51,7 @@ function writeReply({ deliveryId }: DeliveryReply, { success, data }: NonNullabl
 	const mark = output.open(0x1a, length + 8);
 	if (deliveryId !== "") output.string(0x0a, deliveryId);
 	const content = output.open(0x12, length);
-	if (success) output.number(0x08, 1);
+	if (success) output.uint(0x08, 1);
 	if (data !== undefined) writePayload(output, 0x12, data);
 	output.close(content, length);
 	output.close(mark, length + 8);
@@ -63,7 +63,7 @@ function writeAcknowledgements(deliveries: readonly DeliverySettlement[]): void 
 	for (const { deliveryId } of deliveries) {
 		const delivery = output.open(0x0a, 0);
 		if (deliveryId !== "") output.string(0x0a, deliveryId);
-		output.number(0x10, 1);
+		output.uint(0x10, 1);
 		output.close(delivery, 0);
 	}
 	output.close(mark, length);

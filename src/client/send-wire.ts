@@ -56,14 +56,14 @@ function writeEntry(entry: SendEntry): void {
 	const { entryId, to, message, durability, requestTimeout } = entry;
 	const expected = entrySize(entry);
 	const mark = output.open(0x0a, expected);
-	if (entryId !== 0n) output.number(0x08, Number(entryId));
+	if (entryId !== 0n) output.uint(0x08, Number(entryId));
 	if (to !== undefined) writeAddress(to);
 	if (message !== undefined) {
 		const inner = output.open(0x1a, expected);
 		writeMessage(message);
 		output.close(inner, expected);
 	}
-	if (durability !== undefined) output.number(0x20, durability);
+	if (durability !== undefined) output.uint(0x20, durability);
 	if (requestTimeout !== undefined) output.time(0x2a, Number(requestTimeout.seconds), requestTimeout.nanos);
 	output.close(mark, expected);
 }
@@ -82,8 +82,8 @@ function writeMessage(message: Message): void {
 	if (message.id !== "") output.string(0x0a, message.id);
 	if (message.type !== "") output.string(0x12, message.type);
 	if (time !== undefined) output.time(0x1a, Number(time.seconds), time.nanos);
-	if (message.priority !== undefined) output.number(0x20, message.priority);
-	if (message.idempotent) output.number(0x28, 1);
+	if (message.priority !== undefined) output.uint(0x20, message.priority);
+	if (message.idempotent) output.uint(0x28, 1);
 	if (message.orderingKey !== "") output.string(0x32, message.orderingKey);
 	if (ttl !== undefined) output.time(0x3a, Number(ttl.seconds), ttl.nanos);
 	if (deliverAt !== undefined) output.time(0x42, Number(deliverAt.seconds), deliverAt.nanos);

@@ -5,7 +5,10 @@ export class WakeUp {
 
 	/** Something may have come. */
 	notify(): void {
-		this.#resume?.();
+		const resume = this.#resume;
+		if (resume === undefined) return;
+		this.#resume = undefined;
+		resume();
 	}
 
 	/** Nothing comes any more. */
@@ -21,7 +24,6 @@ export class WakeUp {
 			await new Promise<void>((resolve) => {
 				this.#resume = resolve;
 			});
-			this.#resume = undefined;
 		}
 		return false;
 	}

@@ -91,10 +91,26 @@ export class WireOutput {
 		this.#at += byteLength;
 	}
 
+	/** A safe integer that is not negative. */
+	uint(tag: number, value: number): void {
+		this.#reserve(HEADER_BYTES + 4);
+		this.#chunk[this.#at++] = tag;
+		this.#varint(value);
+	}
+
 	/** A `google.protobuf.Timestamp` of milliseconds since 1970. Throws a RangeError where they are no time. */
 	timestamp(tag: number, ms: number): void {
+		this.#secondsAndNanos(tag, ms, "not a valid time");
+	}
+
+	/** A `google.protobuf.Duration` of milliseconds. Throws a RangeError where they are none. */
+	duration(tag: number, ms: number): void {
+		this.#secondsAndNanos(tag, ms, "not a valid duration");
+	}
+
+	#secondsAndNanos(tag: number, ms: number, problem: string): void {
 		const seconds = Math.floor(ms / 1000);
-		if (!Number.isSafeInteger(seconds)) throw new RangeError("not a valid time");
+		if (!Number.isSafeInteger(seconds)) throw new RangeError(problem);
 		this.time(tag, seconds, Math.round((ms - seconds * 1000) * 1e6));
 	}
 
@@ -115,14 +131,6 @@ export class WireOutput {
 		chunk[from - 1] = this.#at - from;
 	}
 
-	/** A field of kind varint: a safe integer that is not negative. */
-	number(tag: number, value: number): void {
-		this.#reserve(HEADER_BYTES + TIME_BYTES);
-		this.#chunk[this.#at++] = tag;
-		this.#varint(value);
-	}
-
-	/** A safe integer that is not negative. */
 	#varint(value: number): void {
 		const chunk = this.#chunk;
 		let at = this.#at;

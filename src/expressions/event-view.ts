@@ -1,6 +1,7 @@
 import type { CelError, CelValue } from "@bufbuild/cel";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import type { CelEngine } from "./filter-budget.ts";
+import type { CelEngine } from "./expression-budget.ts";
+import { readJson } from "./json-reader.ts";
 
 /** What a filter may read of an event. */
 export interface FilteredEvent {
@@ -17,10 +18,6 @@ export interface FilteredEvent {
 	/** The payload's JSON text; undefined where it is not JSON. */
 	readonly json: string | undefined;
 }
-
-/** The most values (elements, members and scalars) that data may hold for a filter to read it. */
-const MAX_DATA_VALUES = 10_000;
-const MAX_DATA_DEPTH = 64;
 
 /**
  * One event as any number of filters see it. Each part is made when a filter first reads it and then kept, so that data
@@ -105,29 +102,9 @@ class EventBindings {
 	#readData(): CelValue | CelError {
 		if (this.#event.json === undefined) return this.#engine.celError("the event has no JSON data");
 		try {
-			return new DataReader(this.#engine).value(JSON.parse(this.#event.json), 0);
+			return readJson(this.#engine, JSON.parse(this.#event.json), "the event's data");
 		} catch (error) {
 			return this.#engine.celError(error);
 		}
-	}
-}
-
-/** Turns parsed JSON into values of the engine. Members go into a `Map`, so no name among them is special. */
-class DataReader {
-	readonly #engine: CelEngine;
-	#left = MAX_DATA_VALUES;
-
-	constructor(engine: CelEngine) {
-		this.#engine = engine;
-	}
-
-	value(json: unknown, depth: number): CelValue {
-		if (--this.#left < 0) throw new Error(`the event's data holds more than ${MAX_DATA_VALUES} values`);
-		if (json === null || typeof json !== "object") return json as CelValue;
-		if (depth >= MAX_DATA_DEPTH) throw new Error(`the event's data nests deeper than ${MAX_DATA_DEPTH} levels`);
-		if (Array.isArray(json)) return this.#engine.celList(json.map((item) => this.value(item, depth + 1)));
-		const members = new Map<string, CelValue>();
-		for (const [name, member] of Object.entries(json)) members.set(name, this.value(member, depth + 1));
-		return this.#engine.celMap(members);
 	}
 }

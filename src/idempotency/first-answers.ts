@@ -52,6 +52,15 @@ export interface Settled<T> {
 	readonly firstRevision: number;
 }
 
+/** An answer that is to be stored in somebody's commit. */
+export interface RememberedAnswer {
+	/** Fails where the request was answered meanwhile. */
+	readonly check: KvCheck;
+	readonly write: KvWrite;
+	/** To be called once it is stored. */
+	stored(): void;
+}
+
 export interface FirstAnswersOptions {
 	readonly kv: KvStore;
 	readonly clock: Clock;
@@ -115,26 +124,42 @@ export class FirstAnswers implements AsyncDisposable {
 	 * STORAGE_UNAVAILABLE; after the last the outcome may be unknown, and repeating the request id settles it.
 	 */
 	async settle<T>(plan: () => CommitPlan<T>, once?: Once<T>): Promise<Settled<T>> {
-		const request = once?.request;
 		for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-			const known = request && this.#find(request);
-			if (once && known?.record) {
-				const answer = once.codec.decode(known.record.response);
-				return { answer, duplicate: true, firstRevision: known.revision + 1 };
-			}
+			const known = once && this.known(once);
+			if (known !== undefined) return known;
 			const { checks, writes, answer } = plan();
 			if (!once && writes.length === 0) return { answer, duplicate: false, firstRevision: 0 };
-			const remembered = once && this.#remember(once.request, known?.revision ?? 0, once.codec.encode(answer));
+			const remembered = once && this.remember(once.request, once.codec.encode(answer));
 			const result = await this.#commit({
 				id: this.#ids.next(),
 				checks: remembered ? [remembered.check, ...checks] : checks,
 				writes: remembered ? [remembered.write, ...writes] : writes,
 			});
 			if (!result.ok) continue;
-			if (request && !known) this.#count(request);
+			remembered?.stored();
 			return { answer, duplicate: false, firstRevision: result.firstRevision + (remembered ? 1 : 0) };
 		}
 		throw new HubError("STORAGE_UNAVAILABLE", "too many others change the same thing", { retryAfterMs: 1000 });
+	}
+
+	/** The answer that a request was given; undefined: it is a new one. Refuses with ID_REUSED. */
+	known<T>({ request, codec }: Once<T>): Settled<T> | undefined {
+		const found = this.#find(request);
+		if (found?.record === undefined) return undefined;
+		const answer = codec.decode(found.record.response);
+		return { answer, duplicate: true, firstRevision: found.revision + 1 };
+	}
+
+	/**
+	 * For those who commit on their own what is not `known`: the answer as a write, to stand before those that it answers for.
+	 * Refuses with LIMIT_EXCEEDED.
+	 */
+	remember(request: RepeatableRequest, response: Uint8Array): RememberedAnswer {
+		const revision = this.#find(request)?.revision ?? 0;
+		const stored = () => {
+			if (revision === 0) this.#count(request);
+		};
+		return { ...this.#draft(request, revision, response), stored };
 	}
 
 	/** Drops answers past their age, and counts the others. What cannot be dropped now is dropped next time. One at a time. */
@@ -185,7 +210,7 @@ export class FirstAnswers implements AsyncDisposable {
 		return Math.abs(this.#clock.now() - Number(record.timeMs)) < this.#windowMs;
 	}
 
-	#remember(request: RepeatableRequest, revision: number, response: Uint8Array): { check: KvCheck; write: KvWrite } {
+	#draft(request: RepeatableRequest, revision: number, response: Uint8Array): { check: KvCheck; write: KvWrite } {
 		const mine = this.#kept.of(request.principal);
 		if (revision === 0 && (mine >= this.#maxPerPrincipal || this.#kept.total >= this.#maxAnswers)) {
 			throw new HubError("LIMIT_EXCEEDED", "too many request ids within the time they are remembered", {

@@ -11,8 +11,10 @@ import {
 	RetryInfoSchema,
 } from "#gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "#gen/google/rpc/status_pb.js";
+import { FailedChecksSchema } from "#gen/qirvo/hub/v1/entries_pb.js";
 import { HubError, type Reason } from "../hub-error.ts";
 import { CompactedError, StorageError } from "../state/kv-store.ts";
+import { failedCheckOf } from "./failed-check.ts";
 
 /** The domain of every `ErrorInfo` the hub sends. */
 export const ERROR_DOMAIN = "hub.qirvo";
@@ -27,6 +29,7 @@ export const CODE_OF = Object.freeze({
 	INVALID_FILTER: Code.InvalidArgument,
 	INVALID_MANIFEST: Code.InvalidArgument,
 	INVALID_PAGE_TOKEN: Code.InvalidArgument,
+	INVALID_BACKUP: Code.InvalidArgument,
 	CREDENTIAL_MISSING: Code.Unauthenticated,
 	CREDENTIAL_INVALID: Code.Unauthenticated,
 	CREDENTIAL_EXPIRED: Code.Unauthenticated,
@@ -53,8 +56,11 @@ export const CODE_OF = Object.freeze({
 	DEAD_LETTER_NOT_FOUND: Code.NotFound,
 	ROUTE_NOT_FOUND: Code.NotFound,
 	SUBSCRIPTION_NOT_FOUND: Code.NotFound,
+	STORE_NOT_FOUND: Code.NotFound,
+	ENTRY_NOT_FOUND: Code.NotFound,
 	PLUGIN_EXISTS: Code.AlreadyExists,
 	SUBSCRIPTION_EXISTS: Code.AlreadyExists,
+	STORE_EXISTS: Code.AlreadyExists,
 	REVISION_MISMATCH: Code.Aborted,
 	ID_REUSED: Code.Aborted,
 	SUBSCRIPTION_RESET: Code.Aborted,
@@ -62,12 +68,16 @@ export const CODE_OF = Object.freeze({
 	PLUGIN_NOT_REGISTERED: Code.FailedPrecondition,
 	TRUST_TOO_LOW: Code.FailedPrecondition,
 	FEATURE_NOT_AVAILABLE: Code.FailedPrecondition,
+	VALIDATION_FAILED: Code.FailedPrecondition,
+	VALUE_MISMATCH: Code.FailedPrecondition,
+	MIXED_PERSISTENCE: Code.FailedPrecondition,
 	RATE_LIMIT_EXCEEDED: Code.ResourceExhausted,
 	MAILBOX_FULL: Code.ResourceExhausted,
 	SLOW_CONSUMER: Code.ResourceExhausted,
 	MESSAGE_TOO_LARGE: Code.ResourceExhausted,
 	STORAGE_FULL: Code.ResourceExhausted,
 	LIMIT_EXCEEDED: Code.ResourceExhausted,
+	QUOTA_EXCEEDED: Code.ResourceExhausted,
 	POSITION_TRIMMED: Code.OutOfRange,
 	RECIPIENT_UNAVAILABLE: Code.Unavailable,
 	STORAGE_UNAVAILABLE: Code.Unavailable,
@@ -139,7 +149,7 @@ function outcome(error: StorageError): Record<string, string> {
 }
 
 function describe(error: HubError, requestId: string): Status {
-	const { violations, retryAfterMs, quota, precondition, resource } = error.options;
+	const { violations, retryAfterMs, quota, precondition, resource, failedChecks } = error.options;
 	const details: StatusDetail[] = [errorInfo(error.reason, error.metadata)];
 	if (violations) {
 		const value = { fieldViolations: violations.map(({ field, description }) => ({ field, description })) };
@@ -168,6 +178,10 @@ function describe(error: HubError, requestId: string): Status {
 			resourceName: resource.name,
 		} satisfies MessageInitShape<typeof ResourceInfoSchema>;
 		details.push({ desc: ResourceInfoSchema, value });
+	}
+	if (failedChecks) {
+		const value = { checks: failedChecks.map(failedCheckOf) } satisfies MessageInitShape<typeof FailedChecksSchema>;
+		details.push({ desc: FailedChecksSchema, value });
 	}
 	if (requestId !== "") {
 		details.push({

@@ -43,12 +43,23 @@ const message: MethodPolicy = { callers: "plugin", rateClass: "messages", maxReq
 /** A stream's entries draw on their budgets one by one, in the service. */
 const batches: MethodPolicy = { callers: "plugin", rateClass: "none", maxRequestBytes: 4 * MIB, audit: false };
 const control: MethodPolicy = { callers: "operator", rateClass: "none", maxRequestBytes: 256 * KIB, audit: true };
+/** Above the bound on what may be written, for the same reason as messages. */
+const entries: MethodPolicy = { callers: "plugin", rateClass: "data_access", maxRequestBytes: 2 * MIB, audit: false };
+const reading: MethodPolicy = { ...read, rateClass: "data_access" };
+/** Room for the schemas of a store. */
+const storeChange: MethodPolicy = {
+	callers: "authenticated",
+	rateClass: "data_access",
+	maxRequestBytes: 1 * MIB,
+	audit: true,
+};
 const manifest: MethodPolicy = { callers: "authenticated", rateClass: "none", maxRequestBytes: 1 * MIB, audit: true };
 
 const events = "qirvo.hub.v1.EventService";
 const messaging = "qirvo.hub.v1.MessagingService";
 const plugins = "qirvo.hub.v1.PluginService";
 const security = "qirvo.hub.v1.SecurityAdminService";
+const stores = "qirvo.hub.v1.StoreService";
 const hub = "qirvo.hub.v1.HubService";
 
 /** The row of every RPC that the hub mounts. */
@@ -82,11 +93,20 @@ export const METHOD_POLICIES: MethodPolicies = new Map([
 	...rows(messaging, control, "PutRoute", "DeleteRoute"),
 	...rows(messaging, { ...read, callers: "operator" }, "GetRoute", "ListRoutes"),
 
+	...rows(stores, { ...storeChange, callers: "plugin" }, "CreateStore"),
+	...rows(stores, storeChange, "UpdateStore", "DeleteStore", "TransferStore"),
+	...rows(stores, reading, "GetStore", "ListStores", "Get", "List", "ListHistory", "Watch"),
+	...rows(stores, entries, "Set", "Delete", "Increment", "Append", "Transact"),
+	...rows(stores, batches, "Pipeline"),
+	...rows(stores, { ...read, callers: "operator" }, "BackupStore"),
+	...rows(stores, { ...control, maxRequestBytes: 4 * MIB }, "RestoreStore"),
+
 	...rows(security, control, "IssueCredential", "RevokeCredential", "SetPermissions", "SetTrustLevel"),
 	...rows(security, { ...read, callers: "operator" }, "GetPermissions", "GetTrustLevel"),
 
 	...rows(hub, read, "GetHubInfo"),
 	...rows(hub, { ...read, callers: "operator" }, "ListNodes"),
+	...rows(hub, { ...control, maxRequestBytes: 4 * KIB }, "BackupState"),
 ]);
 
 /**

@@ -2,7 +2,7 @@ import type { Pattern } from "../subjects/pattern.ts";
 import type { Subject } from "../subjects/subject.ts";
 
 /** What a caller wants to do, as the guard judges it. */
-export type Action = EventAction | MessageAction | TopicAction | DataAction;
+export type Action = EventAction | MessageAction | TopicAction | StoreAction;
 
 export type EventAction =
 	| { readonly kind: "emit"; readonly subject: Subject }
@@ -51,11 +51,25 @@ export interface ReachAction {
 	readonly topic?: Subject | undefined;
 }
 
-interface DataAction {
+export interface StoreAction {
 	readonly kind: "store";
 	readonly store: string;
-	readonly access: "read" | "write" | "create";
+	readonly access: StoreAccess;
+	/** What the store's own lists say. Absent where there is no store to ask, as of one to be created. */
+	readonly standing?: StoreStanding;
 }
+
+/**
+ * What of a store: read or write entries, create it, see what it is, change how it behaves (`administer`), or delete it and give
+ * it away (`own`).
+ */
+export type StoreAccess = "read" | "write" | "create" | "see" | "administer" | "own";
+
+/**
+ * How a caller stands to a store: its owner; admitted by the list that the access needs, or by it but for its trust; admitted by
+ * another list only; or by none, which is how one stands to a store that does not exist.
+ */
+export type StoreStanding = "owner" | "admitted" | "trust-too-low" | "not-admitted" | "unknown";
 
 /** The audit event that a refusal of the action is recorded as. */
 export function denialEventOf(action: Action): "message_denied" | "event_denied" | "data_access_denied" {

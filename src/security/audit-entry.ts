@@ -13,9 +13,15 @@ type AuditEvent =
 	| "trust_level_changed"
 	| "route_put"
 	| "route_deleted"
+	| "store_created"
+	| "store_updated"
+	| "store_deleted"
+	| "store_transferred"
+	| "store_restored"
 	| "plugin_enabled"
 	| "plugin_disabled"
-	| "plugin_unregistered";
+	| "plugin_unregistered"
+	| "state_backed_up";
 
 /** A decision that an operator may want to look up later. */
 export interface AuditEntry {

@@ -1,6 +1,7 @@
 import { type Permissions, type StoreGrant, TrustLevel } from "#gen/qirvo/hub/v1/security_admin_service_pb.js";
 import { type Pattern, parsePattern } from "../subjects/pattern.ts";
 import { isCovered } from "../subjects/pattern-subset.ts";
+import type { StoreAccess } from "./actions.ts";
 import { trustReaches } from "./trust.ts";
 
 /** Decisions that one list of patterns remembers, of subjects of at most `REMEMBERED_LENGTH` characters. */
@@ -49,6 +50,16 @@ class IdGrants {
 	}
 }
 
+/** Each of these grants gives the access. */
+const RIGHTS: Readonly<Record<StoreAccess, readonly ("read" | "write" | "create")[]>> = {
+	read: ["read"],
+	write: ["write"],
+	create: ["create"],
+	see: ["read", "write"],
+	administer: ["write"],
+	own: ["write"],
+};
+
 export type StoreDecision = "admitted" | "not-granted" | "trust-too-low";
 
 /** What a plugin may do, ready to be asked. Default deny: what is not granted is refused. */
@@ -81,11 +92,16 @@ export class Grants {
 		this.#stores = permissions.stores;
 	}
 
-	/** Whether any grant on the store gives the access; a grant that requires trust counts for TRUSTED and above only. */
-	store(name: string, access: "read" | "write" | "create", trust: TrustLevel): StoreDecision {
+	/**
+	 * Whether any grant on the store gives the access; a grant that requires trust counts for TRUSTED and above only. To its owner a
+	 * grant to create the store gives all.
+	 */
+	store(name: string, access: StoreAccess, isOwner: boolean, trust: TrustLevel): StoreDecision {
+		const rights = RIGHTS[access];
 		let decision: StoreDecision = "not-granted";
 		for (const grant of this.#stores) {
-			if (!grant[access] || (grant.store !== "*" && grant.store !== name)) continue;
+			if (grant.store !== "*" && grant.store !== name) continue;
+			if (!rights.some((right) => grant[right]) && !(isOwner && grant.create)) continue;
 			if (!grant.requiresTrust || trustReaches(trust, TrustLevel.TRUSTED)) return "admitted";
 			decision = "trust-too-low";
 		}

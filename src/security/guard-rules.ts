@@ -1,7 +1,7 @@
 import { TrustLevel } from "#gen/qirvo/hub/v1/security_admin_service_pb.js";
 import { HubError, type Reason } from "../hub-error.ts";
 import { isLifecycleType } from "../subjects/subject.ts";
-import type { Action, ReachAction, SendAction } from "./actions.ts";
+import type { Action, ReachAction, SendAction, StoreAccess, StoreAction } from "./actions.ts";
 import type { Caller } from "./caller.ts";
 import type { ContentFacts, ContentRule } from "./content-rule.ts";
 import type { PatternGrants } from "./grants.ts";
@@ -51,11 +51,12 @@ const RULES: { readonly [K in Action["kind"]]: RulesFor<K> } = {
 	emit: [typeIsFree, mayEmit, withinRate, contentIsValid],
 	subscribe: [coveredBy("subscribe", "subscribe"), withinRate],
 	replay: [coveredBy("replay", "replay"), withinRate],
-	store: [mayAccessStore, withinRate],
+	store: [mayAccessStore, storeAdmits, withinRate, contentIsValid],
 };
 
 /** Operators administer: they read everything and take no part. */
 const OPERATORS_MAY: ReadonlySet<Action["kind"]> = new Set(["subscribe", "replay"]);
+const OPERATORS_MAY_NOT: ReadonlySet<StoreAccess> = new Set(["write", "create"]);
 
 export function firstRefusal(facts: Facts): Refusal | undefined {
 	const error = facts.own === undefined ? outsider(facts) : insider(facts as PluginFacts<Action>);
@@ -82,9 +83,13 @@ function insider(facts: PluginFacts<Action>): HubError | undefined {
 }
 
 function outsider({ caller, action }: Facts): HubError | undefined {
-	if (caller.kind === "operator" && OPERATORS_MAY.has(action.kind)) return undefined;
+	if (caller.kind === "operator" && operatorsMay(action)) return undefined;
 	if (caller.kind === "anonymous") return new HubError("CREDENTIAL_MISSING", "a credential is required");
 	return new HubError("CALLER_NOT_ALLOWED", `"${action.kind}" is for plugins`, { metadata: { action: action.kind } });
+}
+
+function operatorsMay(action: Action): boolean {
+	return action.kind === "store" ? !OPERATORS_MAY_NOT.has(action.access) : OPERATORS_MAY.has(action.kind);
 }
 
 function mayReachRecipient({ own, action }: PluginFacts<SendAction>): HubError | undefined {
@@ -193,9 +198,9 @@ function coveredBy(
 	};
 }
 
-function mayAccessStore({ own, action }: PluginFacts<Extract<Action, { kind: "store" }>>): HubError | undefined {
-	const { store, access } = action;
-	switch (own.grants.store(store, access, own.trust)) {
+function mayAccessStore({ own, action }: PluginFacts<StoreAction>): HubError | undefined {
+	const { store, access, standing } = action;
+	switch (own.grants.store(store, access, standing === "owner", own.trust)) {
 		case "admitted":
 			return undefined;
 		case "trust-too-low":
@@ -207,6 +212,38 @@ function mayAccessStore({ own, action }: PluginFacts<Extract<Action, { kind: "st
 		case "not-granted":
 			return deny("INSUFFICIENT_PERMISSIONS", `no grant in stores admits to ${access} "${store}"`, { store, access });
 	}
+}
+
+/** One who no list of the store admits is told what one is told of a store that does not exist. */
+function storeAdmits({ own, action }: PluginFacts<StoreAction>): HubError | undefined {
+	const { store, access, standing } = action;
+	switch (standing) {
+		case undefined:
+		case "owner":
+		case "admitted":
+			return undefined;
+		case "trust-too-low":
+			return deny("INSUFFICIENT_TRUST_LEVEL", `the store's list to ${access} "${store}" asks for more trust`, {
+				store,
+				access,
+				trust_level: trustName(own.trust),
+			});
+		case "not-admitted":
+			return deny("INSUFFICIENT_PERMISSIONS", `the store's list does not admit to ${access} "${store}"`, {
+				store,
+				access,
+			});
+		case "unknown":
+			return noSuchStore(store);
+	}
+}
+
+/** The store is not there, or not for the caller to know of. */
+export function noSuchStore(store: string): HubError {
+	return new HubError("STORE_NOT_FOUND", `there is no store "${store}"`, {
+		metadata: { store },
+		resource: { type: "store", name: store },
+	});
 }
 
 function withinRate({ rate, caller, action }: PluginFacts<Action>): HubError | undefined {

@@ -17,6 +17,8 @@ export interface GuardOptions {
 	readonly contentPolicy?: ContentRule;
 }
 
+const ADMIT = () => undefined;
+
 /**
  * The one place where it is decided whether a caller may do something. The rules and their order are in
  * `guard-rules.ts`; the first that refuses is the one that is told and recorded.
@@ -77,18 +79,18 @@ export class Guard {
 	 * recorded as a denial and outside the rate limit.
 	 */
 	recheck(caller: Caller, action: Action): void {
-		const own = caller.kind === "plugin" ? this.#policy.plugin(caller.id) : undefined;
-		const admitAll = () => undefined;
-		const refusal = firstRefusal({
-			policy: this.#policy,
-			caller,
-			own,
-			action,
-			content: undefined,
-			rate: admitAll,
-			rule: admitAll,
-		});
+		const refusal = this.#refusalByRight(caller, action);
 		if (refusal !== undefined) throw revoked(refusal.error);
+	}
+
+	/** Whether the caller has the right to the action, for lists of what it may use. Recorded nowhere, outside the rate limit. */
+	hasRight(caller: Caller, action: Action): boolean {
+		return this.#refusalByRight(caller, action) === undefined;
+	}
+
+	#refusalByRight(caller: Caller, action: Action): Refusal | undefined {
+		const own = caller.kind === "plugin" ? this.#policy.plugin(caller.id) : undefined;
+		return firstRefusal({ policy: this.#policy, caller, own, action, content: undefined, rate: ADMIT, rule: ADMIT });
 	}
 
 	/** Whom the caller reaches with what it was admitted to do by `check`, asked recipient by recipient. */

@@ -2,11 +2,10 @@ import type { Permissions } from "#gen/qirvo/hub/v1/security_admin_service_pb.js
 import { HubError } from "../hub-error.ts";
 import { parsePattern } from "../subjects/pattern.ts";
 import { parsePluginId } from "../subjects/plugin-id.ts";
+import { isStoreName } from "../subjects/store-name.ts";
 
 /** The most entries in each list of a Permissions message. */
 const MAX_GRANTS = 256;
-
-const STORE_NAME = /^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/;
 
 const ID_LISTS = { sendTo: "send_to", receiveFrom: "receive_from" } as const;
 const PATTERN_LISTS = {
@@ -33,7 +32,7 @@ export function parsePermissions(permissions: Permissions | undefined, field: st
 		eachOf(permissions[property], `${field}.${name}`, parsePattern);
 	}
 	eachOf(permissions.stores, `${field}.stores`, (grant, path) => {
-		if (grant.store !== "*" && !STORE_NAME.test(grant.store)) {
+		if (grant.store !== "*" && !isStoreName(grant.store)) {
 			throw HubError.field(
 				`${path}.store`,
 				'is neither "*" nor a store name: 1 to 128 of A-Z, a-z, 0-9, ".", "_", ":" and "-", starting with a letter or digit',

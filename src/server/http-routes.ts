@@ -36,11 +36,12 @@ export function createHttpRoutes(options: HttpRoutesOptions): HttpRoutes {
 		authorization: string | undefined,
 		peer: PeerInfo,
 	): Promise<void> {
-		if (options.protectMetrics && !(await isOperator(authorization, peer))) {
+		const toOperator = await isOperator(authorization, peer);
+		if (options.protectMetrics && !toOperator) {
 			answer(response, 401, "text/plain", "needs an operator's token\n");
 			return;
 		}
-		const { contentType, text } = await metrics.expose();
+		const { contentType, text } = await metrics.expose({ toOperator });
 		answer(response, 200, contentType, text);
 	}
 

@@ -6,9 +6,11 @@ import type { Router } from "../messaging/router.ts";
 import type { Routes } from "../messaging/routes.ts";
 import type { TopicMembers } from "../messaging/topic-members.ts";
 import type { Registry } from "../plugins/registry.ts";
+import type { Stores } from "../stores/stores.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { RpcServer } from "./http2-server.ts";
 import type { Security } from "./open-security.ts";
+import { registerStoreMetrics } from "./store-metrics.ts";
 
 const MESSAGES: Readonly<Record<keyof MessagingCounters, string>> = {
 	sent: "One-way messages accepted.",
@@ -41,7 +43,7 @@ const VERDICTS: Readonly<Record<keyof MiddlewareCounters, string>> = {
 	failed: "Verdicts that did not come for another reason, or could not be carried out.",
 };
 
-/** Registers what the parts of a running hub count. No labels: nothing here is keyed by what a caller chooses. */
+/** Registers what the parts of a running hub count. No labels, but on what stores count: nothing else is keyed by what a caller chooses. */
 export function registerHubMetrics(
 	metrics: Metrics,
 	hub: {
@@ -54,8 +56,10 @@ export function registerHubMetrics(
 		readonly security: Security;
 		readonly server: RpcServer;
 		readonly clock: Clock;
+		readonly stores: Stores;
 	},
 ): void {
+	registerStoreMetrics(metrics, hub.stores.definitions);
 	const { registry, bus, router, topics, routes, middleware, security, server, clock } = hub;
 	const { log } = bus;
 	metrics.gauge("hub_plugins", "Registered plugins.", () => registry.index.size);

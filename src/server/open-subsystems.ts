@@ -8,8 +8,12 @@ import { TopicMembers } from "../messaging/topic-members.ts";
 import { Registry } from "../plugins/registry.ts";
 import { CommitQueue } from "../state/commit-queue.ts";
 import type { StateBackend } from "../state/state-backend.ts";
+import type { InstanceLeases } from "../stores/instance-leases.ts";
+import type { Stores } from "../stores/stores.ts";
+import type { EntryFunction } from "../stores/validator-compiler.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { HubOptions } from "./hub-options.ts";
+import { openStores } from "./open-stores.ts";
 import type { Owner } from "./owner.ts";
 
 /** What the hub exists for, running. */
@@ -19,9 +23,12 @@ export interface Subsystems {
 	readonly router: Router;
 	readonly topics: TopicMembers;
 	readonly routes: Routes;
+	readonly stores: Stores;
+	/** Of the plugins' instances. */
+	readonly leases: InstanceLeases;
 }
 
-/** Opens plugins, events and messaging on the state, and plugs them together. `owner` ends them, in reverse. */
+/** Opens plugins, events, messaging and stores on the state, and plugs them together. `owner` ends them, in reverse. */
 export async function openSubsystems(parts: {
 	readonly state: StateBackend;
 	readonly clock: Clock;
@@ -29,9 +36,11 @@ export async function openSubsystems(parts: {
 	readonly logger: Logger;
 	readonly options: HubOptions;
 	readonly answers: FirstAnswers;
+	/** Validators of stores, by name. */
+	readonly storeValidators: Readonly<Record<string, EntryFunction>>;
 	readonly owner: Owner;
 }): Promise<Subsystems> {
-	const { state, clock, ids, logger, options, answers, owner } = parts;
+	const { state, clock, ids, logger, options, answers, storeValidators: validators, owner } = parts;
 	const { kv } = state;
 	const onFault = (what: string, error: unknown) => logger.error({ err: error, what }, "a background task failed");
 	const log = await state.log("events", { rememberMs: options.idWindow.ms, rememberIds: options.idWindow.ids });
@@ -79,5 +88,6 @@ export async function openSubsystems(parts: {
 	routes.start();
 	const topics = owner.use(new TopicMembers({ kv, queue, clock, directory, onFault }));
 	topics.start();
-	return { registry, bus, router, routes, topics };
+	const stores = await openStores({ state, clock, ids, answers, leases, validators, onFault, owner });
+	return { registry, bus, router, routes, topics, stores, leases };
 }

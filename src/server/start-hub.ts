@@ -13,10 +13,13 @@ import { createMessagingService } from "../rpc/messaging-service.ts";
 import { CLOSED_POLICIES, METHOD_POLICIES } from "../rpc/method-policy.ts";
 import { createPluginService } from "../rpc/plugin-service.ts";
 import { createSecurityAdminService } from "../rpc/security-admin-service.ts";
+import { StateBackups } from "../rpc/state-backups.ts";
+import { createStoreService } from "../rpc/store-service.ts";
 import { bindProblem, isLoopback } from "../security/bind-rules.ts";
 import type { Guard } from "../security/guard.ts";
 import { ensureOperatorToken } from "../security/operator-token.ts";
 import { type StateBackend, StateOpenError } from "../state/state-backend.ts";
+import type { EntryFunction } from "../stores/validator-compiler.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { Metrics } from "../telemetry/metrics.ts";
 import { HealthStatus, healthService } from "./health.ts";
@@ -31,6 +34,7 @@ import { openState } from "./open-state.ts";
 import { openSubsystems } from "./open-subsystems.ts";
 import { Owner } from "./owner.ts";
 import { PluginAudience } from "./plugin-audience.ts";
+import { PluginStandings } from "./plugin-standings.ts";
 import { reflectionServices } from "./reflection.ts";
 import { TlsFilesError } from "./tls-listener.ts";
 
@@ -49,6 +53,8 @@ export interface StartHubOptions {
 	readonly ids?: IdSource;
 	/** Looks at messages on their way. */
 	readonly middleware?: readonly Middleware[];
+	/** Validators that stores may name in their configuration, by those names. */
+	readonly storeValidators?: Readonly<Record<string, EntryFunction>>;
 	/** An already open state, which the hub then disposes. Default: as the options say. */
 	readonly state?: StateBackend;
 }
@@ -86,18 +92,21 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 	await answers.start();
 	const security = await openSecurity({ state, clock, ids, answers, owner });
 	const { authenticator, audit, guard, resumeTokens, openStreams: streams } = security;
-	const subsystems = await openSubsystems({ state, clock, ids, logger, options, answers, owner });
-	const { registry, bus, router, routes, topics } = subsystems;
+	const { storeValidators = {} } = start;
+	const subsystems = await openSubsystems({ state, clock, ids, logger, options, answers, storeValidators, owner });
+	const { registry, bus, router, routes, topics, stores, leases } = subsystems;
 	const middleware = openMiddleware(start, guard, clock, ids, owner);
 	const fanOut = new FanOut({ router, routes, middleware, clock, ids });
 	const audience = new PluginAudience(registry.index, security.policy);
 	const operatorTokenFile = await tokenFileOrExplain(options, security, clock, ids);
 
+	const backups = new StateBackups({ state, audit, streams, clock, ids, hubVersion: version });
 	const services: MountedService[] = [
 		createHubService({
 			facts: hubFacts({ version, state, bus, options, startTime: clock.now() }),
 			bus: state.bus,
 			clock,
+			backups,
 		}),
 		createPluginService({
 			registry,
@@ -120,6 +129,21 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 			streams,
 			audit,
 			clock,
+		}),
+		createStoreService({
+			stores,
+			leases,
+			registry,
+			plugins: new PluginStandings(registry.index, security.policy),
+			onPluginChange: (listener) =>
+				registry.index.onTransitions((transitions) => {
+					for (const { id } of transitions) listener(id);
+				}),
+			guard,
+			streams,
+			audit,
+			clock,
+			ids,
 		}),
 		createSecurityAdminService({ credentials: security.credentials, policy: security.policyAdmin }),
 	];

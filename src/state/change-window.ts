@@ -1,176 +1,146 @@
-import { CompactedError, type KvChange } from "./kv-store.ts";
+import { ChangeGroup } from "./change-group.ts";
+import type { ChangeReader, KvChange } from "./kv-store.ts";
+import { WATCHED_GROUPS, type WatchedGroup } from "./watched-groups.ts";
+import { WindowReader } from "./window-reader.ts";
 
 export interface ChangeWindowOptions {
-	/** Prefixes whose changes are kept. */
-	readonly prefixes: readonly string[];
+	/** Default: `WATCHED_GROUPS`. */
+	readonly groups?: readonly WatchedGroup[];
 	/** Milliseconds, for the bound by age. */
 	readonly now: () => number;
-	/** The revision that readers of the store can see now. */
+	/** The revision that readers of the store can see now; the window may be a little behind it. */
 	readonly revision: () => number;
 	/** Changes before this revision are not in the window. */
 	readonly start: number;
-	readonly maxChanges?: number;
-	readonly maxBytes?: number;
-	readonly maxAgeMs?: number;
-}
-
-/** The changes that one commit made under the kept prefixes. */
-interface Commit {
-	readonly revision: number;
-	readonly changes: readonly KvChange[];
-	readonly bytes: number;
-	readonly time: number;
-}
-
-/** A watch that has read everything and waits. */
-interface Waiter {
-	readonly prefix: string;
-	/** The last revision it has read or has no interest in. */
-	cursor: number;
-	wake(): void;
 }
 
 const BATCH_CHANGES = 1000;
 
 /**
- * KV-5: the recent changes of a store, and the watches on them.
+ * KV-5: the recent changes of a store, and who reads them.
  *
- * A watch holds a revision and no queue, so a slow one costs nothing and finds out by itself that it was overtaken.
- * Bounded by changes (10,000), bytes (64 MiB) and age (10 minutes) unless told otherwise.
+ * A reader holds a revision and no queue, so a slow one costs nothing and finds out by itself that it was overtaken. What a
+ * commit costs grows with those who wait for what it changes, not with those who watch something else.
  */
 export class ChangeWindow {
-	readonly #options: Required<ChangeWindowOptions>;
-	#commits: Commit[] = [];
-	#head = 0;
-	#changes = 0;
-	#bytes = 0;
-	/** The newest revision whose changes are no longer here. */
-	#oldest: number;
+	readonly #options: ChangeWindowOptions;
+	readonly #groups: readonly ChangeGroup[];
+	/** Of the last commit that was pushed: all changes up to it are here or were. */
+	#revision: number;
 	#closed = false;
-	readonly #waiters = new Set<Waiter>();
+	readonly #waiting = new Set<WindowReader>();
+	/** Readers that wait for the window to come to a revision. Rarely any, and never for long. */
+	readonly #behind = new Set<WindowReader>();
 
 	constructor(options: ChangeWindowOptions) {
-		this.#options = { maxChanges: 10_000, maxBytes: 64 * 1024 * 1024, maxAgeMs: 600_000, ...options };
-		this.#oldest = options.start;
+		this.#options = options;
+		this.#revision = options.start;
+		const { groups = WATCHED_GROUPS, now, start } = options;
+		this.#groups = groups.map((group) => new ChangeGroup(group, now, start));
 	}
 
-	/** Whether changes of keys under `prefix` are kept. */
-	keeps(prefix: string): boolean {
-		for (const kept of this.#options.prefixes) if (prefix.startsWith(kept)) return true;
+	/** Whether changes of this key are kept. */
+	keeps(key: string): boolean {
+		for (const group of this.#groups) if (group.keeps(key)) return true;
 		return false;
 	}
 
-	/** Adds the kept changes of one settled commit. Commits come in the order of their revisions. */
+	/** Adds the kept changes of one settled commit, which may be none. Commits come in the order of their revisions. */
 	push(revision: number, changes: readonly KvChange[]): void {
-		if (changes.length > 0) {
-			let bytes = 0;
-			for (const { key, value, oldValue } of changes) {
-				bytes += key.length + (value?.byteLength ?? 0) + (oldValue?.byteLength ?? 0);
-			}
-			this.#commits.push({ revision, changes, bytes, time: this.#options.now() });
-			this.#changes += changes.length;
-			this.#bytes += bytes;
-			this.#prune();
+		this.#revision = revision;
+		let left = changes.length;
+		for (const group of this.#groups) {
+			if (left === 0) break;
+			const mine = changes.filter((change) => group.keeps(change.key));
+			if (mine.length > 0) group.push(revision, mine);
+			left -= mine.length;
 		}
-		for (const waiter of [...this.#waiters]) {
-			if (changes.some((change) => change.key.startsWith(waiter.prefix))) waiter.wake();
-			else waiter.cursor = Math.max(waiter.cursor, revision);
-		}
+		for (const reader of [...this.#behind]) reader.reached(revision);
+	}
+
+	/** KV-5. */
+	read(prefix: string, after: number = this.#options.revision()): WindowReader {
+		const group = this.#groupOf(prefix);
+		return new WindowReader(prefix, after, group, {
+			revision: () => this.#revision,
+			visible: this.#options.revision,
+			waiting: this.#waiting,
+			behind: this.#behind,
+		});
 	}
 
 	/** KV-5. */
 	watch(prefix: string, options: { after?: number; signal: AbortSignal }): AsyncIterable<readonly KvChange[]> {
-		if (!this.keeps(prefix)) throw new RangeError(`the changes under ${JSON.stringify(prefix)} are not kept`);
-		const start = options.after ?? this.#options.revision();
-		return { [Symbol.asyncIterator]: () => this.#iterate(prefix, start, options.signal) };
+		this.#groupOf(prefix);
+		const { after = this.#options.revision(), signal } = options;
+		return { [Symbol.asyncIterator]: () => this.#iterate(prefix, after, signal) };
 	}
 
 	/** Ends every watch without an error. */
 	close(): void {
 		this.#closed = true;
-		for (const waiter of [...this.#waiters]) waiter.wake();
+		for (const reader of [...this.#waiting]) reader.wakeUp();
+	}
+
+	#groupOf(prefix: string): ChangeGroup {
+		const group = this.#groups.find((each) => each.serves(prefix));
+		if (group === undefined) throw new RangeError(`the changes under ${JSON.stringify(prefix)} are not kept`);
+		return group;
 	}
 
 	#iterate(prefix: string, after: number, signal: AbortSignal): AsyncIterator<readonly KvChange[]> {
-		const waiter: Waiter = { prefix, cursor: after, wake: () => {} };
+		const reader = this.read(prefix, after);
 		let ended = false;
+		const end = () => {
+			ended = true;
+			reader.wakeUp();
+			reader[Symbol.dispose]();
+		};
 		return {
 			next: async () => {
-				while (!ended && !this.#closed && !signal.aborted) {
-					const batch = this.#read(waiter);
-					if (batch.length > 0) return { done: false, value: batch };
-					await this.#wait(waiter, signal);
+				try {
+					while (!ended && !this.#closed && !signal.aborted) {
+						const batch = nextBatch(reader);
+						if (batch.length > 0) return { done: false, value: batch };
+						await arrival(reader, signal);
+					}
+				} catch (error) {
+					end();
+					throw error;
 				}
-				ended = true;
+				end();
 				return { done: true, value: undefined };
 			},
 			return: async () => {
-				ended = true;
-				waiter.wake();
+				end();
 				return { done: true, value: undefined };
 			},
 		};
 	}
+}
 
-	/** Whole commits past the cursor, until about a thousand changes are found or the window ends. Moves the cursor. */
-	#read(waiter: Waiter): KvChange[] {
-		this.#prune();
-		if (waiter.cursor < this.#oldest || waiter.cursor > this.#options.revision()) {
-			throw new CompactedError(this.#oldest);
-		}
-		const batch: KvChange[] = [];
-		for (let index = this.#indexAfter(waiter.cursor); index < this.#commits.length; index++) {
-			const commit = this.#commits[index]!;
-			const found = commit.changes.filter((c) => c.key.startsWith(waiter.prefix) && c.revision > waiter.cursor);
-			for (let i = 0; i < found.length; i++) {
-				const change = found[i]!;
-				// What follows in the commit is outside the prefix, so resuming after this change misses nothing.
-				batch.push(i === found.length - 1 && !change.lastOfCommit ? { ...change, lastOfCommit: true } : change);
-			}
-			waiter.cursor = commit.revision;
-			if (batch.length >= BATCH_CHANGES) break;
-		}
-		return batch;
+/** Whole commits, until about a thousand changes are found or there are no more. */
+function nextBatch(reader: ChangeReader): KvChange[] {
+	const batch: KvChange[] = [];
+	while (batch.length < BATCH_CHANGES) {
+		const changes = reader.next();
+		if (changes === undefined) break;
+		for (const change of changes) batch.push(change);
+		const last = batch.at(-1)!;
+		// What follows in the commit is outside the prefix, so resuming after this change misses nothing.
+		if (!last.lastOfCommit) batch[batch.length - 1] = { ...last, lastOfCommit: true };
+		reader.advance(last.revision);
 	}
+	return batch;
+}
 
-	#wait(waiter: Waiter, signal: AbortSignal): Promise<void> {
-		return new Promise((resolve) => {
-			waiter.wake = () => {
-				this.#waiters.delete(waiter);
-				signal.removeEventListener("abort", waiter.wake);
-				waiter.wake = () => {};
-				resolve();
-			};
-			this.#waiters.add(waiter);
-			signal.addEventListener("abort", waiter.wake);
+function arrival(reader: WindowReader, signal: AbortSignal): Promise<void> {
+	return new Promise((resolve) => {
+		const aborted = () => reader.wakeUp();
+		reader.wait(() => {
+			signal.removeEventListener("abort", aborted);
+			resolve();
 		});
-	}
-
-	#indexAfter(revision: number): number {
-		let low = this.#head;
-		let high = this.#commits.length;
-		while (low < high) {
-			const middle = (low + high) >>> 1;
-			if (this.#commits[middle]!.revision <= revision) low = middle + 1;
-			else high = middle;
-		}
-		return low;
-	}
-
-	#prune(): void {
-		const expired = this.#options.now() - this.#options.maxAgeMs;
-		while (this.#head < this.#commits.length) {
-			const commit = this.#commits[this.#head]!;
-			const fits = this.#changes <= this.#options.maxChanges && this.#bytes <= this.#options.maxBytes;
-			if (fits && commit.time >= expired) break;
-			this.#changes -= commit.changes.length;
-			this.#bytes -= commit.bytes;
-			this.#oldest = commit.revision;
-			this.#head++;
-		}
-		if (this.#head > 1024 && this.#head * 2 > this.#commits.length) {
-			this.#commits = this.#commits.slice(this.#head);
-			this.#head = 0;
-		}
-	}
+		signal.addEventListener("abort", aborted);
+	});
 }

@@ -137,5 +137,5 @@ export class CommitQueue implements AsyncDisposable {
 
 /** Keys of this queue's users are ASCII. */
 function sizeOf(write: KvWrite): number {
-	return write.key.length + ("value" in write ? write.value.byteLength : 0);
+	return write.key.length + ("value" in write ? write.value.byteLength : (write.note?.byteLength ?? 0));
 }

@@ -13,8 +13,8 @@ export function requireRevision(
 	actual: number,
 	resource: { readonly type: string; readonly name: string },
 ): void {
-	if (meets(expected, actual)) return;
-	const wanted = expected.kind === "revision" ? `revision ${expected.revision}` : expected.kind;
+	if (meetsRevision(expected, actual)) return;
+	const wanted = describeExpected(expected);
 	const found = actual === 0 ? "it does not exist" : `it has revision ${actual}`;
 	throw new HubError("REVISION_MISMATCH", `${resource.name}: expected ${wanted}, but ${found}`, {
 		metadata: { expected: wanted, revision: String(actual) },
@@ -22,7 +22,13 @@ export function requireRevision(
 	});
 }
 
-function meets(expected: ExpectedRevision, actual: number): boolean {
+/** As an error says it. */
+export function describeExpected(expected: ExpectedRevision): string {
+	return expected.kind === "revision" ? `revision ${expected.revision}` : expected.kind;
+}
+
+/** Whether `actual` is what was expected; 0 means that the thing does not exist. */
+export function meetsRevision(expected: ExpectedRevision, actual: number): boolean {
 	switch (expected.kind) {
 		case "any":
 			return true;

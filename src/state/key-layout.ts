@@ -13,6 +13,7 @@
  * | `topic/` | messaging | subscriptions to topics, by plugin |
  * | `route/`, `route-set` | messaging | routes, and what every change of them touches |
  * | `dead-letter/` | dead-letters | what could not be delivered, by plugin |
+ * | `store/` | stores | stores, their entries, old versions, usage and what ends by itself |
  */
 export const keys = Object.freeze({
 	/** PluginRecord. */
@@ -43,6 +44,8 @@ export const keys = Object.freeze({
 	route: (name: string) => `route/${name}`,
 	/** Empty. Written with every change of routes, so that of two changes at a time the second sees the first. */
 	routeSet: "route-set",
+	/** EntryRecord. */
+	storeEntry: (storeId: string, key: string) => `store/entry/${storeId}/${key}`,
 	/** DeadLetterRecord. */
 	deadLetter: (pluginId: string, id: string) => `dead-letter/${pluginId}/${id}`,
 });

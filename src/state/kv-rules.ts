@@ -18,6 +18,7 @@ export function checkCommit(commit: KvCommit): number {
 	for (const write of commit.writes) {
 		bytes += checkKey(write.key);
 		if ("value" in write) bytes += write.value.byteLength;
+		else bytes += write.note?.byteLength ?? 0;
 	}
 	if (bytes > KV_LIMITS.commitBytes) throw new RangeError(`a commit has at most ${KV_LIMITS.commitBytes} bytes`);
 	if (commit.writes.length > 1 && new Set(commit.writes.map((write) => write.key)).size < commit.writes.length) {

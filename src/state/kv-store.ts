@@ -13,8 +13,9 @@
  *   A watch resumes only at a commit's boundary.
  * - KV-4 A rejection is CONFLICT (nothing written; the actual revisions are given) or UNKNOWN (the outcome is not known;
  *   the same commit id, repeated, settles it: it is applied once at most). Spurious conflicts are retried inside.
- * - KV-5 `watch` serves a window of past changes, bounded by count, bytes and age, with old values; an older start is
- *   refused as COMPACTED. Which prefixes keep a window is fixed when the store is opened.
+ * - KV-5 `watch` and `read` serve a window of past changes, bounded by count, bytes and age, with old values and the notes of
+ *   deletes; an older start is refused as COMPACTED. Which prefixes keep a window, and which of them share one, is fixed when
+ *   the store is opened (`watched-groups.ts`): changes under others push nothing out of it.
  * - KV-6 A missing key and a deleted key look alike: no live value. Nothing expires by itself; expiry is a commit with a
  *   revision check made by the owner.
  * - KV-7 Keys are 1 to 1,024 bytes in UTF-8, prefix included.
@@ -36,6 +37,11 @@ export interface KvStore {
 	 * after it is missed.
 	 */
 	watch(prefix: string, options: { after?: number; signal: AbortSignal }): AsyncIterable<readonly KvChange[]>;
+	/**
+	 * KV-5. The same for one who reads when it suits him: a place among the changes under `prefix`, after the revision `after`
+	 * (default: the present one), which may lie inside a commit. Never fails; what is not kept is found out by reading.
+	 */
+	read(prefix: string, after?: number): ChangeReader;
 	/** KV-1. Resolves once this node's view includes everything committed anywhere before the call. */
 	barrier(): Promise<void>;
 }
@@ -80,9 +86,18 @@ export interface KvCheck {
 }
 
 /** The value must not change until the commit has settled. */
-export type KvWrite =
+export type KvWrite = (
 	| { readonly key: string; readonly value: Uint8Array }
-	| { readonly key: string; readonly delete: true };
+	| {
+			readonly key: string;
+			readonly delete: true;
+			/** For watches alone: what they are to know of the deletion. Counts as bytes of the commit. */
+			readonly note?: Uint8Array;
+	  }
+) & {
+	/** Watches are not told: what nobody can be watching is moved in or cleared away without pushing out of the window what they can. */
+	readonly silent?: boolean;
+};
 
 export interface KvCommit {
 	/**
@@ -114,9 +129,40 @@ export interface KvChange {
 	readonly value?: Uint8Array;
 	/** Undefined where the key did not live before. */
 	readonly oldValue?: Uint8Array;
+	/** Of a delete: the note that it was given. */
+	readonly note?: Uint8Array;
 	readonly revision: number;
+	/** The revision of the write that brought the key to life; of a delete: that had brought it. */
+	readonly createRevision: number;
+	/** The revision of the old value; 0 where there is none. */
+	readonly oldRevision: number;
 	/** True on the last change of its commit under the watched prefix: a watch may be resumed after this revision. */
 	readonly lastOfCommit: boolean;
+}
+
+/**
+ * A place among the kept changes under a prefix. It holds nothing but a revision: what is not read in time is let go of, and
+ * reading then fails with `CompactedError`. Every change that was made after the place is read once, in order.
+ */
+export interface ChangeReader extends Disposable {
+	/** Every change up to here is read. May be resumed after. */
+	readonly revision: number;
+	/** The oldest revision that can be read after. */
+	readonly oldest: number;
+	/** About how much is to be read: at most what one commit has is counted too much. */
+	readonly unread: { readonly changes: number; readonly bytes: number };
+	/**
+	 * What the next commit changed under the prefix, as far as it is not read; undefined: there is nothing now. The same again
+	 * until `advance`.
+	 */
+	next(): readonly KvChange[] | undefined;
+	/** Takes what was changed up to this revision as read. */
+	advance(revision: number): void;
+	/**
+	 * To be called when `next` gave nothing: calls `wake` once, as soon as it may give something, or `revision` has been
+	 * come to. Of several waits the last counts. `wake` must not throw, nor read at once.
+	 */
+	wait(wake: () => void, revision?: number): void;
 }
 
 export const KV_LIMITS = Object.freeze({

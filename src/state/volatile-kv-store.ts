@@ -2,6 +2,7 @@ import { ChangeWindow } from "./change-window.ts";
 import { CommitOutcomes } from "./commit-outcomes.ts";
 import { checkCommit, checkRange } from "./kv-rules.ts";
 import {
+	type ChangeReader,
 	KV_LIMITS,
 	type KvCapabilities,
 	type KvChange,
@@ -14,7 +15,6 @@ import {
 	StorageError,
 } from "./kv-store.ts";
 import { OrderedMap } from "./ordered-map.ts";
-import { WATCHED_PREFIXES } from "./state-backend.ts";
 
 /** The two readings of the hub's clock that a store needs, in milliseconds. */
 export interface KvClock {
@@ -35,7 +35,6 @@ export class VolatileKvStore implements KvStore {
 	constructor(clock: KvClock) {
 		this.#clock = clock;
 		this.#window = new ChangeWindow({
-			prefixes: WATCHED_PREFIXES,
 			now: () => clock.monotonic(),
 			revision: () => this.#revision,
 			start: 0,
@@ -91,6 +90,10 @@ export class VolatileKvStore implements KvStore {
 		return this.#window.watch(prefix, options);
 	}
 
+	read(prefix: string, after?: number): ChangeReader {
+		return this.#window.read(prefix, after);
+	}
+
 	async barrier(): Promise<void> {}
 
 	/** Ends the watches; what follows is refused. */
@@ -106,12 +109,17 @@ export class VolatileKvStore implements KvStore {
 			const revision = ++this.#revision;
 			const old = this.#entries.get(key);
 			// A copy, because the caller may use its buffer again and an entry stays valid for ever.
-			const value = "value" in write ? write.value.slice() : undefined;
-			if (value) this.#entries.set({ key, value, revision, createRevision: old?.createRevision ?? revision });
+			const value = "value" in write ? Buffer.from(write.value) : undefined;
+			const createRevision = old?.createRevision ?? revision;
+			if (value) this.#entries.set({ key, value, revision, createRevision });
 			else this.#entries.delete(key);
-			if (this.#window.keeps(key)) {
+			if (this.#window.keeps(key) && write.silent !== true) {
 				const lastOfCommit = index === writes.length - 1;
-				changes.push({ key, value, oldValue: old?.value, revision, lastOfCommit });
+				const note = "value" in write ? undefined : write.note && Buffer.from(write.note);
+				const oldRevision = old?.revision ?? 0;
+				const oldValue = old?.value;
+				const also = note && { note };
+				changes.push({ key, value, oldValue, ...also, revision, createRevision, oldRevision, lastOfCommit });
 			}
 		}
 		if (writes.length > 0) this.#window.push(this.#revision, changes);

@@ -60,7 +60,7 @@ export class CallSeries {
 }
 
 type Labels = Record<string, string | number>;
-interface Sample {
+export interface Sample {
 	readonly value: number;
 	readonly labels: Labels;
 	readonly metricName?: string;
@@ -68,12 +68,13 @@ interface Sample {
 
 /**
  * All the hub measures, for Prometheus. Labels are bounded: methods come from the mounted descriptors, codes and lanes
- * from fixed lists. prom-client is loaded when somebody first asks for the registry.
+ * from fixed lists; those whose values somebody chose are for operators alone. prom-client is loaded when somebody first asks for the registry.
  */
 export class Metrics {
 	readonly #series: CallSeries[] = [];
 	readonly #values: { name: string; help: string; type: "gauge" | "counter"; read: () => number }[] = [];
-	#registry: Promise<Registry> | undefined;
+	readonly #detailed: { name: string; help: string; type: "gauge" | "counter"; read: () => Sample[] }[] = [];
+	#registries: Promise<{ readonly open: Registry; readonly detailed: Registry }> | undefined;
 
 	/** The counters of `method` on `lane`. Call it once a mounted method, not once a call. */
 	calls(method: string, lane: Lane): CallSeries {
@@ -95,23 +96,28 @@ export class Metrics {
 		this.#values.push({ name, help, type: "counter", read });
 	}
 
-	/** The registry, to which other parts may add metrics of their own with bounded labels. */
-	registry(): Promise<Registry> {
-		this.#registry ??= this.#build();
-		return this.#registry;
+	/** Values with labels that say what not everyone may know, such as names of stores. Whoever gives them bounds their number. */
+	detailed(name: string, help: string, type: "gauge" | "counter", read: () => Sample[]): void {
+		this.#detailed.push({ name, help, type, read });
 	}
 
 	/** The Prometheus text exposition and its content type. */
-	async expose(): Promise<{ contentType: string; text: string }> {
-		const registry = await this.registry();
-		return { contentType: registry.contentType, text: await registry.metrics() };
+	async expose(options: { readonly toOperator?: boolean } = {}): Promise<{ contentType: string; text: string }> {
+		this.#registries ??= this.#build();
+		const { open, detailed } = await this.#registries;
+		const text = await open.metrics();
+		return {
+			contentType: open.contentType,
+			text: options.toOperator === true ? `${text}\n${await detailed.metrics()}` : text,
+		};
 	}
 
-	async #build(): Promise<Registry> {
+	async #build(): Promise<{ readonly open: Registry; readonly detailed: Registry }> {
 		const { Registry, collectDefaultMetrics } = (await import("prom-client")).default;
-		const registry = new Registry();
-		collectDefaultMetrics({ register: registry });
-		const add = (name: string, help: string, type: string, read: () => Sample[]) => {
+		const open = new Registry();
+		const detailed = new Registry();
+		collectDefaultMetrics({ register: open });
+		const add = (name: string, help: string, type: string, read: () => Sample[], registry: Registry = open) => {
 			// A registry takes anything that can `get`; its own classes would hash the labels on every call.
 			const metric = {
 				name,
@@ -126,6 +132,7 @@ export class Metrics {
 		for (const { name, help, type, read } of this.#values) {
 			add(name, help, type, () => [{ value: read(), labels: {} }]);
 		}
+		for (const { name, help, type, read } of this.#detailed) add(name, help, type, read, detailed);
 		add("hub_rpc_calls_total", "Calls that ended, by method, lane and canonical code.", "counter", () =>
 			this.#totals(),
 		);
@@ -133,7 +140,7 @@ export class Metrics {
 			this.#series.map(({ method, lane, inFlight }) => ({ value: inFlight, labels: { method, lane } })),
 		);
 		add("hub_rpc_duration_seconds", "How long calls took, streams included.", "histogram", () => this.#histogram());
-		return registry;
+		return { open, detailed };
 	}
 
 	#totals(): Sample[] {

@@ -181,6 +181,27 @@ describe.each(backends)("KvStore on $name", ({ open }) => {
 		]);
 	});
 
+	test("KV-5 a watch tells the note of a delete, as it was given, and no note where there was none", async () => {
+		await put({ "plugin/a": "0", "plugin/b": "0" });
+		const stop = new AbortController();
+		const watch = kv.watch("plugin/", { signal: stop.signal });
+		const note = bytes("why");
+		const deletes = [{ key: "plugin/a", delete: true, note } as const, { key: "plugin/b", delete: true } as const];
+		await kv.commit({ id: "delete", writes: deletes });
+		note.fill(0);
+		await put({ "plugin/a": "1" });
+		const told: KvChange[] = [];
+		for await (const batch of watch) {
+			told.push(...batch);
+			if (told.length >= 3) stop.abort();
+		}
+		expect(told.map((c) => [c.key, text(c.note)])).toEqual([
+			["plugin/a", "why"],
+			["plugin/b", undefined],
+			["plugin/a", undefined],
+		]);
+	});
+
 	test("KV-5 a waiting watch wakes on a change and on its signal", async () => {
 		const stop = new AbortController();
 		const watch = kv.watch("policy/", { signal: stop.signal })[Symbol.asyncIterator]();

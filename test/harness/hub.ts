@@ -11,6 +11,7 @@ import { HubService } from "#gen/qirvo/hub/v1/hub_service_pb.js";
 import { MessagingService } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { PluginService } from "#gen/qirvo/hub/v1/plugin_service_pb.js";
 import { type PermissionsSchema, SecurityAdminService } from "#gen/qirvo/hub/v1/security_admin_service_pb.js";
+import { StoreService } from "#gen/qirvo/hub/v1/store_service_pb.js";
 import { randomIds, systemClock } from "../../src/clock/system-clock.ts";
 import { type AuditRecord, decodeAuditRecord } from "../../src/security/audit-record.ts";
 import { DEFAULT_OPTIONS, type HubOptions } from "../../src/server/hub-options.ts";
@@ -26,6 +27,7 @@ export const ALL_GRANTS: MessageInitShape<typeof PermissionsSchema> = {
 	emit: ["**"],
 	subscribe: ["**"],
 	replay: ["**"],
+	stores: [{ store: "*", read: true, write: true, create: true }],
 };
 
 /** The generated clients of every service, with one credential and one connection. */
@@ -36,6 +38,7 @@ export interface Clients extends Disposable {
 	readonly plugins: Client<typeof PluginService>;
 	readonly events: Client<typeof EventService>;
 	readonly messaging: Client<typeof MessagingService>;
+	readonly stores: Client<typeof StoreService>;
 	readonly admin: Client<typeof SecurityAdminService>;
 }
 
@@ -164,6 +167,7 @@ export function connectClients(url: string, token = "", ca?: string): Clients {
 		plugins: createClient(PluginService, transport),
 		events: createClient(EventService, transport),
 		messaging: createClient(MessagingService, transport),
+		stores: createClient(StoreService, transport),
 		admin: createClient(SecurityAdminService, transport),
 		[Symbol.dispose]: () => sessions.abort(),
 	};

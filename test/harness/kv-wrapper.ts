@@ -1,7 +1,7 @@
 import type { KvStore } from "../../src/state/kv-store.ts";
 
 /** A store that is `kv` but for what `change` puts in its place. */
-export function wrapKv(kv: KvStore, change: Partial<Pick<KvStore, "commit" | "watch">>): KvStore {
+export function wrapKv(kv: KvStore, change: Partial<Pick<KvStore, "commit" | "watch" | "read" | "range">>): KvStore {
 	return {
 		capabilities: kv.capabilities,
 		get revision() {
@@ -11,6 +11,7 @@ export function wrapKv(kv: KvStore, change: Partial<Pick<KvStore, "commit" | "wa
 		range: (query) => kv.range(query),
 		commit: (commit) => kv.commit(commit),
 		watch: (prefix, options) => kv.watch(prefix, options),
+		read: (prefix, after) => kv.read(prefix, after),
 		barrier: () => kv.barrier(),
 		...change,
 	};

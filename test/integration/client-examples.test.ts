@@ -35,6 +35,27 @@ describeHubs("examples/kitchen.ts", (start) => {
 	});
 });
 
+describe("examples/stores.ts", () => {
+	it("says what it promises, and ends", async () => {
+		await using hub = await TestHub.start({ options: { dev: true } });
+		// The watch tells of the cactus when it comes to it.
+		expect(await linesOf("stores.ts", { HUB_URL: hub.url })).toEqual(
+			[
+				"plant/fern: nothing -> 1 by gardener",
+				"plant/fern: 1 -> 3 by gardener",
+				"the copy says 1 litre",
+				"plant/cactus: nothing -> 0.1 by gardener",
+				"refused: VALIDATION_FAILED",
+				"refused: REVISION_MISMATCH",
+				"refused: INSUFFICIENT_PERMISSIONS",
+				"plant/cactus was written by gardener",
+				"plant/fern was written by gardener",
+				"",
+			].toSorted(),
+		);
+	});
+});
+
 /** What an example prints, sorted: what happens at once may be said in any order. */
 async function linesOf(example: string, env: Readonly<Record<string, string>>): Promise<readonly string[]> {
 	const { stdout, stderr } = await promisify(execFile)(process.execPath, [`examples/${example}`], {

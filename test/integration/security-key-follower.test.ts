@@ -18,6 +18,7 @@ function faulty(kv: KvStore) {
 		range: (query) => kv.range(query),
 		commit: (commit) => kv.commit(commit),
 		barrier: () => kv.barrier(),
+		read: (prefix, after) => kv.read(prefix, after),
 		watch(prefix, options) {
 			faults.watches++;
 			if (faults.refuse) throw new Error("not now");

@@ -97,6 +97,7 @@ class GrpcJsCall<Req, Res> {
 	readonly responded: Promise<void>;
 	readonly #signal: AbortSignal | undefined;
 	#ended = false;
+	#failure: Error | undefined;
 
 	constructor(stream: ClientDuplexStream<Req, Res>, signal: AbortSignal | undefined) {
 		this.stream = stream;
@@ -115,12 +116,15 @@ class GrpcJsCall<Req, Res> {
 			signal?.removeEventListener("abort", abort);
 			resolve();
 		});
-		// The reader gets it from the iterator; without a listener it would end the process.
-		stream.on("error", () => {});
+		// A reader that is there gets it from the iterator; one that comes later would wait for ever.
+		stream.on("error", (error) => {
+			this.#failure = error;
+		});
 	}
 
 	async *messages(): AsyncGenerator<Res, void, undefined> {
 		try {
+			if (this.#failure !== undefined) throw this.#failure;
 			for await (const message of this.stream) yield message as Res;
 		} catch (error) {
 			throw this.#signal?.aborted ? cancelled(this.#signal) : toConnectError(error);

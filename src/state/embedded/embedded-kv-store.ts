@@ -4,6 +4,7 @@ import type { CommitOutcome } from "../commit-outcomes.ts";
 import { compareKeys } from "../key-order.ts";
 import { checkCommit, checkRange } from "../kv-rules.ts";
 import {
+	type ChangeReader,
 	KV_LIMITS,
 	type KvCapabilities,
 	type KvChange,
@@ -15,17 +16,15 @@ import {
 	type KvStore,
 	StorageError,
 } from "../kv-store.ts";
-import { WATCHED_PREFIXES } from "../state-backend.ts";
 import type { Environment } from "./environment.ts";
 import { GROUP_BYTES, type GroupParticipant, type GroupWriter } from "./group-writer.ts";
 import { decodeKvRecord, encodeKvRecord, kvValue } from "./kv-record.ts";
 import { StoredOutcomes } from "./stored-outcomes.ts";
+import { storedRevision, storeRevision } from "./stored-revision.ts";
 
 /** Commits that may wait for the disk; more are refused. */
 const MAX_WAITING = 100_000;
 const MAX_WAITING_BYTES = 256 * 1024 * 1024;
-
-const REVISION_KEY = Buffer.from("kv/revision");
 
 interface Waiting {
 	readonly commit: KvCommit;
@@ -68,7 +67,6 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 		this.#written = this.#stored();
 		this.#shown = this.#written;
 		this.#window = new ChangeWindow({
-			prefixes: WATCHED_PREFIXES,
 			now: () => clock.monotonic(),
 			revision: () => this.#shown,
 			start: this.#shown,
@@ -126,6 +124,10 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 		return this.#window.watch(prefix, options);
 	}
 
+	read(prefix: string, after?: number): ChangeReader {
+		return this.#window.read(prefix, after);
+	}
+
 	async barrier(): Promise<void> {}
 
 	/** Ends the watches. */
@@ -147,9 +149,7 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 		this.#applied = [...inGroup.values()];
 		if (this.#applied.length === 0) return;
 		this.#outcomes.write(this.#applied);
-		const revision = Buffer.allocUnsafe(8);
-		revision.writeDoubleLE(this.#written);
-		this.#environment.meta.put(REVISION_KEY, revision);
+		storeRevision(this.#environment.meta, this.#written);
 	}
 
 	flushed(): void {
@@ -159,6 +159,8 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 		for (const { result, changes } of seen) {
 			if (result.ok && changes.length > 0) this.#window.push(result.revision, changes);
 		}
+		// Commits outside the window move it on as well.
+		this.#window.push(this.#shown, []);
 		for (const { waiting, result } of seen) waiting.resolve(result);
 	}
 
@@ -213,23 +215,25 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 			const { key } = write;
 			const keyBytes = Buffer.from(key);
 			const revision = ++this.#written;
-			const watched = this.#window.keeps(key);
+			const watched = this.#window.keeps(key) && write.silent !== true;
 			const isPut = "value" in write;
 			// What is deleted need not be read, unless a watch tells what it was.
 			const old = watched ? kv.getBinary(keyBytes) : isPut ? kv.getBinaryFast(keyBytes) : undefined;
-			if (isPut) {
-				const createRevision = old ? decodeKvRecord(old).createRevision : revision;
-				kv.put(keyBytes, encodeKvRecord({ revision, createRevision }, write.value));
-			} else {
-				kv.remove(keyBytes);
-			}
+			const known = old && decodeKvRecord(old);
+			const createRevision = known?.createRevision ?? revision;
+			if (isPut) kv.put(keyBytes, encodeKvRecord({ revision, createRevision }, write.value));
+			else kv.remove(keyBytes);
 			if (watched) {
+				const note = "value" in write ? undefined : write.note && Buffer.from(write.note);
 				changes.push({
 					key,
 					// A copy, because the caller may use its buffer again.
-					value: "value" in write ? write.value.slice() : undefined,
+					value: "value" in write ? Buffer.from(write.value) : undefined,
 					oldValue: old && kvValue(old),
+					...(note && { note }),
 					revision,
+					createRevision,
+					oldRevision: known?.revision ?? 0,
 					lastOfCommit: index === writes.length - 1,
 				});
 			}
@@ -259,7 +263,7 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 	}
 
 	#stored(): number {
-		return this.#environment.meta.getBinary(REVISION_KEY)?.readDoubleLE(0) ?? 0;
+		return storedRevision(this.#environment.meta);
 	}
 }
 

@@ -125,6 +125,13 @@ export enum ErrorReason {
   INVALID_PAGE_TOKEN = 8,
 
   /**
+   * INVALID_ARGUMENT. What is to be restored is no backup, or a damaged one; `metadata.line` says where.
+   *
+   * @generated from enum value: ERROR_REASON_INVALID_BACKUP = 9;
+   */
+  INVALID_BACKUP = 9,
+
+  /**
    * UNAUTHENTICATED. The call needs a credential and has none.
    *
    * @generated from enum value: ERROR_REASON_CREDENTIAL_MISSING = 20;
@@ -307,6 +314,20 @@ export enum ErrorReason {
   SUBSCRIPTION_NOT_FOUND = 70,
 
   /**
+   * NOT_FOUND. No such store, or none that the caller may know of.
+   *
+   * @generated from enum value: ERROR_REASON_STORE_NOT_FOUND = 71;
+   */
+  STORE_NOT_FOUND = 71,
+
+  /**
+   * NOT_FOUND. The store has no entry of this key.
+   *
+   * @generated from enum value: ERROR_REASON_ENTRY_NOT_FOUND = 72;
+   */
+  ENTRY_NOT_FOUND = 72,
+
+  /**
    * ALREADY_EXISTS. The plugin id is taken.
    *
    * @generated from enum value: ERROR_REASON_PLUGIN_EXISTS = 80;
@@ -319,6 +340,13 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_SUBSCRIPTION_EXISTS = 85;
    */
   SUBSCRIPTION_EXISTS = 85,
+
+  /**
+   * ALREADY_EXISTS. The name of the store is taken.
+   *
+   * @generated from enum value: ERROR_REASON_STORE_EXISTS = 86;
+   */
+  STORE_EXISTS = 86,
 
   /**
    * ABORTED. The expected revision is not the present one; `metadata.revision` tells the present one.
@@ -370,6 +398,27 @@ export enum ErrorReason {
   FEATURE_NOT_AVAILABLE = 123,
 
   /**
+   * FAILED_PRECONDITION. A validator of the store refuses the value; the metadata names `validator`, `path` and `rule`.
+   *
+   * @generated from enum value: ERROR_REASON_VALIDATION_FAILED = 124;
+   */
+  VALIDATION_FAILED = 124,
+
+  /**
+   * FAILED_PRECONDITION. The value that is there is not of the kind that the operation is for.
+   *
+   * @generated from enum value: ERROR_REASON_VALUE_MISMATCH = 125;
+   */
+  VALUE_MISMATCH = 125,
+
+  /**
+   * FAILED_PRECONDITION. A transaction over stores that are kept and stores that are not.
+   *
+   * @generated from enum value: ERROR_REASON_MIXED_PERSISTENCE = 126;
+   */
+  MIXED_PERSISTENCE = 126,
+
+  /**
    * RESOURCE_EXHAUSTED. A rate limit; `RetryInfo` says when to come back.
    *
    * @generated from enum value: ERROR_REASON_RATE_LIMIT_EXCEEDED = 140;
@@ -410,6 +459,13 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_LIMIT_EXCEEDED = 145;
    */
   LIMIT_EXCEEDED = 145,
+
+  /**
+   * RESOURCE_EXHAUSTED. The store, or the caller in it, is at its quota; `QuotaFailure` says which.
+   *
+   * @generated from enum value: ERROR_REASON_QUOTA_EXCEEDED = 146;
+   */
+  QUOTA_EXCEEDED = 146,
 
   /**
    * OUT_OF_RANGE. The position asked for is trimmed, or of another epoch; the metadata holds the oldest there is.

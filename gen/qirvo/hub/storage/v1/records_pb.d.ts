@@ -10,6 +10,8 @@ import type { Plugin } from "../../v1/plugin_service_pb.js";
 import type { Permissions, TrustLevel } from "../../v1/security_admin_service_pb.js";
 import type { DurableSubscription } from "../../v1/durable_subscriptions_pb.js";
 import type { Route } from "../../v1/routes_pb.js";
+import type { Store } from "../../v1/stores_pb.js";
+import type { ChangeCause } from "../../v1/entries_pb.js";
 
 /**
  * Describes the file qirvo/hub/storage/v1/records.proto.
@@ -715,4 +717,249 @@ export declare type RouteRecord = Message<"qirvo.hub.storage.v1.RouteRecord"> & 
  * Use `create(RouteRecordSchema)` to create a new message.
  */
 export declare const RouteRecordSchema: GenMessage<RouteRecord>;
+
+/**
+ * A store, under `store/definition/<name>`. Of a store that is not persistent it is in the keyspace that ends with the process.
+ *
+ * @generated from message qirvo.hub.storage.v1.StoreRecord
+ */
+export declare type StoreRecord = Message<"qirvo.hub.storage.v1.StoreRecord"> & {
+  /**
+   * As it is shown, without its revision and usage. Its epoch is the store's id.
+   *
+   * @generated from field: qirvo.hub.v1.Store store = 1;
+   */
+  store?: Store | undefined;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.StoreRecord.
+ * Use `create(StoreRecordSchema)` to create a new message.
+ */
+export declare const StoreRecordSchema: GenMessage<StoreRecord>;
+
+/**
+ * An entry, under `store/entry/<store id>/<key>`.
+ *
+ * @generated from message qirvo.hub.storage.v1.EntryRecord
+ */
+export declare type EntryRecord = Message<"qirvo.hub.storage.v1.EntryRecord"> & {
+  /**
+   * A `qirvo.hub.v1.Entry` in wire form, without its revisions.
+   *
+   * @generated from field: bytes entry = 1;
+   */
+  entry: Uint8Array;
+
+  /**
+   * The transaction that wrote it. Empty: none.
+   *
+   * @generated from field: string transaction_id = 2;
+   */
+  transactionId: string;
+
+  /**
+   * The revisions of the key's older versions that are kept, the newest first.
+   *
+   * @generated from field: repeated uint64 older = 3;
+   */
+  older: bigint[];
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.EntryRecord.
+ * Use `create(EntryRecordSchema)` to create a new message.
+ */
+export declare const EntryRecordSchema: GenMessage<EntryRecord>;
+
+/**
+ * A version of a key that is no longer the present one, under `store/version/<store id>/<revision>`.
+ *
+ * @generated from message qirvo.hub.storage.v1.VersionRecord
+ */
+export declare type VersionRecord = Message<"qirvo.hub.storage.v1.VersionRecord"> & {
+  /**
+   * As in the EntryRecord.
+   *
+   * @generated from field: bytes entry = 1;
+   */
+  entry: Uint8Array;
+
+  /**
+   * As in the EntryRecord.
+   *
+   * @generated from field: string transaction_id = 2;
+   */
+  transactionId: string;
+
+  /**
+   * The revision of the write that brought the key to life.
+   *
+   * @generated from field: uint64 create_revision = 3;
+   */
+  createRevision: bigint;
+
+  /**
+   * How the key ended after this version. Absent: another version followed. The revision of the deletion is the one before
+   * this record's own.
+   *
+   * @generated from field: qirvo.hub.storage.v1.EntryEndNote end = 4;
+   */
+  end?: EntryEndNote | undefined;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.VersionRecord.
+ * Use `create(VersionRecordSchema)` to create a new message.
+ */
+export declare const VersionRecordSchema: GenMessage<VersionRecord>;
+
+/**
+ * Where the versions of a deleted key are, under `store/tombstone/<store id>/<key>`.
+ *
+ * @generated from message qirvo.hub.storage.v1.TombstoneRecord
+ */
+export declare type TombstoneRecord = Message<"qirvo.hub.storage.v1.TombstoneRecord"> & {
+  /**
+   * Their revisions, the newest first.
+   *
+   * @generated from field: repeated uint64 older = 1;
+   */
+  older: bigint[];
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.TombstoneRecord.
+ * Use `create(TombstoneRecordSchema)` to create a new message.
+ */
+export declare const TombstoneRecordSchema: GenMessage<TombstoneRecord>;
+
+/**
+ * What a store holds, under `store/usage/<store id>/`, and what a plugin has written of it, under that and the plugin's id.
+ *
+ * @generated from message qirvo.hub.storage.v1.UsageRecord
+ */
+export declare type UsageRecord = Message<"qirvo.hub.storage.v1.UsageRecord"> & {
+  /**
+   * Entries.
+   *
+   * @generated from field: uint64 keys = 1;
+   */
+  keys: bigint;
+
+  /**
+   * Bytes of the entries.
+   *
+   * @generated from field: uint64 bytes = 2;
+   */
+  bytes: bigint;
+
+  /**
+   * Old versions. Counted for the store alone.
+   *
+   * @generated from field: uint64 versions = 3;
+   */
+  versions: bigint;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.UsageRecord.
+ * Use `create(UsageRecordSchema)` to create a new message.
+ */
+export declare const UsageRecordSchema: GenMessage<UsageRecord>;
+
+/**
+ * The first answer to a repeatable write of entries. Revisions are told from that of the answer's own write.
+ *
+ * @generated from message qirvo.hub.storage.v1.EntryAnswerRecord
+ */
+export declare type EntryAnswerRecord = Message<"qirvo.hub.storage.v1.EntryAnswerRecord"> & {
+  /**
+   * What each write did, in their order.
+   *
+   * @generated from field: repeated qirvo.hub.storage.v1.EntryAnswer writes = 1;
+   */
+  writes: EntryAnswer[];
+
+  /**
+   * The transaction. Empty: none.
+   *
+   * @generated from field: string transaction_id = 2;
+   */
+  transactionId: string;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.EntryAnswerRecord.
+ * Use `create(EntryAnswerRecordSchema)` to create a new message.
+ */
+export declare const EntryAnswerRecordSchema: GenMessage<EntryAnswerRecord>;
+
+/**
+ * What one write did.
+ *
+ * @generated from message qirvo.hub.storage.v1.EntryAnswer
+ */
+export declare type EntryAnswer = Message<"qirvo.hub.storage.v1.EntryAnswer"> & {
+  /**
+   * How far the write's revision is behind the answer's; 0: nothing was changed.
+   *
+   * @generated from field: uint64 revision_offset = 1;
+   */
+  revisionOffset: bigint;
+
+  /**
+   * After an increment: the number. Absent: it was none.
+   *
+   * @generated from field: optional sint64 number = 2;
+   */
+  number?: bigint | undefined;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.EntryAnswer.
+ * Use `create(EntryAnswerSchema)` to create a new message.
+ */
+export declare const EntryAnswerSchema: GenMessage<EntryAnswer>;
+
+/**
+ * What watches are told of a deletion, which leaves no entry.
+ *
+ * @generated from message qirvo.hub.storage.v1.EntryEndNote
+ */
+export declare type EntryEndNote = Message<"qirvo.hub.storage.v1.EntryEndNote"> & {
+  /**
+   * The plugin that deleted it. Empty: the hub.
+   *
+   * @generated from field: string actor = 1;
+   */
+  actor: string;
+
+  /**
+   * Why.
+   *
+   * @generated from field: qirvo.hub.v1.ChangeCause cause = 2;
+   */
+  cause: ChangeCause;
+
+  /**
+   * The transaction that deleted it. Empty: none.
+   *
+   * @generated from field: string transaction_id = 3;
+   */
+  transactionId: string;
+
+  /**
+   * Milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 time_ms = 4;
+   */
+  timeMs: bigint;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.EntryEndNote.
+ * Use `create(EntryEndNoteSchema)` to create a new message.
+ */
+export declare const EntryEndNoteSchema: GenMessage<EntryEndNote>;
 

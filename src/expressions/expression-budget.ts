@@ -1,7 +1,7 @@
 import type { CelFunc, CelList, CelResult, CelValue } from "@bufbuild/cel";
 import { DurationSchema, TimestampSchema } from "@bufbuild/protobuf/wkt";
 
-/** The engine, loaded when the first filter is compiled: it costs a start about 100 ms. */
+/** The engine, loaded when the first expression is compiled: it costs a start about 100 ms. */
 export type CelEngine = typeof import("@bufbuild/cel");
 
 /** The function that charges a macro's list before the loop runs. Its name cannot be written in an expression. */
@@ -11,7 +11,7 @@ export const WITHIN = "@within";
 
 /**
  * One unit is about 50 ns of work, and 200 ns where every step fails, so that an evaluation ends after about 20 ms at
- * worst, whatever the expression and the event.
+ * worst, whatever the expression and what it is about.
  */
 const UNITS = 100_000;
 /** The most characters or bytes that `+` may make. */
@@ -22,17 +22,20 @@ const MAX_CONVERTED = 64;
 const PER_UNIT = 64;
 
 /** What one evaluation may still spend. Evaluations are synchronous and never nest, so one budget serves them all. */
-export class FilterBudget {
+export class ExpressionBudget {
 	#left = UNITS;
+	#tooCostly = "";
 
-	reset(): void {
+	/** `tooCostly` is what an evaluation that costs too much fails with. */
+	reset(tooCostly: string): void {
 		this.#left = UNITS;
+		this.#tooCostly = tooCostly;
 	}
 
 	/** Throws once the evaluation has cost more than it may. */
 	spend(units: number): void {
 		this.#left -= units;
-		if (this.#left < 0) throw new Error("the filter costs too much on this event");
+		if (this.#left < 0) throw new Error(this.#tooCostly);
 	}
 
 	/** Spends for every value inside `value`. */
@@ -53,7 +56,7 @@ export class FilterBudget {
  * The standard functions whose cost grows with their arguments, replaced by ones that pay for it first. Together with
  * `CHARGE`, which the check puts around every list that a macro walks, nothing runs that is not paid for.
  */
-export function boundedFunctions(engine: CelEngine, budget: FilterBudget): CelFunc[] {
+export function boundedFunctions(engine: CelEngine, budget: ExpressionBudget): CelFunc[] {
 	const { celFunc, celMethod, CelScalar, isCelList, isCelMap, listType, objectType } = engine;
 	const { BOOL, BYTES, DOUBLE, DYN, INT, STRING, UINT } = CelScalar;
 	const LIST = listType(DYN);

@@ -1,0 +1,184 @@
+import { PipelineResponseSchema } from "#gen/qirvo/hub/v1/entries_pb.js";
+import type { Clock, IdSource } from "../clock/clock.ts";
+import { HubError } from "../hub-error.ts";
+import type { WriteUnit, Written } from "../stores/entry-write.ts";
+import type { Call, Encoded } from "./call.ts";
+import type { Entries } from "./entry-calls.ts";
+import { encodeEntryError } from "./entry-error.ts";
+import type { EntryIntake } from "./entry-intake.ts";
+import { noSuchEntry, readAddress, readWrite } from "./entry-operations.ts";
+import { encodeFailedCheck } from "./failed-check.ts";
+import { encodeFrame } from "./messaging-frames.ts";
+import { type PipelineOperation, readOperations } from "./pipeline-operations.ts";
+import { PipelineResults, RESULT_FIELD } from "./pipeline-results.ts";
+import { placedError } from "./placed-error.ts";
+import { PulledStream } from "./pulled-stream.ts";
+import { breaksFrame } from "./send-frames.ts";
+import { writerOf } from "./store-admission.ts";
+import type { StreamRegistry } from "./stream-ending.ts";
+import { readyFrame, streamFrames } from "./stream-frames.ts";
+import { readTransaction } from "./transaction-request.ts";
+import { encodeTransaction, encodeWriteResult } from "./write-results.ts";
+
+export interface PipelineStreamDeps {
+	readonly clock: Clock;
+	readonly ids: IdSource;
+	readonly entries: Entries;
+	readonly intake: EntryIntake;
+	readonly streams: StreamRegistry;
+}
+
+const FRAMES = streamFrames((frame) => encodeFrame(PipelineResponseSchema, { frame }));
+
+/** Operations whose result was not taken, from which on no frame is read; one frame may come on top. */
+const MAX_UNANSWERED = 8192;
+
+/** Bytes of values that are being written, and of results, above which the same holds. */
+const MAX_WRITING_BYTES = 8 * 1024 * 1024;
+const MAX_RESULT_BYTES = 8 * 1024 * 1024;
+
+/**
+ * One `Pipeline` call. Each operation passes the same intake as a unary call, and fails alone. Reads are answered in their turn,
+ * writes when they are stored; what the caller does not take holds back what it sends. The end of the stream withdraws the
+ * writes that nobody has begun.
+ */
+export class PipelineStream {
+	/** What goes down. */
+	readonly responses: PulledStream<Encoded>;
+	readonly #deps: PipelineStreamDeps;
+	readonly #call: Call;
+	readonly #results = new PipelineResults();
+	readonly #withdrawal = new AbortController();
+	#writing = 0;
+	#writingBytes = 0;
+	#ready = false;
+	#inputEnded = false;
+	/** Set once the hub is stopping: what the stream ends with when the writes on their way are answered. */
+	#draining: { readonly error: unknown } | undefined;
+
+	/** Refuses callers that are not plugins, and those whose credential no longer stands. */
+	constructor(deps: PipelineStreamDeps, requests: AsyncIterable<Uint8Array>, call: Call) {
+		this.#deps = deps;
+		this.#call = call;
+		writerOf(call);
+		this.responses = new PulledStream({
+			clock: deps.clock,
+			call,
+			// Each operation is judged when it comes.
+			streams: deps.streams,
+			frames: FRAMES,
+			produce: () => this.#produce(),
+			onDrain: (error) => this.#drain(error),
+			onEnd: () => this.#withdrawal.abort(),
+		});
+		this.#read(requests).catch((error: unknown) => this.responses.fail(error));
+	}
+
+	async #read(requests: AsyncIterable<Uint8Array>): Promise<void> {
+		for await (const frame of requests) {
+			for (const [index, operation] of readOperations(frame).entries()) {
+				while (this.#isFull && !this.#isOver) await this.#roomAgain();
+				if (this.#isOver) return;
+				this.#take(operation, index);
+			}
+			this.responses.wake();
+		}
+		this.#inputEnded = true;
+		this.#finishWhenDone();
+	}
+
+	get #isFull(): boolean {
+		const { size, bytes } = this.#results;
+		const unanswered = size + this.#writing;
+		return unanswered >= MAX_UNANSWERED || this.#writingBytes >= MAX_WRITING_BYTES || bytes >= MAX_RESULT_BYTES;
+	}
+
+	/** Whether no operation is begun any more. */
+	get #isOver(): boolean {
+		return this.responses.ended || this.#draining !== undefined;
+	}
+
+	async #roomAgain(): Promise<void> {
+		this.responses.wake();
+		await this.responses.pulled();
+	}
+
+	#take(operation: PipelineOperation, index: number): void {
+		try {
+			this.#begin(operation);
+		} catch (error) {
+			if (breaksFrame(error)) throw error;
+			const { id, kind } = operation;
+			this.#fail(id, placedError(error, `operations[${index}]${kind === undefined ? "" : `.${kind}`}`));
+		}
+	}
+
+	#begin({ id, kind, body }: PipelineOperation): void {
+		const { intake, entries, ids } = this.#deps;
+		const bytes = body.end - body.pos;
+		const { signal } = this.#withdrawal;
+		if (kind === "get") {
+			const address = readAddress(body);
+			const entry = entries.get(intake.read(this.#call, address), address.key);
+			if (entry === undefined) throw noSuchEntry(address);
+			this.#results.add(id, RESULT_FIELD.entry, entry);
+		} else if (kind === "transact") {
+			const request = readTransaction(body);
+			if (request.requestId !== "") throw HubError.field("request_id", "must be empty in a pipeline");
+			const unit = intake.transaction(this.#call, request, ids.next(), signal);
+			this.#submit(id, unit, bytes, RESULT_FIELD.transaction, encodeTransaction);
+		} else if (kind !== undefined) {
+			const unit = intake.write(this.#call, readWrite(body, kind), signal);
+			this.#submit(id, unit, bytes, RESULT_FIELD.write, encodeFirstResult);
+		} else throw HubError.field("operation", "must be set");
+	}
+
+	#submit(
+		id: number | bigint,
+		unit: WriteUnit,
+		bytes: number,
+		field: number,
+		encode: (written: Written) => Uint8Array,
+	): void {
+		this.#writing++;
+		this.#writingBytes += bytes;
+		this.#deps.entries.submit(unit, (written, error) => {
+			this.#writing--;
+			this.#writingBytes -= bytes;
+			if (this.responses.ended) return;
+			if (written === undefined) this.#fail(id, error);
+			else this.#results.add(id, field, encode(written));
+			this.responses.wake();
+			this.#finishWhenDone();
+		});
+	}
+
+	#fail(id: number | bigint, failure: unknown): void {
+		const error = encodeEntryError(failure, this.#call.requestId);
+		const checks = failure instanceof HubError ? failure.options.failedChecks : undefined;
+		if (checks === undefined) this.#results.add(id, RESULT_FIELD.error, error);
+		else this.#results.addFailed(id, error, checks.map(encodeFailedCheck));
+	}
+
+	#produce(): Encoded | undefined {
+		if (this.#ready) return this.#results.take();
+		this.#ready = true;
+		return encodeFrame(PipelineResponseSchema, { frame: readyFrame(this.#call.requestId) });
+	}
+
+	/** What was begun is answered; nothing more is begun. */
+	#drain(error: unknown): void {
+		this.#draining = { error };
+		this.#finishWhenDone();
+	}
+
+	#finishWhenDone(): void {
+		if (this.#writing > 0) return;
+		if (this.#draining !== undefined) this.responses.finish(this.#draining.error);
+		else if (this.#inputEnded) this.responses.finish();
+	}
+}
+
+function encodeFirstResult({ results }: Written): Uint8Array {
+	return encodeWriteResult(results[0]!);
+}

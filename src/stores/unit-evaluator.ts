@@ -1,0 +1,287 @@
+import { ChangeCause } from "#gen/qirvo/hub/v1/entries_pb.js";
+import type { FailedCheck } from "../hub-error.ts";
+import type { FirstAnswers } from "../idempotency/first-answers.ts";
+import { type ExpectedRevision, meetsRevision } from "../state/expected-revision.ts";
+import type { KvStore } from "../state/kv-store.ts";
+import { answerOf, ENTRY_ANSWERS, repeated } from "./entry-answer.ts";
+import type { EntryCache } from "./entry-cache.ts";
+import { instanceNotFound, quotaExceeded, revisionMismatch, unitTooLarge } from "./entry-refusals.ts";
+import type { EntryStage } from "./entry-stage.ts";
+import type { AppendWrite, EntryWrite, IncrementWrite, SetWrite, Written } from "./entry-write.ts";
+import type { InstanceLeases } from "./instance-leases.ts";
+import { addedTo, appendedTo } from "./json-values.ts";
+import type { OpenStore } from "./open-store.ts";
+import { jsonBody, withJsonBody } from "./payload-wire.ts";
+import type { Outcome, QueuedEnd, QueuedUnit } from "./queued-unit.ts";
+import { storeNotFound } from "./store-change.ts";
+import { storeKeys } from "./store-keys.ts";
+import type { StoredEntry } from "./stored-entry.ts";
+import type { WriteRound } from "./write-round.ts";
+
+export interface UnitEvaluatorOptions {
+	readonly kv: KvStore;
+	readonly cache: EntryCache;
+	readonly stage: EntryStage;
+	readonly answers: FirstAnswers;
+	readonly leases: InstanceLeases;
+	/** The store as it is now; undefined where this life of it is over. */
+	readonly storeOf: (id: string) => OpenStore | undefined;
+}
+
+/**
+ * What became of a unit: it is in the round; it does not fit, so it comes with the next; entries have to end first, which is in
+ * the round now; or it was done before.
+ */
+export type Verdict = "taken" | "full" | "ending" | Written;
+
+/** One write of a unit, and what is there. */
+interface OneWrite {
+	readonly write: EntryWrite;
+	/** As it is now. */
+	readonly store: OpenStore;
+	/** In the keyspace. */
+	readonly entryKey: string;
+	readonly old: StoredEntry | undefined;
+	readonly writer: string;
+	readonly transactionId: string;
+}
+
+/** Decides units against what is stored, one after another, and puts what they write into a round. No key is in two of them. */
+export class UnitEvaluator {
+	readonly #options: UnitEvaluatorOptions;
+
+	constructor(options: UnitEvaluatorOptions) {
+		this.#options = options;
+	}
+
+	/** Throws why the unit is refused; then nothing of it is in the round. */
+	evaluate(queued: QueuedUnit, round: WriteRound): Verdict {
+		const { request } = queued.unit;
+		const known = request && this.#options.answers.known({ request, codec: ENTRY_ANSWERS });
+		if (known !== undefined) return repeated(known);
+		const wasEmpty = round.isEmpty;
+		round.begin();
+		try {
+			const verdict = this.#evaluate(queued, round);
+			if (verdict === "ending" || round.fits) return verdict;
+		} catch (error) {
+			round.rollBack();
+			throw error;
+		}
+		round.rollBack();
+		if (wasEmpty) throw unitTooLarge("more to write than one commit holds");
+		return "full";
+	}
+
+	/** False: it did not fit. */
+	evaluateEnd(queued: QueuedEnd, round: WriteRound): boolean {
+		round.begin();
+		const { storeId, key, entryKey, indexKey } = queued;
+		const store = this.#options.storeOf(storeId);
+		const entry = store && this.#options.cache.get(storeId, key);
+		if (store === undefined || entry === undefined) {
+			// What is being removed goes as a whole, and what is being restored has its ends later.
+			if (store === undefined && this.#options.kv.get(storeKeys.doomed(storeId)) !== undefined) return true;
+			round.write({ key: indexKey, delete: true });
+		} else {
+			const isIndex =
+				(entry.expireTime !== 0 && indexKey === storeKeys.expiry(entry.expireTime, storeId, key)) ||
+				(entry.instanceId !== "" && indexKey === storeKeys.lease(entry.writer, entry.instanceId, storeId, key));
+			const cause = this.#options.stage.endOf(entry, round.now);
+			// The clock was stepped back: it ends when its time comes again.
+			if (isIndex && cause === undefined) return true;
+			round.write({ key: indexKey, delete: true });
+			if (isIndex) {
+				this.#enter(store, round);
+				this.#end(round, store, key, entryKey, entry);
+				round.forsake(indexKey);
+			}
+		}
+		if (round.fits) return true;
+		round.rollBack();
+		return false;
+	}
+
+	#evaluate(queued: QueuedUnit, round: WriteRound): Verdict {
+		const { unit, keys } = queued;
+		const { writes, writer, transactionId, request } = unit;
+		const olds = this.#read(queued, round);
+		if (olds === undefined) return "ending";
+		const outcomes: Outcome[] = [];
+		const answerIndex = request === undefined ? -1 : round.reserve();
+		for (let at = 0; at < writes.length; at++) {
+			const write = writes[at]!;
+			const store = round.stores.get(write.store.id)!;
+			outcomes.push(this.#write(round, { write, store, entryKey: keys[at]!, old: olds[at], writer, transactionId }));
+		}
+		this.#requireRoom(round, writer);
+		if (unit.also !== undefined) for (const write of unit.also) round.write(write);
+		if (request !== undefined) {
+			const answer = ENTRY_ANSWERS.encode(answerOf(outcomes, answerIndex, transactionId));
+			const remembered = this.#options.answers.remember(request, answer);
+			round.checks.push(remembered.check);
+			round.fill(answerIndex, remembered.write);
+			queued.stored = () => remembered.stored();
+		}
+		queued.outcomes = outcomes;
+		return "taken";
+	}
+
+	/** What is there of what the unit writes, and whether all is as it expects. Undefined: entries have to end first. */
+	#read(queued: QueuedUnit, round: WriteRound): readonly (StoredEntry | undefined)[] | undefined {
+		const { unit, checkKeys } = queued;
+		const { now } = round;
+		const { cache, stage } = this.#options;
+		let failed: FailedCheck[] | undefined;
+		const olds: (StoredEntry | undefined)[] = [];
+		const over: number[] = [];
+		for (let at = 0; at < unit.checks.length; at++) {
+			const { store, key, expected } = unit.checks[at]!;
+			this.#enter(store, round);
+			const entry = cache.get(store.id, key);
+			const isOver = entry !== undefined && stage.endOf(entry, now) !== undefined;
+			round.checks.push({ key: checkKeys[at]!, revision: entry?.revision ?? 0 });
+			failed = withFailed(failed, store, key, expected, isOver ? undefined : entry);
+		}
+		for (let at = 0; at < unit.writes.length; at++) {
+			const write = unit.writes[at]!;
+			this.#enter(write.store, round);
+			let entry = cache.get(write.store.id, write.key);
+			if (entry !== undefined && stage.endOf(entry, now) !== undefined) {
+				if (write.kind !== "delete") over.push(at);
+				entry = undefined;
+			}
+			olds.push(entry);
+			if (write.kind === "set" || write.kind === "delete") {
+				failed = withFailed(failed, write.store, write.key, write.expected, entry);
+			}
+		}
+		if (failed !== undefined) throw revisionMismatch(failed);
+		if (over.length === 0) return olds;
+		this.#endAll(queued, over, round);
+		return undefined;
+	}
+
+	/** Ends entries whose time is over and that are to be written anew, as many as there is room for. */
+	#endAll({ unit, keys }: QueuedUnit, over: readonly number[], round: WriteRound): void {
+		for (const at of over) {
+			round.begin();
+			const { store, key } = unit.writes[at]!;
+			this.#end(round, round.stores.get(store.id)!, key, keys[at]!, this.#options.cache.get(store.id, key)!);
+			if (round.fits) continue;
+			round.rollBack();
+			return;
+		}
+	}
+
+	#end(round: WriteRound, store: OpenStore, key: string, entryKey: string, entry: StoredEntry): void {
+		const { stage } = this.#options;
+		const cause = stage.endOf(entry, round.now)!;
+		stage.end(round, store, key, entryKey, entry, { actor: "", cause, transactionId: "", time: round.now });
+	}
+
+	/** The round depends on the store being as it is now. Refuses with STORE_NOT_FOUND. */
+	#enter({ id, name }: OpenStore, round: WriteRound): void {
+		if (round.stores.has(id)) return;
+		const store = this.#options.storeOf(id);
+		if (store === undefined) throw storeNotFound(name);
+		round.stores.set(id, store);
+	}
+
+	#write(round: WriteRound, one: OneWrite): Outcome {
+		const { write, store, old } = one;
+		switch (write.kind) {
+			case "set":
+				return this.#set(round, one, write);
+			case "increment":
+				return this.#increment(round, one, write);
+			case "append":
+				return this.#append(round, one, write);
+			case "delete": {
+				const previous = write.returnPrevious ? old?.wire : undefined;
+				if (old === undefined) return { revision: -1, changed: false, previous, number: undefined };
+				const end = {
+					actor: one.writer,
+					cause: ChangeCause.DELETED,
+					transactionId: one.transactionId,
+					time: round.now,
+				} as const;
+				const revision = this.#options.stage.end(round, store, write.key, one.entryKey, old, end);
+				return { revision, changed: true, previous, number: undefined };
+			}
+		}
+	}
+
+	#set(round: WriteRound, one: OneWrite, { value, ttlMs, instanceId, returnPrevious }: SetWrite): Outcome {
+		if (instanceId !== "" && !this.#options.leases.isLive(one.writer, instanceId)) throw instanceNotFound(instanceId);
+		const revision = this.#put(round, one, value, expiry(round, ttlMs ?? one.store.defaultTtlMs), instanceId);
+		const previous = returnPrevious ? one.old?.wire : undefined;
+		return { revision, changed: true, previous, number: undefined };
+	}
+
+	#increment(round: WriteRound, one: OneWrite, { delta, ttlMs }: IncrementWrite): Outcome {
+		const { text, number } = addedTo(presentJson(one.old), delta, "delta");
+		const revision = this.#putJson(round, one, text, ttlMs);
+		return { revision, changed: true, previous: undefined, number };
+	}
+
+	#append(round: WriteRound, one: OneWrite, { element, ttlMs }: AppendWrite): Outcome {
+		const { text, changed } = appendedTo(presentJson(one.old), element, "element_json");
+		const revision = changed ? this.#putJson(round, one, text, ttlMs) : -1;
+		return { revision, changed, previous: undefined, number: undefined };
+	}
+
+	/** The end of an entry that is there stays, where the write does not say otherwise. */
+	#putJson(round: WriteRound, one: OneWrite, json: string, ttlMs: number | undefined): number {
+		const { old, store, writer } = one;
+		const value = withJsonBody(old?.value, json);
+		const expireTime =
+			ttlMs === undefined && old !== undefined ? old.expireTime : expiry(round, ttlMs ?? store.defaultTtlMs);
+		// An entry lives by an instance of its own writer alone.
+		return this.#put(round, one, value, expireTime, old?.writer === writer ? old.instanceId : "");
+	}
+
+	#put(round: WriteRound, one: OneWrite, value: Uint8Array, expireTime: number, instanceId: string): number {
+		const { write, store, entryKey, old, writer, transactionId } = one;
+		const { key } = write;
+		const refusal = store.validators.check({ store: store.name, key, value, oldValue: old?.value, writer });
+		if (refusal !== undefined) throw refusal;
+		const draft = { store, key, entryKey, old, value, expireTime, writer, instanceId, transactionId };
+		return this.#options.stage.put(round, draft);
+	}
+
+	/** Refuses with QUOTA_EXCEEDED what makes more of a store, or of the writer's share of it, than there may be. */
+	#requireRoom(round: WriteRound, writer: string): void {
+		for (const { row, keys, bytes } of round.counted) {
+			if (row.pluginId !== "" && row.pluginId !== writer) continue;
+			const { name, quota, pluginQuota } = round.stores.get(row.storeId)!;
+			const most = row.pluginId === "" ? quota : pluginQuota;
+			if (row.nextKeys > keys && row.nextKeys > most.keys) throw quotaExceeded(name, row.pluginId, "keys", most.keys);
+			if (row.nextBytes > bytes && row.nextBytes > most.bytes) {
+				throw quotaExceeded(name, row.pluginId, "bytes", most.bytes);
+			}
+		}
+	}
+}
+
+function withFailed(
+	failed: FailedCheck[] | undefined,
+	store: OpenStore,
+	key: string,
+	expected: ExpectedRevision,
+	entry: StoredEntry | undefined,
+): FailedCheck[] | undefined {
+	const actual = entry?.revision ?? 0;
+	if (meetsRevision(expected, actual)) return failed;
+	const one = { store: store.name, key, expected, actual };
+	return failed === undefined ? [one] : [...failed, one];
+}
+
+function expiry({ now }: WriteRound, ttlMs: number): number {
+	return ttlMs === 0 ? 0 : now + ttlMs;
+}
+
+/** The JSON text of an entry; undefined: there is no entry. Of a value that is no JSON, one that nothing can be added to. */
+function presentJson(entry: StoredEntry | undefined): string | undefined {
+	return entry === undefined ? undefined : (jsonBody(entry.value) ?? "");
+}

@@ -14,7 +14,7 @@ import type { Recipient } from "./recipient.ts";
 import { contentDigest } from "./sent-ids.ts";
 import { stampMessage } from "./stamped-message.ts";
 import { MAILBOX_ORIGIN } from "./stored-deliveries.ts";
-import { isStored, type StoredMessage } from "./stored-mailbox.ts";
+import { isStored, type StoredMessage } from "./stored-message.ts";
 
 export interface DurableMessagesOptions {
 	readonly clock: Clock;
@@ -134,7 +134,7 @@ export class DurableMessages {
 
 	#message(
 		fields: Pick<QueuedMessage, "id" | "source" | "orderingKey" | "priority"> & { readonly bytes: Uint8Array },
-		place: Omit<StoredPlace, "sequence" | "noted" | "key" | "known">,
+		place: Omit<StoredPlace, "sequence" | "noted" | "block" | "place" | "known">,
 		recipient: Recipient,
 	): StoredMessage {
 		const { acceptTime, deliverTime, ttlMs, digest } = place;
@@ -146,7 +146,8 @@ export class DurableMessages {
 			ttlMs,
 			digest,
 			noted: false,
-			key: "",
+			block: undefined,
+			place: 0,
 			known: undefined,
 		};
 		const { id, source, orderingKey, priority, bytes } = fields;

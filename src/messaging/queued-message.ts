@@ -1,6 +1,7 @@
 import type { Deadline } from "../streams/deadline-queue.ts";
 import type { KnownId } from "./known-ids.ts";
 import type { Linked } from "./linked-list.ts";
+import type { MessageBlock } from "./message-block.ts";
 import type { PriorityClass } from "./message-draft.ts";
 import type { PendingReply, WithdrawalReason } from "./pending-replies.ts";
 
@@ -24,8 +25,10 @@ export interface StoredPlace {
 	readonly digest: string;
 	/** Whether something about its deliveries is stored too. */
 	noted: boolean;
-	/** Where it is stored; empty until that is asked for. */
-	key: string;
+	/** What it is stored in; undefined before and after. */
+	block: MessageBlock | undefined;
+	/** Which of the block's messages it is. */
+	place: number;
 	/** Under which id it is known, where its sender chose one. */
 	known: KnownId | undefined;
 }

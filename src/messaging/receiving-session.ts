@@ -6,7 +6,7 @@ import type { MessageHolder, QueuedMessage } from "./queued-message.ts";
 import { failedReply, type ReplyDraft } from "./reply-content.ts";
 import type { DeliveryFields } from "./stamped-message.ts";
 import type { StoredDeliveries } from "./stored-deliveries.ts";
-import { isStored, type StoredMessage } from "./stored-mailbox.ts";
+import { isStored, type StoredMessage } from "./stored-message.ts";
 
 /** What a recipient says about a delivery. */
 export type DeliveryOutcome =

@@ -3,8 +3,9 @@ import type { DeadLetters } from "../dead-letters/dead-letters.ts";
 import { HubError } from "../hub-error.ts";
 import type { DeadlineQueue } from "../streams/deadline-queue.ts";
 import type { MessageDisposition } from "./accepted-message.ts";
+import type { RestoredMessage } from "./mailbox-records.ts";
 import type { MessageMemory } from "./message-memory.ts";
-import type { MessageStore, RestoredMessage } from "./message-store.ts";
+import type { MessageStore } from "./message-store.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
 import type { WithdrawalReason } from "./pending-replies.ts";
 import type { QueuedMessage } from "./queued-message.ts";
@@ -12,7 +13,8 @@ import { type ReceivingSession, recipientGone, type SessionOwner } from "./recei
 import { type MailboxBounds, messageCost, RecipientMailbox } from "./recipient-mailbox.ts";
 import { inOrderOfArrival, Schedule } from "./schedule.ts";
 import { StoredDeliveries } from "./stored-deliveries.ts";
-import { isStored, type StoredMailbox, type StoredMessage } from "./stored-mailbox.ts";
+import type { StoredMailbox } from "./stored-mailbox.ts";
+import { isStored, type StoredMessage } from "./stored-message.ts";
 
 export interface RecipientOptions {
 	readonly pluginId: string;

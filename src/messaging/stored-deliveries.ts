@@ -3,7 +3,8 @@ import type { DeadLetters } from "../dead-letters/dead-letters.ts";
 import type { DeadlineQueue } from "../streams/deadline-queue.ts";
 import { backoffAfter, type DeliveryPolicy } from "./delivery-policy.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
-import type { StoredMailbox, StoredMessage } from "./stored-mailbox.ts";
+import type { StoredMailbox } from "./stored-mailbox.ts";
+import type { StoredMessage } from "./stored-message.ts";
 
 export interface StoredDeliveriesOptions {
 	readonly mailbox: StoredMailbox;

@@ -71,6 +71,7 @@ export function messageOf(
 		block: undefined,
 		place: 0,
 		known: undefined,
+		told: undefined,
 	};
 	const message: QueuedMessage = new QueuedMessage({
 		id: record.id,

@@ -1,4 +1,5 @@
 import type { Deadline } from "../streams/deadline-queue.ts";
+import type { AcceptanceListener } from "./accepted-message.ts";
 import type { KnownId } from "./known-ids.ts";
 import type { Linked } from "./linked-list.ts";
 import type { MessageBlock } from "./message-block.ts";
@@ -31,6 +32,8 @@ export interface StoredPlace {
 	place: number;
 	/** Under which id it is known, where its sender chose one. */
 	known: KnownId | undefined;
+	/** Who waits until it is stored. */
+	told: AcceptanceListener | undefined;
 }
 
 export interface QueuedMessageFields {

@@ -92,6 +92,8 @@ export class ReceivingSession implements MessageHolder {
 	#assignedBytes = 0;
 	#maxInFlight: number;
 	#lastDelivery = 0;
+	/** What is assigned is handed out in the order of its ids, all of it at once. */
+	#lastHandedOut = 0;
 	#hungry = false;
 	#filling = false;
 	#ended = false;
@@ -140,6 +142,7 @@ export class ReceivingSession implements MessageHolder {
 		this.#owner.fill(this);
 		if (this.#assigned.length === 0) return undefined;
 		const assigned = this.#assigned;
+		this.#lastHandedOut = this.#lastDelivery;
 		this.#assigned = [];
 		this.#assignedBytes = 0;
 		const deliveries: DeliveryFields[] = [];
@@ -352,7 +355,7 @@ export class ReceivingSession implements MessageHolder {
 	#find(deliveryId: string): QueuedMessage {
 		const message = this.#unsettled.get(deliveryId);
 		// What is assigned and not handed out has an id that the recipient can only have guessed: its attempt is yet to come.
-		if (message !== undefined && !this.#assigned.includes(message)) return message;
+		if (message !== undefined && Number(deliveryId) <= this.#lastHandedOut) return message;
 		this.#owner.counters.late++;
 		throw new HubError("DELIVERY_NOT_FOUND", "the delivery is settled, out of time, or not of this session", {
 			metadata: { delivery_id: deliveryId.slice(0, 64) },

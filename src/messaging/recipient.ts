@@ -13,7 +13,7 @@ import { type ReceivingSession, recipientGone, type SessionOwner } from "./recei
 import { type MailboxBounds, messageCost, RecipientMailbox } from "./recipient-mailbox.ts";
 import { inOrderOfArrival, Schedule } from "./schedule.ts";
 import { StoredDeliveries } from "./stored-deliveries.ts";
-import type { StoredMailbox } from "./stored-mailbox.ts";
+import type { MessageOwner, StoredMailbox } from "./stored-mailbox.ts";
 import { isStored, type StoredMessage } from "./stored-message.ts";
 
 export interface RecipientOptions {
@@ -34,16 +34,16 @@ export interface RecipientOptions {
  * the smallest share of its places taken, among those that can take a frame now. What all of them hold unsettled is bounded
  * by the same number of bytes as the mailbox, whatever credit they give; the last message may go over.
  */
-export class Recipient implements SessionOwner {
+export class Recipient implements SessionOwner, MessageOwner {
 	readonly pluginId: string;
 	readonly counters: MessagingCounters;
 	readonly #clock: Clock;
 	readonly #deadlines: DeadlineQueue;
-	readonly #mailbox: RecipientMailbox;
+	readonly #waiting: RecipientMailbox;
 	readonly #memory: MessageMemory;
 	readonly #store: MessageStore;
 	/** Its durable messages, as they are stored. */
-	readonly stored: StoredMailbox;
+	readonly mailbox: StoredMailbox;
 	readonly deliveries: StoredDeliveries;
 	readonly #schedule: Schedule;
 	readonly #sessions = new Set<ReceivingSession>();
@@ -61,22 +61,22 @@ export class Recipient implements SessionOwner {
 		this.counters = options.counters;
 		this.#clock = options.clock;
 		this.#deadlines = options.deadlines;
-		this.#mailbox = new RecipientMailbox(options.bounds);
+		this.#waiting = new RecipientMailbox(options.bounds);
 		this.#memory = options.memory;
 		this.#maxUnsettledBytes = options.bounds.maxBytes;
 		this.#onDeserted = options.onDeserted;
 		this.#store = options.store;
-		this.stored = options.store.mailbox(options.pluginId);
+		this.mailbox = options.store.mailbox(options.pluginId);
 		this.#schedule = new Schedule({
 			clock: options.clock,
 			deadlines: options.deadlines,
 			onDue: (message) => {
-				this.#mailbox.arrive(message);
+				this.#waiting.arrive(message);
 				this.#dispatch();
 			},
 		});
 		this.deliveries = new StoredDeliveries({
-			mailbox: this.stored,
+			mailbox: this.mailbox,
 			letters: options.letters,
 			clock: options.clock,
 			deadlines: options.deadlines,
@@ -92,12 +92,12 @@ export class Recipient implements SessionOwner {
 
 	/** Messages waiting. */
 	get backlog(): number {
-		return this.#mailbox.size;
+		return this.#waiting.size;
 	}
 
 	/** Their bytes. */
 	get backlogBytes(): number {
-		return this.#mailbox.bytes;
+		return this.#waiting.bytes;
 	}
 
 	join(session: ReceivingSession): void {
@@ -114,23 +114,35 @@ export class Recipient implements SessionOwner {
 	/** Keeps room for a durable message that is being stored. Refuses with MAILBOX_FULL. */
 	expect(message: StoredMessage): void {
 		this.#requireRoom(message);
-		this.#mailbox.expect(message, true);
+		this.#waiting.expect(message, true);
 		this.#hold(message);
 		this.#durable++;
 	}
 
 	/** What was expected is not stored. */
-	giveUp(message: StoredMessage): void {
-		this.#mailbox.expect(message, false);
+	notStored(message: StoredMessage, error: unknown): void {
+		this.#waiting.expect(message, false);
 		this.#letGo(message);
 		this.#durable--;
 		this.checkDeserted();
+		message.stored.told?.(undefined, error);
 	}
 
 	/** What was expected is stored. */
-	arrived(message: StoredMessage): MessageDisposition {
-		this.#mailbox.expect(message, false);
-		if (this.stored.gone) {
+	stored(message: StoredMessage): MessageDisposition {
+		const disposition = this.#arrived(message);
+		const { told } = message.stored;
+		if (told !== undefined) {
+			message.stored.told = undefined;
+			this.counters.sent++;
+			told({ id: message.id, disposition, duplicate: false });
+		}
+		return disposition;
+	}
+
+	#arrived(message: StoredMessage): MessageDisposition {
+		this.#waiting.expect(message, false);
+		if (this.mailbox.gone) {
 			this.#letGo(message);
 			this.#durable--;
 			return "queued";
@@ -147,15 +159,15 @@ export class Recipient implements SessionOwner {
 			this.#hold(message);
 			this.#durable++;
 			this.#takeIn(message);
-			if (notBefore > now && this.#mailbox.holdBack(message)) this.#resumeIn(message, notBefore - now);
+			if (notBefore > now && this.#waiting.holdBack(message)) this.#resumeIn(message, notBefore - now);
 		}
 	}
 
-	/** The plugin is no longer registered: nothing of what it has is delivered any more. `stored` is gone already. */
+	/** The plugin is no longer registered: nothing of what it has is delivered any more. `mailbox` is gone already. */
 	abandon(error: HubError): void {
 		for (const session of [...this.#sessions]) session.end(error);
 		this.#schedule.clear();
-		for (const message of [...this.#mailbox.waiting()]) this.#withdrawn(message);
+		for (const message of [...this.#waiting.waiting()]) this.#withdrawn(message);
 		this.checkDeserted();
 	}
 
@@ -164,7 +176,7 @@ export class Recipient implements SessionOwner {
 		this.counters.withdrawn++;
 		if (message.holder !== undefined) {
 			message.holder.withdraw(message, reason);
-		} else if (this.#mailbox.remove(message)) {
+		} else if (this.#waiting.remove(message)) {
 			this.#letGo(message);
 			this.#forgetDeadlines(message);
 			this.#dispatch();
@@ -186,19 +198,19 @@ export class Recipient implements SessionOwner {
 	release(message: QueuedMessage): void {
 		this.#unsettledBytes -= messageCost(message);
 		this.#letGo(message);
-		this.#mailbox.release(message);
+		this.#waiting.release(message);
 		this.#dispatch();
 	}
 
 	putBack(message: QueuedMessage): void {
 		this.#unsettledBytes -= messageCost(message);
-		this.#mailbox.putBack(message);
+		this.#waiting.putBack(message);
 		this.#store.rest(message);
 		if (message.expires) this.#deadlines.add(message);
 	}
 
 	redeliver(message: QueuedMessage, delayMs: number): void {
-		if (isStored(message) && this.stored.gone) {
+		if (isStored(message) && this.mailbox.gone) {
 			this.#settled(message);
 			return;
 		}
@@ -208,7 +220,7 @@ export class Recipient implements SessionOwner {
 			return;
 		}
 		this.#unsettledBytes -= messageCost(message);
-		this.#mailbox.postpone(message);
+		this.#waiting.postpone(message);
 		this.#store.rest(message);
 		if (message.expires) this.#deadlines.add(message);
 		this.#resumeIn(message, delayMs);
@@ -217,7 +229,7 @@ export class Recipient implements SessionOwner {
 
 	/** The bytes of a message that is handed out; undefined: its plugin is gone. */
 	bytesOf(message: QueuedMessage): Uint8Array | undefined {
-		return message.bytes ?? (isStored(message) ? this.stored.read(message) : undefined);
+		return message.bytes ?? (isStored(message) ? this.mailbox.read(message) : undefined);
 	}
 
 	/** What waits goes to the sessions that are left; with the last of them what is transient is lost. */
@@ -227,7 +239,7 @@ export class Recipient implements SessionOwner {
 			this.#dispatch();
 			return;
 		}
-		for (const message of [...this.#mailbox.waiting()]) if (!isStored(message)) this.#withdrawn(message);
+		for (const message of [...this.#waiting.waiting()]) if (!isStored(message)) this.#withdrawn(message);
 		this.checkDeserted();
 	}
 
@@ -237,7 +249,7 @@ export class Recipient implements SessionOwner {
 	}
 
 	#requireRoom(message: QueuedMessage): void {
-		const isBounded = !this.#mailbox.hasRoom(message);
+		const isBounded = !this.#waiting.hasRoom(message);
 		if (!isBounded && this.#memory.hasRoom(this.#held, message)) return;
 		this.counters.refusedFull++;
 		const description = isBounded ? "messages that wait in its mailbox" : "its share of the hub's memory for messages";
@@ -259,10 +271,10 @@ export class Recipient implements SessionOwner {
 		message.onExpiry = this.#onExpiry;
 		if (message.expires) this.#deadlines.add(message);
 		if (isStored(message) && message.stored.deliverTime > this.#clock.now()) {
-			this.#mailbox.schedule(message);
+			this.#waiting.schedule(message);
 			this.#schedule.add(message);
 		} else {
-			this.#mailbox.add(message);
+			this.#waiting.add(message);
 			this.#dispatch();
 		}
 		if (message.place === "delivered") return "delivered";
@@ -273,7 +285,7 @@ export class Recipient implements SessionOwner {
 	#resumeIn(message: QueuedMessage, delayMs: number): void {
 		const run = () => {
 			message.delay = undefined;
-			this.#mailbox.resume(message);
+			this.#waiting.resume(message);
 			this.#dispatch();
 		};
 		message.delay = { at: this.now() + delayMs, slot: -1, run };
@@ -289,7 +301,7 @@ export class Recipient implements SessionOwner {
 
 	/** Takes out what nobody will get. */
 	#withdrawn(message: QueuedMessage): void {
-		if (!this.#mailbox.remove(message)) return;
+		if (!this.#waiting.remove(message)) return;
 		this.#store.rouse(message);
 		this.#letGo(message);
 		this.#forgetDeadlines(message);
@@ -299,7 +311,7 @@ export class Recipient implements SessionOwner {
 	}
 
 	#dispatch(): void {
-		while (this.#mailbox.size > 0) {
+		while (this.#waiting.size > 0) {
 			const session = this.#leastLoaded();
 			if (session === undefined) return;
 			const message = this.#take();
@@ -318,14 +330,14 @@ export class Recipient implements SessionOwner {
 
 	#take(): QueuedMessage | undefined {
 		while (this.#unsettledBytes < this.#maxUnsettledBytes) {
-			const message = this.#mailbox.take();
+			const message = this.#waiting.take();
 			if (message === undefined) return undefined;
 			this.#store.rouse(message);
 			if (!this.#isOver(message)) {
 				this.#unsettledBytes += messageCost(message);
 				return message;
 			}
-			this.#mailbox.release(message);
+			this.#waiting.release(message);
 			this.#expired(message);
 		}
 		return undefined;
@@ -339,7 +351,7 @@ export class Recipient implements SessionOwner {
 	}
 
 	#expire(message: QueuedMessage): void {
-		if (!this.#mailbox.remove(message)) return;
+		if (!this.#waiting.remove(message)) return;
 		this.#store.rouse(message);
 		this.#forgetDeadlines(message);
 		this.#expired(message);

@@ -1,5 +1,6 @@
 import type { Clock } from "../clock/clock.ts";
 import type { DeadLetters } from "../dead-letters/dead-letters.ts";
+import type { KvWrite } from "../state/kv-store.ts";
 import type { DeadlineQueue } from "../streams/deadline-queue.ts";
 import { backoffAfter, type DeliveryPolicy } from "./delivery-policy.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
@@ -20,6 +21,8 @@ export interface StoredDeliveriesOptions {
 
 /** Where the letters come from that this puts among the dead. */
 export const MAILBOX_ORIGIN = "mailbox";
+
+const NO_WRITES: readonly KvWrite[] = [];
 
 /** How long to wait with a message that could not be settled for a fault of the storage, in milliseconds. */
 const FAULT_PAUSE_MS = 1000;
@@ -56,7 +59,7 @@ export class StoredDeliveries {
 	/** SD-1. `settled` is told why it could not be stored, where that is so; the message is then delivered again. */
 	acknowledge(message: StoredMessage, settled: (error?: unknown) => void): void {
 		const { mailbox, counters, onSettled, onAgain } = this.#options;
-		mailbox.finish(message, [], (error) => {
+		mailbox.finish(message, NO_WRITES, (error) => {
 			if (error === undefined) {
 				counters.acknowledged++;
 				onSettled(message);
@@ -113,6 +116,6 @@ export class StoredDeliveries {
 
 	/** Its time is over. Where that cannot be stored it is found expired at the next start. */
 	expire(message: StoredMessage): void {
-		this.#options.mailbox.finish(message, [], () => {});
+		this.#options.mailbox.finish(message, NO_WRITES, () => {});
 	}
 }

@@ -4,7 +4,7 @@ import { HubError } from "../hub-error.ts";
 import type { CommitQueue } from "../state/commit-queue.ts";
 import { keys } from "../state/key-layout.ts";
 import type { KvStore, KvWrite } from "../state/kv-store.ts";
-import type { AcceptedMessage } from "./accepted-message.ts";
+import type { MessageDisposition } from "./accepted-message.ts";
 import type { BlockCache } from "./block-cache.ts";
 import { encodeBlock } from "./block-record.ts";
 import type { IdMarks } from "./id-marks.ts";
@@ -41,11 +41,18 @@ const DELETES = 500;
 /** Bytes of a record beside its message's, about. */
 const RECORD_BYTES = 128;
 
+/** Who a message is stored for; told once. */
+export interface MessageOwner {
+	/** Returns what its sender is told. */
+	stored(message: StoredMessage): MessageDisposition;
+	notStored(message: StoredMessage, error: unknown): void;
+}
+
 /** A block that takes more messages until it goes. */
 interface OpenBlock {
+	readonly owner: MessageOwner;
 	readonly block: MessageBlock;
 	readonly messages: StoredMessage[];
-	readonly told: Settled[];
 	readonly grow: (bytes: number) => void;
 }
 
@@ -100,11 +107,10 @@ export class StoredMailbox implements SettlingMailbox {
 		return undefined;
 	}
 
-	/** The first answer to an id; undefined: it is new. Refuses with ID_REUSED. */
-	find(source: string, id: string, digest: string): AcceptedMessage | Promise<AcceptedMessage> | undefined {
+	/** What is known of an id; undefined: it is new. Refuses with ID_REUSED. */
+	find(source: string, id: string, digest: string): KnownId | undefined {
 		const known = this.#ids.get(source, id);
-		if (known === undefined) return undefined;
-		if (known.digest === digest) return known.answer;
+		if (known === undefined || known.digest === digest) return known;
 		throw new HubError("ID_REUSED", "the message id was used before with other content", { metadata: { id } });
 	}
 
@@ -112,35 +118,40 @@ export class StoredMailbox implements SettlingMailbox {
 		return ++this.#storage.lastSequence;
 	}
 
-	/** SM-1. Stores a message that has its bytes, together with `also`. */
-	add(message: StoredMessage, also: readonly KvWrite[], settled: Settled): void {
+	/** SM-1. Stores a message that has its bytes, together with `also`. `owner` is told later. SM-3: an id must be new. */
+	add(message: StoredMessage, also: readonly KvWrite[], owner: MessageOwner): void {
+		const { stored } = message;
+		if (stored.digest !== "") {
+			stored.known = new KnownId(this.#ids, knownFields(message), undefined);
+			this.#ids.add(stored.known);
+		}
 		this.#size++;
 		if (also.length > 0) {
 			const block = this.#newBlock(message);
 			block.add(message);
 			const messages = [message];
 			const write = { key: block.key, value: encodeBlock(messages) };
-			this.#storage.queue.add([write, ...also], (error) => this.#added(block, messages, [settled], error));
+			this.#storage.queue.add([write, ...also], (error) => this.#added(block, messages, owner, error));
 			return;
 		}
-		if (!this.#open?.block.hasRoom(message.size)) this.#open = this.#openBlock(message);
-		const { block, messages, told, grow } = this.#open;
+		if (this.#open?.owner !== owner || !this.#open.block.hasRoom(message.size)) {
+			this.#open = this.#openBlock(message, owner);
+		}
+		const { block, messages, grow } = this.#open;
 		block.add(message);
 		messages.push(message);
-		told.push(settled);
 		grow(message.size + RECORD_BYTES);
 	}
 
-	#openBlock(first: StoredMessage): OpenBlock {
+	#openBlock(first: StoredMessage, owner: MessageOwner): OpenBlock {
 		const block = this.#newBlock(first);
 		const messages: StoredMessage[] = [];
-		const told: Settled[] = [];
 		const seal = () => {
 			if (this.#open?.block === block) this.#open = undefined;
 			return [{ key: block.key, value: encodeBlock(messages) }];
 		};
-		const grow = this.#storage.queue.addOpen(seal, (error) => this.#added(block, messages, told, error));
-		return { block, messages, told, grow };
+		const grow = this.#storage.queue.addOpen(seal, (error) => this.#added(block, messages, owner, error));
+		return { owner, block, messages, grow };
 	}
 
 	#newBlock(first: StoredMessage): MessageBlock {
@@ -149,29 +160,23 @@ export class StoredMailbox implements SettlingMailbox {
 		return block;
 	}
 
-	#added(block: MessageBlock, messages: readonly StoredMessage[], told: readonly Settled[], error: unknown): void {
-		if (error !== undefined && !this.#gone) {
+	#added(block: MessageBlock, messages: readonly StoredMessage[], owner: MessageOwner, error: unknown): void {
+		if (error === undefined) {
+			for (const message of messages) {
+				const disposition = owner.stored(message);
+				message.stored.known?.answer(disposition);
+			}
+			return;
+		}
+		if (!this.#gone) {
 			this.#blocks.delete(block);
 			this.#size -= messages.length;
 		}
-		for (const settled of told) settled(error);
-	}
-
-	/** SM-3. `outcome`: what the sender was told, or the answer that it waits for. */
-	know(message: StoredMessage, outcome: KnownId["outcome"]): void {
-		const { stored } = message;
-		if (stored.known !== undefined) {
-			stored.known.outcome = outcome;
-			return;
+		for (const message of messages) {
+			message.stored.known?.forget();
+			owner.notStored(message, error);
+			message.stored.known?.answer(undefined, error);
 		}
-		if (stored.digest === "") return;
-		stored.known = this.#known(message, outcome);
-		this.#ids.add(stored.known);
-	}
-
-	/** The message was not stored after all. */
-	forget({ stored }: StoredMessage): void {
-		stored.known?.forget();
 	}
 
 	/** Stores how often a message was delivered, and when it may be again (milliseconds since the Unix epoch; 0: at once). */
@@ -224,7 +229,7 @@ export class StoredMailbox implements SettlingMailbox {
 			}
 		}
 		this.#size -= settling.length;
-		for (const message of settling) if (message.stored.known?.settled === undefined) this.forget(message);
+		for (const { stored } of settling) if (stored.known?.settled === undefined) stored.known?.forget();
 	}
 
 	emptied(block: MessageBlock): void {
@@ -262,7 +267,9 @@ export class StoredMailbox implements SettlingMailbox {
 			}
 			block.add(place);
 			this.#size++;
-			this.know(place, "queued");
+			if (place.stored.digest === "") continue;
+			place.stored.known = new KnownId(this.#ids, knownFields(place), "queued");
+			this.#ids.restore(place.stored.known);
 		}
 		this.#blocks.add(block);
 		this.shrunk(block);
@@ -274,10 +281,9 @@ export class StoredMailbox implements SettlingMailbox {
 		return ids.map(({ source, id, digest, acceptTimeMs, sequence: bigSequence }) => {
 			const sequence = Number(bigSequence);
 			const acceptTime = Number(acceptTimeMs);
-			const fields = { source, id, digest, sequence, acceptTime, outcome: "queued" } as const;
-			const known = new KnownId(this.#ids, fields);
+			const known = new KnownId(this.#ids, { source, id, digest, sequence, acceptTime }, "queued");
 			known.settled = settled;
-			this.#ids.add(known);
+			this.#ids.restore(known);
 			this.#storage.lastSequence = Math.max(this.#storage.lastSequence, sequence);
 			return known;
 		});
@@ -305,12 +311,12 @@ export class StoredMailbox implements SettlingMailbox {
 		}
 	}
 
-	#known({ source, id, stored }: StoredMessage, outcome: KnownId["outcome"]): KnownId {
-		const { digest, sequence, acceptTime } = stored;
-		return new KnownId(this.#ids, { source, id, digest, sequence, acceptTime, outcome });
-	}
-
 	#key({ stored }: StoredMessage): string {
 		return keys.mailboxMessage(this.pluginId, stored.sequence);
 	}
+}
+
+function knownFields({ source, id, stored }: StoredMessage) {
+	const { digest, sequence, acceptTime } = stored;
+	return { source, id, digest, sequence, acceptTime };
 }

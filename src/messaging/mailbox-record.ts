@@ -1,5 +1,6 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { DeliveryRecordSchema, type MailboxRecord } from "#gen/qirvo/hub/storage/v1/records_pb.js";
+import { asciiSize, stringSize } from "../wire/string-size.ts";
 import { varintSize } from "../wire/varint.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 import type { PriorityClass } from "./message-draft.ts";
@@ -22,19 +23,14 @@ export function writeRecord(writer: WireWriter, message: StoredMessage): void {
 }
 
 export function recordSize({ id, source, orderingKey, priority, stored, size }: StoredMessage): number {
-	let bytes = stringSize(id) + stringSize(source) + 1 + varintSize(size) + size;
-	if (stored.digest !== "") bytes += stringSize(stored.digest);
+	let bytes = stringSize(id) + asciiSize(source) + 1 + varintSize(size) + size;
+	if (stored.digest !== "") bytes += asciiSize(stored.digest);
 	bytes += 2 + varintSize(stored.acceptTime) + varintSize(stored.sequence);
 	if (stored.deliverTime > 0) bytes += 1 + varintSize(stored.deliverTime);
 	if (stored.ttlMs > 0) bytes += 1 + varintSize(stored.ttlMs);
 	if (priority > 0) bytes += 2;
 	if (orderingKey !== "") bytes += stringSize(orderingKey);
 	return bytes;
-}
-
-function stringSize(value: string): number {
-	const bytes = Buffer.byteLength(value);
-	return 1 + varintSize(bytes) + bytes;
 }
 
 /** A `DeliveryRecord` in wire form. */

@@ -53,7 +53,7 @@ export class MailboxRecords {
 				restored.push({ message, notBefore });
 				return message;
 			});
-			mailbox.restore(key, places, settledPlaces !== undefined);
+			mailbox.restore(sequenceIn(key), places, settledPlaces !== undefined);
 		}
 		// A block that was written anew keeps its key, so that blocks of one mailbox do not lie side by side.
 		return restored.sort((a, b) => a.message.stored.sequence - b.message.stored.sequence);

@@ -1,3 +1,4 @@
+import { keys } from "../state/key-layout.ts";
 import type { StoredMessage } from "./stored-message.ts";
 
 /** Messages of one block at most. */
@@ -12,18 +13,27 @@ export const BLOCK_BYTES = 256 * 1024;
  * A place counts as settled from the moment its settlement is on its way; one settlement of a block is on its way at a time.
  */
 export class MessageBlock {
-	readonly key: string;
+	readonly #pluginId: string;
+	/** Names it: that of its first message at first. */
+	readonly #sequence: number;
 	/** By place; empty where the message is settled for good. */
 	#messages: (StoredMessage | undefined)[] = [];
-	#places = Buffer.alloc(0);
+	/** A bit each of those that are settled; undefined: none is. */
+	#places: Buffer | undefined;
 	#bytes = 0;
 	#left = 0;
 	#leftBytes = 0;
 	/** Whether a record of settled places is stored, or may be. */
 	hasPlaces = false;
 
-	constructor(key: string) {
-		this.key = key;
+	constructor(pluginId: string, sequence: number) {
+		this.#pluginId = pluginId;
+		this.#sequence = sequence;
+	}
+
+	/** Where it is stored. Made anew each time: there may be a block for every message. */
+	get key(): string {
+		return keys.mailboxMessage(this.#pluginId, this.#sequence);
 	}
 
 	/** Messages that are not settled. */
@@ -57,6 +67,11 @@ export class MessageBlock {
 		this.#messages.push(message);
 		this.#count(message);
 		this.#bytes += message.size;
+	}
+
+	/** It takes no more: it keeps no room for others. */
+	seal(): void {
+		this.#messages = this.#messages.slice();
 	}
 
 	/** Steps over a message of so many bytes that was settled before it was loaded. */
@@ -94,7 +109,7 @@ export class MessageBlock {
 
 	/** A `SettledPlacesRecord`'s bits, as they are now. */
 	places(): Uint8Array {
-		return Buffer.from(this.#places);
+		return Buffer.from(this.#places ?? []);
 	}
 
 	/** The messages that a block has which is stored in place of this one. */
@@ -105,12 +120,13 @@ export class MessageBlock {
 	/** It was stored anew, with these messages. */
 	replace(survivors: readonly StoredMessage[]): void {
 		this.#messages = [];
-		this.#places = Buffer.alloc(0);
+		this.#places = undefined;
 		this.#bytes = 0;
 		this.#left = 0;
 		this.#leftBytes = 0;
 		this.hasPlaces = false;
 		for (const message of survivors) this.add(message);
+		this.seal();
 	}
 
 	#count(message: StoredMessage): void {
@@ -119,18 +135,19 @@ export class MessageBlock {
 	}
 
 	#isSettled(place: number): boolean {
-		return ((this.#places[place >> 3] ?? 0) & (1 << (place & 7))) !== 0;
+		return ((this.#places?.[place >> 3] ?? 0) & (1 << (place & 7))) !== 0;
 	}
 
 	#mark(place: number, isSettled: boolean): void {
 		const at = place >> 3;
-		if (at >= this.#places.byteLength) {
-			const places = Buffer.alloc(Math.max(at + 1, (this.count + 7) >> 3));
-			places.set(this.#places);
+		let places = this.#places;
+		if (places === undefined || at >= places.byteLength) {
+			places = Buffer.alloc(Math.max(at + 1, (this.count + 7) >> 3));
+			if (this.#places !== undefined) places.set(this.#places);
 			this.#places = places;
 		}
 		const bit = 1 << (place & 7);
-		if (isSettled) this.#places[at]! |= bit;
-		else this.#places[at]! &= ~bit;
+		if (isSettled) places[at]! |= bit;
+		else places[at]! &= ~bit;
 	}
 }

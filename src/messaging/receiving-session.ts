@@ -273,12 +273,13 @@ export class ReceivingSession implements MessageHolder {
 	}
 
 	#await(message: StoredMessage): void {
-		const { deliveries } = this.#owner;
-		deliveries.await(message, this.policy.ackWaitMs, () => {
-			this.#detach(message);
-			void deliveries.fail(message, this.policy, "not acknowledged in time");
-		});
+		this.#owner.deliveries.await(message, this.policy.ackWaitMs, this.#onLate);
 	}
+
+	readonly #onLate = (message: StoredMessage) => {
+		this.#detach(message);
+		void this.#owner.deliveries.fail(message, this.policy, "not acknowledged in time");
+	};
 
 	#settleTransient(message: QueuedMessage, outcome: DeliveryOutcome): void {
 		switch (outcome.kind) {

@@ -1,7 +1,7 @@
 import type { Clock } from "../clock/clock.ts";
 import type { DeadLetters } from "../dead-letters/dead-letters.ts";
 import type { KvWrite } from "../state/kv-store.ts";
-import type { DeadlineQueue } from "../streams/deadline-queue.ts";
+import type { Deadline, DeadlineQueue } from "../streams/deadline-queue.ts";
 import { backoffAfter, type DeliveryPolicy } from "./delivery-policy.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
 import type { StoredMailbox } from "./stored-mailbox.ts";
@@ -27,6 +27,24 @@ const NO_WRITES: readonly KvWrite[] = [];
 /** How long to wait with a message that could not be settled for a fault of the storage, in milliseconds. */
 const FAULT_PAUSE_MS = 1000;
 
+/** When the answer to a delivery is late. */
+class AnswerDue implements Deadline {
+	readonly at: number;
+	slot = -1;
+	readonly #message: StoredMessage;
+	readonly #onLate: (message: StoredMessage) => void;
+
+	constructor(at: number, message: StoredMessage, onLate: (message: StoredMessage) => void) {
+		this.at = at;
+		this.#message = message;
+		this.#onLate = onLate;
+	}
+
+	run(): void {
+		this.#onLate(this.#message);
+	}
+}
+
 /**
  * What becomes of the durable messages that one recipient was delivered.
  *
@@ -42,10 +60,10 @@ export class StoredDeliveries {
 	}
 
 	/** A delivery is on its way: `onLate` runs unless it is answered in time. */
-	await(message: StoredMessage, ackWaitMs: number, onLate: () => void): void {
+	await(message: StoredMessage, ackWaitMs: number, onLate: (message: StoredMessage) => void): void {
 		const { deadlines, clock } = this.#options;
 		this.stopWaiting(message);
-		const due = { at: clock.monotonic() + ackWaitMs, slot: -1, run: onLate };
+		const due = new AnswerDue(clock.monotonic() + ackWaitMs, message, onLate);
 		message.answerDue = due;
 		deadlines.add(due);
 	}

@@ -129,6 +129,7 @@ export class StoredMailbox implements SettlingMailbox {
 		if (also.length > 0) {
 			const block = this.#newBlock(message);
 			block.add(message);
+			block.seal();
 			const messages = [message];
 			const write = { key: block.key, value: encodeBlock(messages) };
 			this.#storage.queue.add([write, ...also], (error) => this.#added(block, messages, owner, error));
@@ -148,6 +149,7 @@ export class StoredMailbox implements SettlingMailbox {
 		const messages: StoredMessage[] = [];
 		const seal = () => {
 			if (this.#open?.block === block) this.#open = undefined;
+			block.seal();
 			return [{ key: block.key, value: encodeBlock(messages) }];
 		};
 		const grow = this.#storage.queue.addOpen(seal, (error) => this.#added(block, messages, owner, error));
@@ -155,7 +157,7 @@ export class StoredMailbox implements SettlingMailbox {
 	}
 
 	#newBlock(first: StoredMessage): MessageBlock {
-		const block = new MessageBlock(this.#key(first));
+		const block = new MessageBlock(this.pluginId, first.stored.sequence);
 		this.#blocks.add(block);
 		return block;
 	}
@@ -257,8 +259,8 @@ export class StoredMailbox implements SettlingMailbox {
 	}
 
 	/** Takes over a block that is stored; `places` are its messages, or the bytes of those that are settled. */
-	restore(key: string, places: readonly (StoredMessage | number)[], hasPlaces: boolean): void {
-		const block = new MessageBlock(key);
+	restore(sequence: number, places: readonly (StoredMessage | number)[], hasPlaces: boolean): void {
+		const block = new MessageBlock(this.pluginId, sequence);
 		block.hasPlaces = hasPlaces;
 		for (const place of places) {
 			if (typeof place === "number") {
@@ -271,6 +273,7 @@ export class StoredMailbox implements SettlingMailbox {
 			place.stored.known = new KnownId(this.#ids, knownFields(place), "queued");
 			this.#ids.restore(place.stored.known);
 		}
+		block.seal();
 		this.#blocks.add(block);
 		this.shrunk(block);
 	}

@@ -1,3 +1,4 @@
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import {
 	type Address,
 	Disposition,
@@ -33,6 +34,9 @@ import {
 const MAX_UNANSWERED = 16_384;
 const MAX_UNANSWERED_BYTES = 32 * 1024 * 1024;
 const DEFAULT_REQUEST_TIMEOUT_MS = 30_000;
+
+/** Of all messages without any: they are kept until they are answered. */
+const NO_ATTRIBUTES: Message["attributes"] = Object.freeze({});
 
 /** A plugin's id, the best provider of a capability, or a route. */
 export type Recipient =
@@ -106,6 +110,7 @@ export class Messages {
 	readonly #topics: Topics;
 	readonly #way: SubmissionWay;
 	#lastTo: Address | undefined;
+	#lastTime: { readonly ms: number; readonly timestamp: Timestamp } | undefined;
 
 	constructor(context: ClientContext, receiving: ReceivingOptions) {
 		this.#context = context;
@@ -230,6 +235,13 @@ export class Messages {
 		return this.#lastTo;
 	}
 
+	/** Messages of one millisecond have one object. */
+	#now(): Timestamp {
+		const now = this.#context.clock.now();
+		if (this.#lastTime?.ms !== now) this.#lastTime = { ms: now, timestamp: toTimestamp(now) };
+		return this.#lastTime.timestamp;
+	}
+
 	#message(type: string, data: Data, options: MessageOptions): Message {
 		// As `create` makes it, which costs more than all else here.
 		const message: Message = {
@@ -238,7 +250,7 @@ export class Messages {
 			type,
 			idempotent: options.idempotent ?? false,
 			orderingKey: options.orderingKey ?? "",
-			attributes: options.attributes === undefined ? {} : { ...options.attributes },
+			attributes: options.attributes === undefined ? NO_ATTRIBUTES : { ...options.attributes },
 			payload: toPayload(data, options),
 			source: "",
 			recipient: "",
@@ -247,7 +259,7 @@ export class Messages {
 			topic: "",
 		};
 		// A repeat under an id of the caller's must have the same content.
-		if (options.id === undefined) message.time = toTimestamp(this.#context.clock.now());
+		if (options.id === undefined) message.time = this.#now();
 		if (options.priority !== undefined) message.priority = PRIORITIES[options.priority];
 		return message;
 	}

@@ -60,6 +60,8 @@ export interface QueuedMessageFields {
  */
 export type MessagePlace = "waiting" | "delivered" | "gone";
 
+function ignore(): void {}
+
 /** A message that the hub has accepted and its recipient has not settled. */
 export class QueuedMessage implements Linked, Deadline {
 	readonly id: string;
@@ -72,7 +74,7 @@ export class QueuedMessage implements Linked, Deadline {
 	readonly request: PendingReply | undefined;
 	readonly stored: StoredPlace | undefined;
 	/** Runs when the message expires while it waits. */
-	onExpiry: (message: QueuedMessage) => void = () => {};
+	onExpiry: (message: QueuedMessage) => void = ignore;
 	place: MessagePlace = "gone";
 	/** While it is delivered: to whom, and the delivery's id there. */
 	holder: MessageHolder | undefined = undefined;

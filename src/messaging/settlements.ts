@@ -5,14 +5,12 @@ import { encodePlaces, joinRecords } from "./block-record.ts";
 import type { MessageBlock } from "./message-block.ts";
 import type { StoredMessage } from "./stored-message.ts";
 
-/** What a settled callback is told: undefined once it is stored, else why it is not. */
-export type Settled = (error?: unknown) => void;
-
 /** A message that is to be settled, and what is stored with that. */
 export interface Settlement {
 	readonly message: StoredMessage;
 	readonly also: readonly KvWrite[];
-	readonly settled: Settled;
+	/** Told once, later: undefined once it is stored, else why it is not. Must not throw. */
+	settled(error?: unknown): void;
 }
 
 /** The mailbox that settlements are of. */
@@ -81,7 +79,7 @@ export class Settlements {
 		this.#cache = cache;
 	}
 
-	/** ST-2. `settled` is told later. */
+	/** ST-2. */
 	add(settlement: Settlement): void {
 		this.#waiting.push(settlement);
 		const grow = this.#begin();
@@ -178,7 +176,7 @@ export class Settlements {
 			if (error === undefined) for (const { block, survivors } of rewritten) this.#replace(block, survivors);
 			mailbox.settled(settling, error);
 		}
-		for (const { settled } of together) settled(error);
+		for (const settlement of together) settlement.settled(error);
 		this.#grow = undefined;
 		if (this.#waiting.length > 0 || this.#sparse.length > 0) this.#begin();
 	}

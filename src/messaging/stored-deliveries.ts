@@ -4,6 +4,7 @@ import type { KvWrite } from "../state/kv-store.ts";
 import type { Deadline, DeadlineQueue } from "../streams/deadline-queue.ts";
 import { backoffAfter, type DeliveryPolicy } from "./delivery-policy.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
+import type { Settlement } from "./settlements.ts";
 import type { StoredMailbox } from "./stored-mailbox.ts";
 import type { StoredMessage } from "./stored-message.ts";
 
@@ -26,6 +27,34 @@ const NO_WRITES: readonly KvWrite[] = [];
 
 /** How long to wait with a message that could not be settled for a fault of the storage, in milliseconds. */
 const FAULT_PAUSE_MS = 1000;
+
+/** One object for each message that is acknowledged. */
+class Acknowledgement implements Settlement {
+	readonly message: StoredMessage;
+	readonly #options: StoredDeliveriesOptions;
+	readonly #told: (error?: unknown) => void;
+
+	constructor(options: StoredDeliveriesOptions, message: StoredMessage, told: (error?: unknown) => void) {
+		this.message = message;
+		this.#options = options;
+		this.#told = told;
+	}
+
+	get also(): readonly KvWrite[] {
+		return NO_WRITES;
+	}
+
+	settled(error?: unknown): void {
+		const { counters, onSettled, onAgain } = this.#options;
+		if (error === undefined) {
+			counters.acknowledged++;
+			onSettled(this.message);
+		} else {
+			onAgain(this.message, FAULT_PAUSE_MS);
+		}
+		this.#told(error);
+	}
+}
 
 /** When the answer to a delivery is late. */
 class AnswerDue implements Deadline {
@@ -76,16 +105,7 @@ export class StoredDeliveries {
 
 	/** SD-1. `settled` is told why it could not be stored, where that is so; the message is then delivered again. */
 	acknowledge(message: StoredMessage, settled: (error?: unknown) => void): void {
-		const { mailbox, counters, onSettled, onAgain } = this.#options;
-		mailbox.finish(message, NO_WRITES, (error) => {
-			if (error === undefined) {
-				counters.acknowledged++;
-				onSettled(message);
-			} else {
-				onAgain(message, FAULT_PAUSE_MS);
-			}
-			settled(error);
-		});
+		this.#options.mailbox.finish(new Acknowledgement(this.#options, message, settled));
 	}
 
 	/** A delivery has failed; `delayMs` goes before the policy's backoff. Resolves once that is stored, or cannot be. */
@@ -114,7 +134,7 @@ export class StoredDeliveries {
 		const { attempt: attempts } = message;
 		const letter = letters.park({ pluginId: mailbox.pluginId, origin: MAILBOX_ORIGIN, item, attempts, reason });
 		return new Promise((resolve, reject) => {
-			mailbox.finish(message, letter.writes, (error) => {
+			const settled = (error: unknown) => {
 				letter.settled(error === undefined);
 				if (error === undefined) {
 					onSettled(message);
@@ -123,7 +143,8 @@ export class StoredDeliveries {
 					onAgain(message, FAULT_PAUSE_MS);
 					reject(error);
 				}
-			});
+			};
+			mailbox.finish({ message, also: letter.writes, settled });
 		});
 	}
 
@@ -134,6 +155,6 @@ export class StoredDeliveries {
 
 	/** Its time is over. Where that cannot be stored it is found expired at the next start. */
 	expire(message: StoredMessage): void {
-		this.#options.mailbox.finish(message, NO_WRITES, () => {});
+		this.#options.mailbox.finish({ message, also: NO_WRITES, settled() {} });
 	}
 }

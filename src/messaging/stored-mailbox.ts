@@ -12,7 +12,7 @@ import { KnownId, KnownIds } from "./known-ids.ts";
 import { encodeAttempts } from "./mailbox-record.ts";
 import { MessageBlock } from "./message-block.ts";
 import { encodeSettledIds, SettledIds } from "./settled-ids.ts";
-import { PLACES_SUFFIX, type Settled, Settlements, type SettlingMailbox } from "./settlements.ts";
+import { PLACES_SUFFIX, type Settlement, Settlements, type SettlingMailbox } from "./settlements.ts";
 import type { SparseBlocks } from "./sparse-blocks.ts";
 import type { StoredMessage } from "./stored-message.ts";
 
@@ -182,7 +182,7 @@ export class StoredMailbox implements SettlingMailbox {
 	}
 
 	/** Stores how often a message was delivered, and when it may be again (milliseconds since the Unix epoch; 0: at once). */
-	note(message: StoredMessage, notBefore: number, settled: Settled): void {
+	note(message: StoredMessage, notBefore: number, settled: (error?: unknown) => void): void {
 		if (this.#gone) {
 			settled();
 			return;
@@ -196,10 +196,10 @@ export class StoredMailbox implements SettlingMailbox {
 		return `${this.#key(message)}${NOTE_SUFFIX}`;
 	}
 
-	/** SM-2. Settles a message, together with `also`. `settled` is told later, but for a mailbox that is gone. */
-	finish(message: StoredMessage, also: readonly KvWrite[], settled: Settled): void {
-		if (this.#gone) settled();
-		else this.#settlements.add({ message, also, settled });
+	/** SM-2. It is told later, but by a mailbox that is gone. */
+	finish(settlement: Settlement): void {
+		if (this.#gone) settlement.settled();
+		else this.#settlements.add(settlement);
 	}
 
 	remember(settling: readonly StoredMessage[]): KvWrite | undefined {

@@ -1,6 +1,6 @@
 import type { KvStore } from "../state/kv-store.ts";
 import { type BlockBytes, indexBlock } from "./block-record.ts";
-import type { MessageBlock } from "./message-block.ts";
+import type { StoredBlock } from "./queued-message.ts";
 
 /** Bytes of blocks that were read lately; the last one may go over. */
 const CACHE_BYTES = 2 * 1024 * 1024;
@@ -9,7 +9,7 @@ const CACHE_BYTES = 2 * 1024 * 1024;
 export class BlockCache {
 	readonly #kv: KvStore;
 	/** The one that was used last comes last. */
-	readonly #blocks = new Map<MessageBlock, BlockBytes>();
+	readonly #blocks = new Map<StoredBlock, BlockBytes>();
 	#bytes = 0;
 
 	constructor(kv: KvStore) {
@@ -17,7 +17,7 @@ export class BlockCache {
 	}
 
 	/** Undefined: nothing is stored. */
-	read(block: MessageBlock): BlockBytes | undefined {
+	read(block: StoredBlock): BlockBytes | undefined {
 		const known = this.#blocks.get(block);
 		if (known !== undefined) {
 			this.#blocks.delete(block);
@@ -37,7 +37,7 @@ export class BlockCache {
 	}
 
 	/** What was read of it is no longer needed, or no longer so. */
-	drop(block: MessageBlock): void {
+	drop(block: StoredBlock): void {
 		const known = this.#blocks.get(block);
 		if (known === undefined) return;
 		this.#blocks.delete(block);

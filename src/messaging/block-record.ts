@@ -8,7 +8,7 @@ import { varintSize } from "../wire/varint.ts";
 import { WireReader } from "../wire/wire-reader.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 import { recordSize, writeRecord } from "./mailbox-record.ts";
-import type { StoredMessage } from "./stored-message.ts";
+import type { StoredMessage } from "./queued-message.ts";
 
 /** Bytes of a field's tag and length, at most. */
 const HEADER_BYTES = 8;

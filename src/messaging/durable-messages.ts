@@ -8,12 +8,11 @@ import { expiryOf } from "./mailbox-record.ts";
 import type { MessageDraft, PriorityClass } from "./message-draft.ts";
 import type { MessageStore } from "./message-store.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
-import { QueuedMessage, type StoredPlace } from "./queued-message.ts";
+import { isStored, QueuedMessage, type StoredMessage, type StoredPlace } from "./queued-message.ts";
 import type { Recipient } from "./recipient.ts";
 import { contentDigest } from "./sent-ids.ts";
 import { stampMessage } from "./stamped-message.ts";
 import { MAILBOX_ORIGIN } from "./stored-deliveries.ts";
-import { isStored, type StoredMessage } from "./stored-message.ts";
 
 export interface DurableMessagesOptions {
 	readonly clock: Clock;

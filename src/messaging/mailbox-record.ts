@@ -4,8 +4,7 @@ import { asciiSize, stringSize } from "../wire/string-size.ts";
 import { varintSize } from "../wire/varint.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 import type { PriorityClass } from "./message-draft.ts";
-import { QueuedMessage, type StoredPlace } from "./queued-message.ts";
-import { isStored, type StoredMessage } from "./stored-message.ts";
+import { isStored, QueuedMessage, type StoredMessage, type StoredPlace } from "./queued-message.ts";
 
 /** Writes the fields of a `MailboxRecord`, which are `recordSize` bytes. By hand: it is made for every durable message. */
 export function writeRecord(writer: WireWriter, message: StoredMessage): void {

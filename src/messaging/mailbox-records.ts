@@ -3,10 +3,10 @@ import type { KvEntry } from "../state/kv-store.ts";
 import { decodeBlock, decodePlaces } from "./block-record.ts";
 import type { KnownId } from "./known-ids.ts";
 import { decodeAttempts, messageOf } from "./mailbox-record.ts";
+import type { StoredMessage } from "./queued-message.ts";
 import { decodeSettledIds } from "./settled-ids.ts";
 import { PLACES_SUFFIX } from "./settlements.ts";
 import { type MailboxStorage, NOTE_SUFFIX, SETTLED_SUFFIX, type StoredMailbox } from "./stored-mailbox.ts";
-import type { StoredMessage } from "./stored-message.ts";
 
 /** A message that waited when the hub stopped. */
 export interface RestoredMessage {

@@ -1,5 +1,4 @@
 import { keys } from "../state/key-layout.ts";
-import type { StoredMessage } from "./stored-message.ts";
 
 /** Messages of one block at most. */
 export const BLOCK_MESSAGES = 256;
@@ -7,17 +6,25 @@ export const BLOCK_MESSAGES = 256;
 /** Their bytes at most, where they are more than one. */
 export const BLOCK_BYTES = 256 * 1024;
 
+/** What a block needs of a message. */
+export interface BlockMessage {
+	/** Bytes. */
+	readonly size: number;
+	/** The block's own: what it is, and which of its messages this is. */
+	readonly stored: { block: unknown; place: number };
+}
+
 /**
  * Messages that are stored as one record. Which of them are settled is a record of its own, until all are.
  *
  * A place counts as settled from the moment its settlement is on its way; one settlement of a block is on its way at a time.
  */
-export class MessageBlock {
+export class MessageBlock<M extends BlockMessage> {
 	readonly #pluginId: string;
 	/** Names it: that of its first message at first. */
 	readonly #sequence: number;
 	/** By place; empty where the message is settled for good. */
-	#messages: (StoredMessage | undefined)[] = [];
+	#messages: (M | undefined)[] = [];
 	/** A bit each of those that are settled; undefined: none is. */
 	#places: Buffer | undefined;
 	#bytes = 0;
@@ -61,7 +68,7 @@ export class MessageBlock {
 		return this.count === 0 || (this.count < BLOCK_MESSAGES && this.#bytes + size <= BLOCK_BYTES);
 	}
 
-	add(message: StoredMessage): void {
+	add(message: M): void {
 		message.stored.block = this;
 		message.stored.place = this.#messages.length;
 		this.#messages.push(message);
@@ -82,12 +89,12 @@ export class MessageBlock {
 	}
 
 	/** Those that are not settled for good, in the order of their acceptance. */
-	*messages(): Generator<StoredMessage, void, undefined> {
+	*messages(): Generator<M, void, undefined> {
 		for (const message of this.#messages) if (message !== undefined) yield message;
 	}
 
 	/** Its settlement is on its way. False: it was before. */
-	settle(message: StoredMessage): boolean {
+	settle(message: M): boolean {
 		const { place } = message.stored;
 		if (this.#isSettled(place)) return false;
 		this.#mark(place, true);
@@ -97,13 +104,13 @@ export class MessageBlock {
 	}
 
 	/** Its settlement could not be stored. */
-	unsettle(message: StoredMessage): void {
+	unsettle(message: M): void {
 		this.#mark(message.stored.place, false);
 		this.#count(message);
 	}
 
 	/** Its settlement is stored. */
-	drop(message: StoredMessage): void {
+	drop(message: M): void {
 		this.#messages[message.stored.place] = undefined;
 	}
 
@@ -113,12 +120,12 @@ export class MessageBlock {
 	}
 
 	/** The messages that a block has which is stored in place of this one. */
-	survivors(): readonly StoredMessage[] {
-		return this.#messages.filter((message) => message !== undefined && !this.#isSettled(message.stored.place)) as [];
+	survivors(): readonly M[] {
+		return [...this.messages()].filter(({ stored }) => !this.#isSettled(stored.place));
 	}
 
 	/** It was stored anew, with these messages. */
-	replace(survivors: readonly StoredMessage[]): void {
+	replace(survivors: readonly M[]): void {
 		this.#messages = [];
 		this.#places = undefined;
 		this.#bytes = 0;
@@ -129,7 +136,7 @@ export class MessageBlock {
 		this.seal();
 	}
 
-	#count(message: StoredMessage): void {
+	#count(message: M): void {
 		this.#left++;
 		this.#leftBytes += message.size;
 	}

@@ -27,7 +27,7 @@ export interface StoredPlace {
 	/** Whether something about its deliveries is stored too. */
 	noted: boolean;
 	/** What it is stored in; undefined before and after. */
-	block: MessageBlock | undefined;
+	block: StoredBlock | undefined;
 	/** Which of the block's messages it is. */
 	place: number;
 	/** Under which id it is known, where its sender chose one. */
@@ -113,4 +113,14 @@ export class QueuedMessage implements Linked, Deadline {
 	run(): void {
 		this.onExpiry(this);
 	}
+}
+
+/** A durable message has its place; it always does where this is called for. */
+export type StoredMessage = QueuedMessage & { readonly stored: StoredPlace };
+
+/** What durable messages are stored in. */
+export type StoredBlock = MessageBlock<StoredMessage>;
+
+export function isStored(message: QueuedMessage): message is StoredMessage {
+	return message.stored !== undefined;
 }

@@ -2,11 +2,10 @@ import { HubError } from "../hub-error.ts";
 import type { DeliveryPolicy } from "./delivery-policy.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
 import type { WithdrawalReason } from "./pending-replies.ts";
-import type { MessageHolder, QueuedMessage } from "./queued-message.ts";
+import { isStored, type MessageHolder, type QueuedMessage, type StoredMessage } from "./queued-message.ts";
 import { failedReply, type ReplyDraft } from "./reply-content.ts";
 import type { DeliveryFields } from "./stamped-message.ts";
 import type { StoredDeliveries } from "./stored-deliveries.ts";
-import { isStored, type StoredMessage } from "./stored-message.ts";
 
 /** What a recipient says about a delivery. */
 export type DeliveryOutcome =

@@ -8,13 +8,12 @@ import type { MessageMemory } from "./message-memory.ts";
 import type { MessageStore } from "./message-store.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
 import type { WithdrawalReason } from "./pending-replies.ts";
-import type { QueuedMessage } from "./queued-message.ts";
+import { isStored, type QueuedMessage, type StoredMessage } from "./queued-message.ts";
 import { type ReceivingSession, recipientGone, type SessionOwner } from "./receiving-session.ts";
 import { type MailboxBounds, messageCost, RecipientMailbox } from "./recipient-mailbox.ts";
 import { inOrderOfArrival, Schedule } from "./schedule.ts";
 import { StoredDeliveries } from "./stored-deliveries.ts";
 import type { MessageOwner, StoredMailbox } from "./stored-mailbox.ts";
-import { isStored, type StoredMessage } from "./stored-message.ts";
 
 export interface RecipientOptions {
 	readonly pluginId: string;

@@ -2,8 +2,7 @@ import type { CommitQueue } from "../state/commit-queue.ts";
 import type { KvWrite } from "../state/kv-store.ts";
 import type { BlockCache } from "./block-cache.ts";
 import { encodePlaces, joinRecords } from "./block-record.ts";
-import type { MessageBlock } from "./message-block.ts";
-import type { StoredMessage } from "./stored-message.ts";
+import type { StoredBlock, StoredMessage } from "./queued-message.ts";
 
 /** A message that is to be settled, and what is stored with that. */
 export interface Settlement {
@@ -23,9 +22,9 @@ export interface SettlingMailbox {
 	/** They are settled for good, or (with an error) not; `remember` was called before. */
 	settled(settling: readonly StoredMessage[], error: unknown): void;
 	/** Nothing of the block is left. */
-	emptied(block: MessageBlock): void;
+	emptied(block: StoredBlock): void;
 	/** Fewer of its messages are left. */
-	shrunk(block: MessageBlock): void;
+	shrunk(block: StoredBlock): void;
 }
 
 /** Of what is settled in one commit, which may have 1,000 writes and 4 MiB; blocks that are written anew come on top. */
@@ -51,7 +50,7 @@ interface Round {
 }
 
 interface Rewritten {
-	readonly block: MessageBlock;
+	readonly block: StoredBlock;
 	readonly survivors: readonly StoredMessage[];
 }
 
@@ -69,7 +68,7 @@ export class Settlements {
 	readonly #queue: CommitQueue;
 	readonly #cache: BlockCache;
 	#waiting: Settlement[] = [];
-	#sparse: MessageBlock[] = [];
+	#sparse: StoredBlock[] = [];
 	/** Tells the queue of what comes to the next one. */
 	#grow: ((bytes: number) => void) | undefined;
 
@@ -87,7 +86,7 @@ export class Settlements {
 	}
 
 	/** ST-4. */
-	rewrite(block: MessageBlock): void {
+	rewrite(block: StoredBlock): void {
 		this.#sparse.push(block);
 		this.#begin();
 	}
@@ -113,7 +112,7 @@ export class Settlements {
 	}
 
 	#take(): readonly Settlement[] {
-		const blocks = new Set<MessageBlock | undefined>();
+		const blocks = new Set<StoredBlock | undefined>();
 		let writes = 0;
 		let bytes = 0;
 		let taken = 0;
@@ -133,7 +132,7 @@ export class Settlements {
 
 	/** ST-3. */
 	#settleInto(writes: KvWrite[], { together, settling }: Round): void {
-		const blocks = new Set<MessageBlock>();
+		const blocks = new Set<StoredBlock>();
 		for (const { message, also } of together) {
 			const { block, noted } = message.stored;
 			for (const write of also) writes.push(write);
@@ -182,7 +181,7 @@ export class Settlements {
 	}
 
 	#apply(settling: readonly StoredMessage[], error: unknown): void {
-		const blocks = new Set<MessageBlock>();
+		const blocks = new Set<StoredBlock>();
 		for (const message of settling) {
 			const { block } = message.stored;
 			if (block === undefined) continue;
@@ -200,7 +199,7 @@ export class Settlements {
 		}
 	}
 
-	#replace(block: MessageBlock, survivors: readonly StoredMessage[]): void {
+	#replace(block: StoredBlock, survivors: readonly StoredMessage[]): void {
 		this.#cache.drop(block);
 		block.replace(survivors);
 	}

@@ -1,5 +1,5 @@
 import type { Clock, Timer } from "../clock/clock.ts";
-import type { MessageBlock } from "./message-block.ts";
+import type { StoredBlock } from "./queued-message.ts";
 
 /** How long a block may be sparse at least before it is written anew, in milliseconds; at most twice as long. */
 const DEFAULT_PATIENCE_MS = 5000;
@@ -17,9 +17,9 @@ const SPARSE = 4;
 export class SparseBlocks implements Disposable {
 	readonly #clock: Clock;
 	readonly #patienceMs: number;
-	readonly #blocks = new Map<MessageBlock, (block: MessageBlock) => void>();
+	readonly #blocks = new Map<StoredBlock, (block: StoredBlock) => void>();
 	/** Those that were sparse at the last look. */
-	#known = new Set<MessageBlock>();
+	#known = new Set<StoredBlock>();
 	#timer: Timer | undefined;
 	#disposed = false;
 
@@ -29,14 +29,14 @@ export class SparseBlocks implements Disposable {
 	}
 
 	/** To be told after messages of a block are settled, or it was loaded. `rewrite` runs where it stays as it is. */
-	watch(block: MessageBlock, rewrite: (block: MessageBlock) => void): void {
+	watch(block: StoredBlock, rewrite: (block: StoredBlock) => void): void {
 		if (this.#disposed || !isSparse(block)) return;
 		this.#blocks.set(block, rewrite);
 		this.#timer ??= this.#clock.after(this.#patienceMs, () => this.#look());
 	}
 
 	/** It is no longer there. */
-	forget(block: MessageBlock): void {
+	forget(block: StoredBlock): void {
 		this.#blocks.delete(block);
 		this.#known.delete(block);
 	}
@@ -58,6 +58,6 @@ export class SparseBlocks implements Disposable {
 }
 
 /** Whether what is left of a block should be written anew if it stays so. */
-export function isSparse(block: MessageBlock): boolean {
+export function isSparse(block: StoredBlock): boolean {
 	return block.left > 0 && block.bytes > SMALL_BYTES && block.leftBytes * SPARSE < block.bytes;
 }

@@ -4,9 +4,9 @@ import type { KvWrite } from "../state/kv-store.ts";
 import type { Deadline, DeadlineQueue } from "../streams/deadline-queue.ts";
 import { backoffAfter, type DeliveryPolicy } from "./delivery-policy.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
+import type { StoredMessage } from "./queued-message.ts";
 import type { Settlement } from "./settlements.ts";
 import type { StoredMailbox } from "./stored-mailbox.ts";
-import type { StoredMessage } from "./stored-message.ts";
 
 export interface StoredDeliveriesOptions {
 	readonly mailbox: StoredMailbox;

@@ -11,10 +11,10 @@ import type { IdMarks } from "./id-marks.ts";
 import { KnownId, KnownIds } from "./known-ids.ts";
 import { encodeAttempts } from "./mailbox-record.ts";
 import { MessageBlock } from "./message-block.ts";
+import type { StoredBlock, StoredMessage } from "./queued-message.ts";
 import { encodeSettledIds, SettledIds } from "./settled-ids.ts";
 import { PLACES_SUFFIX, type Settlement, Settlements, type SettlingMailbox } from "./settlements.ts";
 import type { SparseBlocks } from "./sparse-blocks.ts";
-import type { StoredMessage } from "./stored-message.ts";
 
 /** What the mailboxes of one hub share. */
 export interface MailboxStorage {
@@ -51,7 +51,7 @@ export interface MessageOwner {
 /** A block that takes more messages until it goes. */
 interface OpenBlock {
 	readonly owner: MessageOwner;
-	readonly block: MessageBlock;
+	readonly block: StoredBlock;
 	readonly messages: StoredMessage[];
 	readonly grow: (bytes: number) => void;
 }
@@ -70,7 +70,7 @@ export class StoredMailbox implements SettlingMailbox {
 	readonly pluginId: string;
 	readonly #storage: MailboxStorage;
 	/** In the order in which their first messages were accepted. */
-	readonly #blocks = new Set<MessageBlock>();
+	readonly #blocks = new Set<StoredBlock>();
 	readonly #ids = new KnownIds();
 	readonly #settlements: Settlements;
 	/** Records of settled ids that are stored, or on their way. */
@@ -156,13 +156,13 @@ export class StoredMailbox implements SettlingMailbox {
 		return { owner, block, messages, grow };
 	}
 
-	#newBlock(first: StoredMessage): MessageBlock {
-		const block = new MessageBlock(this.pluginId, first.stored.sequence);
+	#newBlock(first: StoredMessage): StoredBlock {
+		const block = new MessageBlock<StoredMessage>(this.pluginId, first.stored.sequence);
 		this.#blocks.add(block);
 		return block;
 	}
 
-	#added(block: MessageBlock, messages: readonly StoredMessage[], owner: MessageOwner, error: unknown): void {
+	#added(block: StoredBlock, messages: readonly StoredMessage[], owner: MessageOwner, error: unknown): void {
 		if (error === undefined) {
 			for (const message of messages) {
 				const disposition = owner.stored(message);
@@ -234,13 +234,13 @@ export class StoredMailbox implements SettlingMailbox {
 		for (const { stored } of settling) if (stored.known?.settled === undefined) stored.known?.forget();
 	}
 
-	emptied(block: MessageBlock): void {
+	emptied(block: StoredBlock): void {
 		this.#blocks.delete(block);
 		this.#storage.cache.drop(block);
 		this.#storage.sparse.forget(block);
 	}
 
-	shrunk(block: MessageBlock): void {
+	shrunk(block: StoredBlock): void {
 		this.#storage.sparse.watch(block, (sparse) => {
 			if (!this.#gone) this.#settlements.rewrite(sparse);
 		});
@@ -260,7 +260,7 @@ export class StoredMailbox implements SettlingMailbox {
 
 	/** Takes over a block that is stored; `places` are its messages, or the bytes of those that are settled. */
 	restore(sequence: number, places: readonly (StoredMessage | number)[], hasPlaces: boolean): void {
-		const block = new MessageBlock(this.pluginId, sequence);
+		const block = new MessageBlock<StoredMessage>(this.pluginId, sequence);
 		block.hasPlaces = hasPlaces;
 		for (const place of places) {
 			if (typeof place === "number") {

@@ -19,8 +19,8 @@ import { leanSendStream } from "./send-wire.ts";
 import type { Connection } from "./session-loop.ts";
 import { WakeUp } from "./wake-up.ts";
 
-/** Far below what the hub takes, so that it works on one frame while the next one is made. */
-const MAX_BATCH_ENTRIES = 128;
+/** Half of what the hub takes, so that it works on one frame while the next one is made. */
+const MAX_BATCH_ENTRIES = 512;
 /** Of payloads; leaves room for the other fields within the hub's 4 MiB a frame. */
 const MAX_BATCH_BYTES = 2 * 1024 * 1024;
 

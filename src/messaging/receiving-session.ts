@@ -46,7 +46,7 @@ export const MAX_IN_FLIGHT = 10_000;
 const MAX_ATTEMPTS = 5;
 
 /** What one batch holds at most: deliveries, and bytes of messages (the last may go over). */
-const BATCH_DELIVERIES = 256;
+const BATCH_DELIVERIES = 512;
 const BATCH_BYTES = 256 * 1024;
 
 export interface SessionFields {

@@ -160,7 +160,9 @@ export class Settlements {
 			const survivors = block.survivors();
 			const read = survivors.length === 0 ? undefined : this.#cache.read(block);
 			if (read === undefined) continue;
-			const records = survivors.map(({ stored }) => read.messages.get(stored.sequence)!.record);
+			const records = survivors.flatMap(({ stored }) => read.messages.get(stored.sequence)?.record ?? []);
+			// Never less than there is: what cannot be read may still be delivered from memory.
+			if (records.length < survivors.length) continue;
 			// In one commit the later write of a key wins: what this settles of the block is not among the survivors.
 			writes.push({ key: block.key, value: joinRecords(records) });
 			writes.push({ key: `${block.key}${PLACES_SUFFIX}`, delete: true });
@@ -172,7 +174,10 @@ export class Settlements {
 		const mailbox = this.#mailbox;
 		if (!mailbox.gone) {
 			this.#apply(settling, error);
-			if (error === undefined) for (const { block, survivors } of rewritten) this.#replace(block, survivors);
+			for (const { block, survivors } of rewritten) {
+				if (error === undefined) this.#replace(block, survivors);
+				else mailbox.shrunk(block);
+			}
 			mailbox.settled(settling, error);
 		}
 		for (const settlement of together) settlement.settled(error);

@@ -263,9 +263,10 @@ export class Recipient implements SessionOwner {
 			this.#mailbox.add(message);
 			this.#dispatch();
 		}
-		if (message.place === "delivered") return "delivered";
-		this.#memory.settleDown(message);
-		return "queued";
+		const isDelivered = message.place === "delivered";
+		// The bytes of a durable message go once it is handed out; a transient one keeps them until it is settled.
+		if (!(isDelivered && isStored(message))) this.#memory.settleDown(message);
+		return isDelivered ? "delivered" : "queued";
 	}
 
 	#resumeIn(message: QueuedMessage, delayMs: number): void {

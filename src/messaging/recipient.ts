@@ -235,14 +235,20 @@ export class Recipient implements SessionOwner {
 	}
 
 	#requireRoom(message: QueuedMessage): void {
-		const isBounded = !this.#mailbox.hasRoom(message);
-		if (!isBounded && this.#memory.hasRoom(this.#held, message)) return;
+		const description = this.#whatIsFull(message);
+		if (description === undefined) return;
 		this.counters.refusedFull++;
-		const description = isBounded ? "messages that wait in its mailbox" : "its share of the hub's memory for messages";
 		throw new HubError("MAILBOX_FULL", "the recipient's mailbox is full", {
 			metadata: { recipient: this.pluginId },
 			quota: { subject: `plugin:${this.pluginId}`, description },
 		});
+	}
+
+	#whatIsFull(message: QueuedMessage): string | undefined {
+		if (!this.#mailbox.hasRoom(message)) return "messages that wait in its mailbox";
+		if (!this.#mailbox.hasRoomForLater(message)) return "messages in its mailbox that are not due, of this sender";
+		if (!this.#memory.hasRoom(this.#held, message)) return "its share of the hub's memory for messages";
+		return undefined;
 	}
 
 	#hold(message: QueuedMessage): void {

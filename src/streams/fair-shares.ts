@@ -25,8 +25,11 @@ export class FairShares {
 		return this.#used;
 	}
 
+	/** Above the total is nobody but who has one thing only. */
 	hasRoom(holder: string, more: number): boolean {
-		return isFairShare(this.#held.get(holder) ?? 0, more, this.#total - this.#used);
+		const held = this.#held.get(holder) ?? 0;
+		const free = this.#total - this.#used;
+		return (held === 0 || more <= free) && isFairShare(held, more, free);
 	}
 
 	/** Whether or not there is room. */

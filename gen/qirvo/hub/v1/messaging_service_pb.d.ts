@@ -122,7 +122,7 @@ export declare type Message = Message$1<"qirvo.hub.v1.Message"> & {
 
   /**
    * Not delivered before this time, at most 366 days ahead; it takes its place behind what has arrived by then. Durable
-   * messages only.
+   * messages only. Such messages may take half of a mailbox, shared between their senders; more is MAILBOX_FULL.
    *
    * @generated from field: google.protobuf.Timestamp deliver_at = 8;
    */

@@ -28,9 +28,9 @@ export interface RecipientOptions {
 }
 
 /**
- * One plugin that is attached or has durable messages: its mailbox, and the sessions that compete for what is in it. A message goes to the session with
- * the smallest share of its places taken, among those that can take a frame now. What all of them hold unsettled is bounded
- * by the same number of bytes as the mailbox, whatever credit they give; the last message may go over.
+ * One plugin that is attached or has durable messages: its mailbox, and the sessions that compete for what is in it. A message
+ * goes to the session with the smallest share of its places taken, among those that can take a frame now. What all of them hold
+ * unsettled is bounded by the same number of bytes as the mailbox, whatever credit they give; the last message may go over.
  */
 export class Recipient implements SessionOwner {
 	readonly pluginId: string;

@@ -106,3 +106,8 @@ export class QueuedMessage implements Linked, Deadline {
 		this.onExpiry(this);
 	}
 }
+
+/** Whether its sender wants it to be delivered later than it came. */
+export function isForLater({ stored }: Pick<QueuedMessage, "stored">): boolean {
+	return stored !== undefined && stored.deliverTime > stored.acceptTime;
+}

@@ -124,3 +124,8 @@ export type StoredBlock = MessageBlock<StoredMessage>;
 export function isStored(message: QueuedMessage): message is StoredMessage {
 	return message.stored !== undefined;
 }
+
+/** Whether its sender wants it to be delivered later than it came. */
+export function isForLater({ stored }: Pick<QueuedMessage, "stored">): boolean {
+	return stored !== undefined && stored.deliverTime > stored.acceptTime;
+}

@@ -29,9 +29,9 @@ export interface RecipientOptions {
 }
 
 /**
- * One plugin that is attached or has durable messages: its mailbox, and the sessions that compete for what is in it. A message goes to the session with
- * the smallest share of its places taken, among those that can take a frame now. What all of them hold unsettled is bounded
- * by the same number of bytes as the mailbox, whatever credit they give; the last message may go over.
+ * One plugin that is attached or has durable messages: its mailbox, and the sessions that compete for what is in it. A message
+ * goes to the session with the smallest share of its places taken, among those that can take a frame now. What all of them hold
+ * unsettled is bounded by the same number of bytes as the mailbox, whatever credit they give; the last message may go over.
  */
 export class Recipient implements SessionOwner, MessageOwner {
 	readonly pluginId: string;
@@ -248,14 +248,20 @@ export class Recipient implements SessionOwner, MessageOwner {
 	}
 
 	#requireRoom(message: QueuedMessage): void {
-		const isBounded = !this.#waiting.hasRoom(message);
-		if (!isBounded && this.#memory.hasRoom(this.#held, message)) return;
+		const description = this.#whatIsFull(message);
+		if (description === undefined) return;
 		this.counters.refusedFull++;
-		const description = isBounded ? "messages that wait in its mailbox" : "its share of the hub's memory for messages";
 		throw new HubError("MAILBOX_FULL", "the recipient's mailbox is full", {
 			metadata: { recipient: this.pluginId },
 			quota: { subject: `plugin:${this.pluginId}`, description },
 		});
+	}
+
+	#whatIsFull(message: QueuedMessage): string | undefined {
+		if (!this.#waiting.hasRoom(message)) return "messages that wait in its mailbox";
+		if (!this.#waiting.hasRoomForLater(message)) return "messages in its mailbox that are not due, of this sender";
+		if (!this.#memory.hasRoom(this.#held, message)) return "its share of the hub's memory for messages";
+		return undefined;
 	}
 
 	#hold(message: QueuedMessage): void {
@@ -276,9 +282,10 @@ export class Recipient implements SessionOwner, MessageOwner {
 			this.#waiting.add(message);
 			this.#dispatch();
 		}
-		if (message.place === "delivered") return "delivered";
-		this.#memory.settleDown(message);
-		return "queued";
+		const isDelivered = message.place === "delivered";
+		// The bytes of a durable message go once it is handed out; a transient one keeps them until it is settled.
+		if (!(isDelivered && isStored(message))) this.#memory.settleDown(message);
+		return isDelivered ? "delivered" : "queued";
 	}
 
 	#resumeIn(message: QueuedMessage, delayMs: number): void {

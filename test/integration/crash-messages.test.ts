@@ -62,6 +62,12 @@ test(`${MESSAGES} durable messages survive SIGKILL of the hub and of recipients,
 				recipients[at] = newRecipient();
 				if (!stop.signal.aborted) recipients[at].receiveFrom(hub.url);
 			}
+			let ended = false;
+			void sending.then(() => (ended = true));
+			await until(() => ended, {
+				ms: CYCLE_MS,
+				problem: () => `senders of cycle ${cycle} do not end: ${ledger.summary}`,
+			});
 			expect(await sending).toEqual(senders.map(() => ({ status: "fulfilled", value: undefined })));
 			await Promise.all(recipients.map((recipient) => recipient.left()));
 			ledger.verify();
@@ -70,7 +76,15 @@ test(`${MESSAGES} durable messages survive SIGKILL of the hub and of recipients,
 		for (const recipient of recipients) recipient.receiveFrom(hub.url);
 		const isDone = () => ledger.accepted.size >= MESSAGES;
 		const clients = hub.connect(senderToken);
-		await Promise.all(senders.map((sender) => sender.run(clients, isDone, new AbortController().signal)));
+		const sending = senders.map((sender) => sender.run(clients, isDone, new AbortController().signal));
+		const late = () => `the last senders do not end: ${ledger.summary}`;
+		let ended = false;
+		void Promise.all(sending).then(
+			() => (ended = true),
+			() => (ended = true),
+		);
+		await until(() => ended, { ms: 2 * CYCLE_MS, problem: late });
+		await Promise.all(sending);
 		await until(() => ledger.missing.length === 0, { ms: CYCLE_MS, problem: () => `lost: ${ledger.missing}` });
 	} finally {
 		await Promise.all(recipients.map((recipient) => recipient.kill()));

@@ -9,6 +9,8 @@ import { Outbox } from "../harness/outbox.ts";
 import type { MessageLedger } from "./message-ledger.ts";
 
 const WINDOW = 8;
+/** An answer that takes longer is a fault of the hub, and is told as one. */
+const ANSWERED = { timeoutMs: 20_000 };
 
 export interface CrashSenderOptions {
 	readonly key: string;
@@ -46,7 +48,7 @@ export class CrashSender {
 
 	async #call({ messaging }: Clients, next: () => Promise<string | undefined>): Promise<void> {
 		for (let id = await next(); id !== undefined; id = await next()) {
-			this.#accepted(id, await messaging.send(this.#send(id)));
+			this.#accepted(id, await messaging.send(this.#send(id), ANSWERED));
 		}
 	}
 

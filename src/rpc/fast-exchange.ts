@@ -71,8 +71,14 @@ export class FastExchange {
 			this.#receiveStream();
 		} else {
 			stream.on("data", (chunk: Buffer) => this.#receiveOne(chunk));
-			stream.on("end", () => this.#receivedOne());
+			this.#onRequestEnd(() => this.#receivedOne());
 		}
+	}
+
+	/** A request without a body ends with its headers, which may be before its caller is known and anybody listens. */
+	#onRequestEnd(run: () => void): void {
+		if (this.#stream.readableEnded) run();
+		else this.#stream.on("end", run);
 	}
 
 	#receiveOne(chunk: Buffer): void {
@@ -136,7 +142,7 @@ export class FastExchange {
 				requests.end(error);
 			}
 		});
-		stream.on("end", () => requests.end(frames.partial ? truncated() : undefined));
+		this.#onRequestEnd(() => requests.end(frames.partial ? truncated() : undefined));
 		try {
 			void this.#pump(mounted.handle(requests, this.#call));
 		} catch (error) {

@@ -401,11 +401,18 @@ export declare const FailedCheckSchema: GenMessage<FailedCheck>;
  */
 export declare type FailedChecks = Message<"qirvo.hub.v1.FailedChecks"> & {
   /**
-   * All of them.
+   * All of them, as far as they fit into 4 KiB, for a status has little room. In a `Pipeline` there are all.
    *
    * @generated from field: repeated qirvo.hub.v1.FailedCheck checks = 1;
    */
   checks: FailedCheck[];
+
+  /**
+   * How many did not fit.
+   *
+   * @generated from field: uint32 omitted = 2;
+   */
+  omitted: number;
 };
 
 /**

@@ -114,6 +114,7 @@ export class EntryWriter implements AsyncDisposable {
 	/** Ends what an index says is over, or takes the index's key away where it is not so. */
 	end(end: ConstructorParameters<typeof QueuedEnd>[0]): void {
 		const queued = new QueuedEnd(end);
+		queued.hadToWait = queued.blocked > 0;
 		if (this.#disposed) {
 			queueMicrotask(() => end.settled(new HubError("HUB_DRAINING", "the hub is shutting down")));
 			return;

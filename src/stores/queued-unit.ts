@@ -20,6 +20,8 @@ export class QueuedUnit implements TurnTaker {
 	readonly checkKeys: readonly string[];
 	/** About how many bytes it holds. */
 	readonly weight: number;
+	/** Whether others had its keys when it came: then what it was admitted by may be long ago. */
+	hadToWait = false;
 	outcomes: Outcome[] = [];
 	/** Called once it is stored. */
 	stored: (() => void) | undefined;

@@ -7,7 +7,7 @@ import { answerOf, ENTRY_ANSWERS, repeated } from "./entry-answer.ts";
 import type { EntryCache } from "./entry-cache.ts";
 import { instanceNotFound, quotaExceeded, revisionMismatch, unitTooLarge } from "./entry-refusals.ts";
 import type { EntryStage } from "./entry-stage.ts";
-import type { AppendWrite, EntryWrite, IncrementWrite, SetWrite, Written } from "./entry-write.ts";
+import type { AppendWrite, EntryWrite, IncrementWrite, SetWrite, WriteUnit, Written } from "./entry-write.ts";
 import type { InstanceLeases } from "./instance-leases.ts";
 import { addedTo, appendedTo } from "./json-values.ts";
 import type { OpenStore } from "./open-store.ts";
@@ -137,7 +137,7 @@ export class UnitEvaluator {
 		const over: number[] = [];
 		for (let at = 0; at < unit.checks.length; at++) {
 			const { store, key, expected } = unit.checks[at]!;
-			this.#enter(store, round);
+			if (this.#enter(store, round) !== store || queued.hadToWait) this.#recheck(unit, store, "read");
 			const entry = cache.get(store.id, key);
 			const isOver = entry !== undefined && stage.endOf(entry, now) !== undefined;
 			round.checks.push({ key: checkKeys[at]!, revision: entry?.revision ?? 0 });
@@ -145,7 +145,8 @@ export class UnitEvaluator {
 		}
 		for (let at = 0; at < unit.writes.length; at++) {
 			const write = unit.writes[at]!;
-			this.#enter(write.store, round);
+			if (this.#enter(write.store, round) !== write.store || queued.hadToWait)
+				this.#recheck(unit, write.store, "write");
 			let entry = cache.get(write.store.id, write.key);
 			if (entry !== undefined && stage.endOf(entry, now) !== undefined) {
 				if (write.kind !== "delete") over.push(at);
@@ -180,14 +181,22 @@ export class UnitEvaluator {
 		stage.end(round, store, key, entryKey, entry, { actor: "", cause, transactionId: "", time: round.now });
 	}
 
-	/** The round depends on the store being as it is now. Refuses with STORE_NOT_FOUND. */
-	#enter({ id, name }: OpenStore, round: WriteRound): void {
-		if (round.stores.has(id)) return;
+	/** What was admitted some time ago may no longer be. A check of a store that is written to needs no more than the write. */
+	#recheck({ writes, recheck }: WriteUnit, { id, name }: OpenStore, access: "read" | "write"): void {
+		if (recheck === undefined) return;
+		recheck(name, access === "read" && writes.some(({ store }) => store.id === id) ? "write" : access);
+	}
+
+	/** The store as it is now, on which the round depends. Refuses with STORE_NOT_FOUND. */
+	#enter({ id, name }: OpenStore, round: WriteRound): OpenStore {
+		const known = round.stores.get(id);
+		if (known !== undefined) return known;
 		const store = this.#options.storeOf(id);
 		if (store === undefined) throw storeNotFound(name);
 		round.stores.set(id, store);
 	}
 
+		return store;
 	#write(round: WriteRound, one: OneWrite): Outcome {
 		const { write, store, old } = one;
 		switch (write.kind) {

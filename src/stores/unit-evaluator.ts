@@ -15,6 +15,7 @@ import { jsonBody, withJsonBody } from "./payload-wire.ts";
 import type { Outcome, QueuedEnd, QueuedUnit } from "./queued-unit.ts";
 import { storeNotFound } from "./store-change.ts";
 import { storeKeys } from "./store-keys.ts";
+import { STORE_LIMITS } from "./store-limits.ts";
 import type { StoredEntry } from "./stored-entry.ts";
 import type { WriteRound } from "./write-round.ts";
 
@@ -114,6 +115,7 @@ export class UnitEvaluator {
 			const store = round.stores.get(write.store.id)!;
 			outcomes.push(this.#write(round, { write, store, entryKey: keys[at]!, old: olds[at], writer, transactionId }));
 		}
+		requireShowable(outcomes);
 		this.#requireRoom(round, writer);
 		if (unit.also !== undefined) for (const write of unit.also) round.write(write);
 		if (request !== undefined) {
@@ -194,9 +196,9 @@ export class UnitEvaluator {
 		const store = this.#options.storeOf(id);
 		if (store === undefined) throw storeNotFound(name);
 		round.stores.set(id, store);
+		return store;
 	}
 
-		return store;
 	#write(round: WriteRound, one: OneWrite): Outcome {
 		const { write, store, old } = one;
 		switch (write.kind) {
@@ -271,6 +273,15 @@ export class UnitEvaluator {
 			}
 		}
 	}
+}
+
+/** Refuses with LIMIT_EXCEEDED a unit that would show more of what was there than an answer holds. */
+function requireShowable(outcomes: readonly Outcome[]): void {
+	if (outcomes.length === 1) return;
+	let bytes = 0;
+	for (const { previous } of outcomes) if (previous !== undefined) bytes += previous.byteLength;
+	const most = STORE_LIMITS.previousBytes;
+	if (bytes > most) throw unitTooLarge(`${bytes} bytes of entries as they were to show, more than ${most}`);
 }
 
 function withFailed(

@@ -141,3 +141,17 @@ test("what comes to its end while others are being ended does not wait for the n
 	expect(world.state.volatileKv.range({ start: base, end: `${base}~`, limit: 10 }).entries).toEqual([]);
 	await world[Symbol.asyncDispose]();
 });
+
+test("all that earlier runs left of deleted stores is removed, however many there were", async () => {
+	await using world = await StoreWorld.open();
+	for (let part = 0; part < 3; part++) {
+		const writes = Array.from({ length: 500 }, (_, at) => ({
+			key: `store/doomed/${part}-${at}`,
+			value: new Uint8Array(),
+		}));
+		await world.state.kv.commit({ id: `doomed-${part}`, writes });
+	}
+	await world.restart();
+	await world.stores.idle();
+	expect(world.state.kv.range({ start: "store/doomed/", end: "store/doomed0", limit: 1 }).entries).toEqual([]);
+});

@@ -117,7 +117,6 @@ export class UnitEvaluator {
 		}
 		requireShowable(outcomes);
 		this.#requireRoom(round, writer);
-		if (unit.also !== undefined) for (const write of unit.also) round.write(write);
 		if (request !== undefined) {
 			const answer = ENTRY_ANSWERS.encode(answerOf(outcomes, answerIndex, transactionId));
 			const remembered = this.#options.answers.remember(request, answer);

@@ -50,7 +50,7 @@ export type InterceptVerdict =
 	| { readonly kind: "answer"; readonly data?: Data }
 	| { readonly kind: "refuse"; readonly reason: string };
 
-/** What throws gives no verdict: the hub then does as `onFailure` says, once the deadline is over. */
+/** What throws gives no verdict: the hub then does at once as `onFailure` says. */
 export type InterceptHandler<T = Data> = (
 	message: IncomingMessage<T>,
 	recipient: string,

@@ -1,6 +1,6 @@
 import type { Clock, IdSource } from "../clock/clock.ts";
 import type { Reason } from "../hub-error.ts";
-import type { AcceptedMessage } from "./accepted-message.ts";
+import { type AcceptedMessage, asPromise } from "./accepted-message.ts";
 import type { MessageDraft } from "./message-draft.ts";
 import { type MiddlewareChain, passedOn } from "./middleware-chain.ts";
 import { makeMirrors } from "./mirror-copies.ts";
@@ -55,8 +55,10 @@ export interface FanOutOptions {
 	readonly ids: IdSource;
 }
 
-/** Recipients between two turns of others; as many copies of a message are being looked at or stored at once. */
+/** Recipients between two turns of others; no more copies of a message are being looked at or stored at once. */
 const CHUNK = 256;
+/** Bytes of the copies that are being looked at or stored at once; a single one may go over. */
+const CHUNK_BYTES = 4 * 1024 * 1024;
 
 /**
  * Sends one message to many mailboxes.
@@ -111,15 +113,17 @@ export class FanOut {
 		const routed = routes.table.isEmpty ? undefined : await led(message, journeys, tally);
 		if (durability === "durable" && draft.digest !== "") {
 			for (const recipient of routed?.map((copy) => copy.recipient) ?? recipients) {
-				router.store.find(recipient, source, draft.id, draft.digest);
+				const isLeftOut = routed === undefined && recipient === source;
+				if (!isLeftOut) router.store.find(recipient, source, draft.id, draft.digest);
 			}
 		}
 		let going: Promise<void>[] = [];
 		let inChunk = 0;
+		const most = Math.max(1, Math.min(CHUNK, Math.floor(CHUNK_BYTES / draft.wire.byteLength)));
 		for (const copy of routed ?? direct(message, tally)) {
 			const sent = copy && this.#forward(draft, copy, message, journeys, tally);
 			if (sent !== undefined) going.push(sent);
-			if (++inChunk < CHUNK) continue;
+			if (++inChunk < most) continue;
 			inChunk = 0;
 			await Promise.all(going);
 			going = [];
@@ -151,7 +155,9 @@ export class FanOut {
 		};
 		const pass = (passed: MessageDraft): Promise<void> | undefined => {
 			if (durability === "durable") {
-				return router.sendDurable(passed, source, recipient).then((accepted) => accept(accepted, passed));
+				return asPromise((told) => router.sendDurable(passed, source, recipient, told)).then((accepted) =>
+					accept(accepted, passed),
+				);
 			}
 			accept(router.deliver(passed, source, recipient), passed);
 			return undefined;

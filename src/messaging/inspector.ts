@@ -12,6 +12,15 @@ export type Verdict =
 	| { readonly kind: "answer"; readonly reply: Uint8Array }
 	| { readonly kind: "refuse"; readonly reason: string };
 
+/** What an inspector may say of itself. */
+export const INSPECTOR_LIMITS = Object.freeze({
+	/** The highest order; negative, the lowest. */
+	order: 1000,
+	/** Where it does not say. */
+	defaultDeadlineMs: 250,
+	maxDeadlineMs: 5000,
+});
+
 /** Who looks at messages on their way, in this process or outside. */
 export interface Inspector {
 	/** Unique among inspectors. */

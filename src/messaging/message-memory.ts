@@ -1,3 +1,4 @@
+import { isFairShare } from "../streams/fair-shares.ts";
 import type { QueuedMessage } from "./queued-message.ts";
 
 export const DEFAULT_MESSAGE_MEMORY_BYTES = 32 * 1024 * 1024;
@@ -8,12 +9,11 @@ const MESSAGE_BYTES = 512;
 /** More of them where its sender chose its id. Measured. */
 const CHOSEN_ID_BYTES = 384;
 
-/** How many times what is still free one recipient may have. */
-const SHARE = 8;
-
-/** Waiting messages up to this size are moved together. */
-const SMALL_BYTES = 4096;
-const SLAB_BYTES = 64 * 1024;
+/**
+ * Messages that stay are moved together into so many bytes, so that each costs no buffer of its own; and few of them, because
+ * the last one that is left keeps the whole.
+ */
+const SLAB_BYTES = 1024;
 
 /** What a message takes of the memory, about: the payload of a durable one is on disk. */
 export function memoryCost({ stored, size }: QueuedMessage): number {
@@ -24,10 +24,10 @@ export function memoryCost({ stored, size }: QueuedMessage): number {
 /**
  * The memory that accepted messages of all recipients take, from their acceptance until they are settled.
  *
- * - MM-1 A recipient may have up to `SHARE` times what is free. So one that stalls alone gets most of it, many that stall get
+ * - MM-1 A recipient may have its fair share (`isFairShare`). So one that stalls alone gets most of it, many that stall get
  *   equal shares, and those that do not stall always find as much room as each of them has.
  * - MM-2 A recipient that has nothing may have one message, whatever the others have.
- * - MM-3 What waits keeps no more than its own bytes: it does not hold on to what other, shorter-lived bytes lay beside.
+ * - MM-3 A message that stays keeps less than 1 KiB beside its own bytes, whatever those lay beside.
  */
 export class MessageMemory {
 	readonly #maxBytes: number;
@@ -47,7 +47,7 @@ export class MessageMemory {
 
 	/** MM-1, MM-2. Whether a recipient that has `held` bytes may take the message. */
 	hasRoom(held: number, message: QueuedMessage): boolean {
-		return held === 0 || held + memoryCost(message) <= SHARE * (this.#maxBytes - this.#used);
+		return isFairShare(held, memoryCost(message), this.#maxBytes - this.#used);
 	}
 
 	/** Counts a message, or (`isHeld` false) no longer. Returns what it takes. */
@@ -57,18 +57,22 @@ export class MessageMemory {
 		return cost;
 	}
 
-	/** MM-3. Moves the bytes of a message that begins to wait. */
+	/** MM-3. Moves the bytes of a message that stays for now. */
 	settleDown(message: QueuedMessage): void {
 		const { bytes } = message;
-		if (bytes === undefined || bytes.byteLength > SMALL_BYTES) return;
-		if (this.#slabUsed + bytes.byteLength > this.#slab.byteLength) {
+		if (bytes === undefined || bytes.buffer.byteLength < bytes.byteLength + SLAB_BYTES) return;
+		message.bytes = this.#place(bytes.byteLength);
+		message.bytes.set(bytes);
+	}
+
+	#place(size: number): Buffer {
+		if (size > SLAB_BYTES / 2) return Buffer.allocUnsafeSlow(size);
+		if (this.#slabUsed + size > this.#slab.byteLength) {
 			this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
 			this.#slabUsed = 0;
 		}
-		const end = this.#slabUsed + bytes.byteLength;
-		const own = this.#slab.subarray(this.#slabUsed, end);
-		own.set(bytes);
-		this.#slabUsed = end;
-		message.bytes = own;
+		const start = this.#slabUsed;
+		this.#slabUsed += size;
+		return this.#slab.subarray(start, this.#slabUsed);
 	}
 }

@@ -1,6 +1,7 @@
 import type { Clock, IdSource } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import { type Deadline, DeadlineQueue } from "../streams/deadline-queue.ts";
+import { FairShares } from "../streams/fair-shares.ts";
 import { parseSubject } from "../subjects/subject.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 import { changeContent } from "./changed-content.ts";
@@ -50,21 +51,26 @@ export class MiddlewareCounters {
 	failed = 0;
 }
 
-/** Messages that are being looked at, in all. */
-const MAX_INSPECTED = 10_000;
+/** Bytes that messages which are being looked at may take, of all senders. */
+const MAX_INSPECTED_BYTES = 64 * 1024 * 1024;
+
+/** What each counts for beside its content, so that no more than 10,000 are looked at however small they are. */
+const INSPECTION_BYTES = 6_710;
 const FULL_PAUSE_MS = 100;
 
 /**
  * Everyone who looks at messages on their way, in order. Several messages are looked at at once, and each sender's go on to each
- * recipient in the order in which they came. Costs nothing where nobody looks.
+ * recipient in the order in which they came. Costs nothing where nobody looks. What is being looked at is bounded, and of that
+ * each sender has its fair share: one that sends what nobody judges in time keeps no room from the others.
  */
 export class MiddlewareChain implements Disposable {
 	readonly counters = new MiddlewareCounters();
 	readonly #options: MiddlewareChainOptions;
 	readonly #deadlines: DeadlineQueue;
 	#inspectors: readonly Inspector[] = [];
-	/** The last message of a sender to a recipient that is being looked at; at most `MAX_INSPECTED`. */
+	/** The last message of a sender to a recipient that is being looked at. */
 	readonly #last = new Map<string, Promise<void>>();
+	readonly #shares = new FairShares(MAX_INSPECTED_BYTES);
 	#inspected = 0;
 
 	constructor(options: MiddlewareChainOptions) {
@@ -94,7 +100,7 @@ export class MiddlewareChain implements Disposable {
 
 	/**
 	 * Undefined: nobody looks at the message, and it need not wait. Rejects with MESSAGE_REFUSED, MIDDLEWARE_UNAVAILABLE,
-	 * DEADLINE_EXCEEDED; throws LIMIT_EXCEEDED where too many are being looked at. What is done with the result at once is done
+	 * DEADLINE_EXCEEDED; throws LIMIT_EXCEEDED where too many of its sender's are being looked at. What is done with the result at once is done
 	 * before the sender's next message to the recipient goes on.
 	 */
 	inspect(message: InspectedMessage): Promise<InspectionResult> | undefined {
@@ -105,7 +111,10 @@ export class MiddlewareChain implements Disposable {
 		const way = `${source}\n${recipient}`;
 		const ahead = this.#last.get(way);
 		if (asked.length === 0 && ahead === undefined) return undefined;
-		if (this.#inspected >= MAX_INSPECTED) throw tooMany();
+		// It is there as its sender gave it, and as it is shown.
+		const bytes = INSPECTION_BYTES + 2 * draft.wire.byteLength;
+		if (!this.#shares.hasRoom(source, bytes)) throw tooMany(source);
+		this.#shares.take(source, bytes);
 		this.#inspected++;
 		const own = asked.length === 0 ? Promise.resolve({ kind: "pass", draft } as const) : this.#run(asked, message);
 		// One that is refused while it waits for its turn is told in its turn.
@@ -113,6 +122,7 @@ export class MiddlewareChain implements Disposable {
 		const turn = ahead === undefined ? own : ahead.then(() => own);
 		const done = () => {
 			this.#inspected--;
+			this.#shares.giveBack(source, bytes);
 			if (this.#last.get(way) === last) this.#last.delete(way);
 		};
 		const last: Promise<void> = turn.then(done, done);
@@ -244,10 +254,10 @@ function unavailable({ name }: Inspector, cause?: HubError): HubError {
 	});
 }
 
-function tooMany(): HubError {
-	return new HubError("LIMIT_EXCEEDED", `${MAX_INSPECTED} messages are being looked at by middleware already`, {
-		metadata: { limit: String(MAX_INSPECTED) },
-		quota: { subject: "hub", description: "messages that middleware looks at" },
+function tooMany(source: string): HubError {
+	return new HubError("LIMIT_EXCEEDED", "middleware looks at too many messages of this plugin already", {
+		metadata: { limit: String(MAX_INSPECTED_BYTES) },
+		quota: { subject: `plugin:${source}`, description: "its share of what middleware looks at" },
 		retryAfterMs: FULL_PAUSE_MS,
 	});
 }

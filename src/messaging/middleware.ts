@@ -7,7 +7,7 @@ import {
 } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { type Payload, PayloadSchema } from "#gen/qirvo/hub/v1/payload_pb.js";
 import { parsePluginId } from "../subjects/plugin-id.ts";
-import type { Inspector, Verdict } from "./inspector.ts";
+import { INSPECTOR_LIMITS, type Inspector, type Verdict } from "./inspector.ts";
 import { InspectorFilter } from "./inspector-filter.ts";
 
 /** What a middleware may know of a message beside the message. */
@@ -64,20 +64,18 @@ export interface Middleware {
 	inspect(message: Message, context: MiddlewareContext): MiddlewareVerdict | Promise<MiddlewareVerdict>;
 }
 
-const DEFAULT_DEADLINE_MS = 250;
-const MAX_DEADLINE_MS = 5000;
-const MAX_ORDER = 1000;
-
 /** Makes an inspector of a middleware of this process. Throws a RangeError or `HubError` on what could not work. */
 export function middlewareInspector(
 	middleware: Middleware,
 	onFault: (what: string, error: unknown) => void,
 ): Inspector {
-	const { order = 0, types = [], senders = [], recipients = [], deadlineMs = DEFAULT_DEADLINE_MS } = middleware;
+	const { order = 0, types = [], senders = [], recipients = [] } = middleware;
+	const { order: maxOrder, defaultDeadlineMs, maxDeadlineMs } = INSPECTOR_LIMITS;
+	const { deadlineMs = defaultDeadlineMs } = middleware;
 	const name = parsePluginId(middleware.name, "name");
-	if (!(Math.abs(order) <= MAX_ORDER)) throw new RangeError(`order of "${name}": must be -1,000 to 1,000`);
-	if (!(deadlineMs >= 1 && deadlineMs <= MAX_DEADLINE_MS)) {
-		throw new RangeError(`deadlineMs of "${name}": must be 1 to ${MAX_DEADLINE_MS}`);
+	if (!(Math.abs(order) <= maxOrder)) throw new RangeError(`order of "${name}": must be -1,000 to 1,000`);
+	if (!(deadlineMs >= 1 && deadlineMs <= maxDeadlineMs)) {
+		throw new RangeError(`deadlineMs of "${name}": must be 1 to ${maxDeadlineMs}`);
 	}
 	const filter = new InspectorFilter({ types, senders, recipients }, "");
 	return {

@@ -1,5 +1,6 @@
+import { FairShares } from "../streams/fair-shares.ts";
 import { LinkedList } from "./linked-list.ts";
-import type { QueuedMessage } from "./queued-message.ts";
+import { isForLater, type QueuedMessage } from "./queued-message.ts";
 import { SenderRotation } from "./sender-rotation.ts";
 
 export interface MailboxBounds {
@@ -43,8 +44,10 @@ interface Lane {
  *   next one not before the one before it is settled: competing instances cannot overtake each other.
  * - RM-5 `hasRoom` says whether a message is within the bounds, those on their way into the mailbox (`expect`) included.
  *   What was expected, and what comes back (`putBack`, `postpone`, bounded by what sessions may hold), is always taken.
- * - RM-7 A message that is `schedule`d has no place in the order yet: it takes the last one when it is due (`arrive`).
  * - RM-6 Nothing is kept for a sender or key that has nothing here and nothing unsettled.
+ * - RM-7 A message that is `schedule`d has no place in the order yet: it takes the last one when it is due (`arrive`).
+ * - RM-8 What was sent for later has room in half of the bounds, and each sender its fair share of that: its recipient cannot
+ *   take it out before it is due, and must not be kept from all others by it.
  */
 export class RecipientMailbox {
 	readonly #bounds: MailboxBounds;
@@ -55,6 +58,9 @@ export class RecipientMailbox {
 	readonly #postponed = new Set<QueuedMessage>();
 	/** Not due yet. */
 	readonly #scheduled = new Set<QueuedMessage>();
+	/** RM-8. What was sent for later and is not due, and what is on its way here. */
+	readonly #later: FairShares;
+	readonly #laterBytes: FairShares;
 	#expected = 0;
 	#expectedBytes = 0;
 	#arrivals = 0;
@@ -63,6 +69,8 @@ export class RecipientMailbox {
 
 	constructor(bounds: MailboxBounds = DEFAULT_MAILBOX_BOUNDS) {
 		this.#bounds = bounds;
+		this.#later = new FairShares(bounds.maxMessages / 2);
+		this.#laterBytes = new FairShares(bounds.maxBytes / 2);
 	}
 
 	/** Messages waiting, those held back included. */
@@ -81,6 +89,12 @@ export class RecipientMailbox {
 		return { senders, orderingKeys: this.#lanes.size };
 	}
 
+	/** RM-8. Whether a message that is sent for later may come. */
+	hasRoomForLater(message: QueuedMessage): boolean {
+		if (!isForLater(message)) return true;
+		return this.#later.hasRoom(message.source, 1) && this.#laterBytes.hasRoom(message.source, messageCost(message));
+	}
+
 	/** RM-5. A message larger than the bound by bytes has room in an empty mailbox. */
 	hasRoom(message: QueuedMessage): boolean {
 		const { maxMessages, maxBytes } = this.#bounds;
@@ -93,6 +107,7 @@ export class RecipientMailbox {
 	expect(message: QueuedMessage, isExpected: boolean): void {
 		this.#expected += isExpected ? 1 : -1;
 		this.#expectedBytes += isExpected ? messageCost(message) : -messageCost(message);
+		if (isForLater(message)) this.#countLater(message, isExpected);
 	}
 
 	/** Takes a message in, as the last one. */
@@ -105,11 +120,12 @@ export class RecipientMailbox {
 	schedule(message: QueuedMessage): void {
 		this.#count(message);
 		this.#scheduled.add(message);
+		this.#countLater(message, true);
 	}
 
 	/** RM-7. Harmless for one that is no longer scheduled. */
 	arrive(message: QueuedMessage): void {
-		if (this.#scheduled.delete(message)) this.#enter(message);
+		if (this.#unschedule(message)) this.#enter(message);
 	}
 
 	/** Holds a waiting message back until `resume`. False: it does not stand where it could go next anyway. */
@@ -158,7 +174,7 @@ export class RecipientMailbox {
 		if (message.place !== "waiting") return false;
 		this.#discount(message);
 		message.place = "gone";
-		if (this.#scheduled.delete(message)) return true;
+		if (this.#unschedule(message)) return true;
 		const lane = message.orderingKey === "" ? undefined : this.#lanes.get(laneKey(message));
 		if (lane !== undefined && lane.head !== message) {
 			lane.behind.remove(message);
@@ -227,6 +243,23 @@ export class RecipientMailbox {
 		lane.behind.remove(next);
 		lane.head = next;
 		this.#rotationOf(next).add(next);
+	}
+
+	#unschedule(message: QueuedMessage): boolean {
+		if (!this.#scheduled.delete(message)) return false;
+		this.#countLater(message, false);
+		return true;
+	}
+
+	#countLater(message: QueuedMessage, isHere: boolean): void {
+		const { source } = message;
+		if (isHere) {
+			this.#later.take(source, 1);
+			this.#laterBytes.take(source, messageCost(message));
+		} else {
+			this.#later.giveBack(source, 1);
+			this.#laterBytes.giveBack(source, messageCost(message));
+		}
 	}
 
 	#rotationOf(message: QueuedMessage): SenderRotation {

@@ -1,7 +1,7 @@
 import type { Clock } from "../clock/clock.ts";
 import type { Deadline, DeadlineQueue } from "../streams/deadline-queue.ts";
-import type { RestoredMessage } from "./message-store.ts";
-import type { StoredMessage } from "./stored-mailbox.ts";
+import type { RestoredMessage } from "./mailbox-records.ts";
+import { isForLater, type StoredMessage } from "./queued-message.ts";
 
 /** Below this the wall clock and the timer may disagree, in milliseconds. */
 const MIN_WAIT_MS = 1;
@@ -78,12 +78,12 @@ function comesBefore({ stored: a }: StoredMessage, { stored: b }: StoredMessage)
  */
 export function inOrderOfArrival(messages: readonly RestoredMessage[], now: number): readonly RestoredMessage[] {
 	const delayed = messages
-		.filter(({ message }) => isDelayed(message) && message.stored.deliverTime <= now)
+		.filter(({ message }) => isForLater(message) && message.stored.deliverTime <= now)
 		.sort((a, b) => (comesBefore(a.message, b.message) ? 1 : -1));
 	const ordered: RestoredMessage[] = [];
 	for (const restored of messages) {
 		const { message } = restored;
-		if (isDelayed(message)) {
+		if (isForLater(message)) {
 			if (message.stored.deliverTime > now) ordered.push(restored);
 			continue;
 		}
@@ -93,8 +93,4 @@ export function inOrderOfArrival(messages: readonly RestoredMessage[], now: numb
 		ordered.push(restored);
 	}
 	return ordered.concat(delayed.reverse());
-}
-
-function isDelayed({ stored }: StoredMessage): boolean {
-	return stored.deliverTime > stored.acceptTime;
 }

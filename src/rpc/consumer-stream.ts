@@ -12,7 +12,7 @@ import type { AnswerFailure } from "./delivery-answers.ts";
 import { parseDurableName } from "./durable-requests.ts";
 import type { EventGuard } from "./event-guard.ts";
 import { PulledStream } from "./pulled-stream.ts";
-import type { StreamRegistry } from "./stream-ending.ts";
+import { endingOf, type StreamRegistry } from "./stream-ending.ts";
 
 export interface ConsumerStreamDeps {
 	readonly bus: EventBus;
@@ -121,7 +121,7 @@ export class ConsumerStream {
 	}
 
 	#release(): void {
-		this.#session?.close();
+		this.#session?.close(endingOf(this.#call.signal.reason) === "draining");
 	}
 }
 

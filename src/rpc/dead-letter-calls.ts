@@ -12,11 +12,11 @@ import type { DeadLetter, DeadLetters } from "../dead-letters/dead-letters.ts";
 import { type DeadEvent, deadEventOf } from "../events/durable/dead-event.ts";
 import { HubError } from "../hub-error.ts";
 import type { Router } from "../messaging/router.ts";
-import type { Caller } from "../security/caller.ts";
-import { parsePluginId } from "../subjects/plugin-id.ts";
+import type { AuditRecorder } from "../security/audit-entry.ts";
 import type { Call } from "./call.ts";
 import { entryErrorOf } from "./entry-error.ts";
 import { decodePageToken, encodePageToken, pageSizeOf } from "./page-token.ts";
+import { ownerOf, scopeOf } from "./plugin-scope.ts";
 
 const PAGE_SIZES = { usual: 50, most: 1000 };
 const MAX_SELECTED = 1000;
@@ -32,6 +32,7 @@ interface Selection {
 }
 
 export interface DeadLetterDeps {
+	readonly audit: AuditRecorder;
 	/** Puts messages back. */
 	readonly router: Router;
 	readonly durable: {
@@ -41,11 +42,12 @@ export interface DeadLetterDeps {
 }
 
 /** The dead letters of MessagingService, messages and events: a plugin's own, or for an operator any plugin's. */
-export function deadLetterCalls({ router, durable }: DeadLetterDeps) {
+export function deadLetterCalls({ router, durable, audit }: DeadLetterDeps) {
 	const { letters } = router;
+	const owned = { audit, things: "dead letters" };
 	return {
-		async listDeadLetters(request: ListDeadLettersRequest, { caller }: Call) {
-			const pluginId = scopeOf(caller, request.pluginId);
+		async listDeadLetters(request: ListDeadLettersRequest, call: Call) {
+			const pluginId = scopeOf(owned, call, request.pluginId);
 			const size = pageSizeOf(request.pageSize, PAGE_SIZES);
 			const origin = originOf(request.origin);
 			const query = ["dead-letters", pluginId, origin];
@@ -56,8 +58,8 @@ export function deadLetterCalls({ router, durable }: DeadLetterDeps) {
 			};
 		},
 
-		async getDeadLetter(request: GetDeadLetterRequest, { caller }: Call) {
-			const pluginId = ownerOf(caller, request.pluginId);
+		async getDeadLetter(request: GetDeadLetterRequest, call: Call) {
+			const pluginId = ownerOf(owned, call, request.pluginId);
 			return { deadLetter: describe(letters.get(pluginId, idOf(request.id, "id")), true) };
 		},
 
@@ -66,12 +68,12 @@ export function deadLetterCalls({ router, durable }: DeadLetterDeps) {
 				const letter = letters.get(pluginId, id);
 				return deadEventOf(letter) === undefined ? router.redrive(letter) : durable.redrive(letter);
 			};
-			return forEach(letters, selectionOf(request, call.caller), call, redrive);
+			return forEach(letters, selectionOf(request, ownerOf(owned, call, request.pluginId)), call, redrive);
 		},
 
 		deleteDeadLetters(request: DeleteDeadLettersRequest, call: Call) {
 			const remove = (pluginId: string, id: string) => letters.delete(pluginId, id);
-			return forEach(letters, selectionOf(request, call.caller), call, remove);
+			return forEach(letters, selectionOf(request, ownerOf(owned, call, request.pluginId)), call, remove);
 		},
 	};
 }
@@ -96,9 +98,8 @@ async function forEach(
 	return { ids: done, failures, more };
 }
 
-function selectionOf(request: RedriveDeadLettersRequest | DeleteDeadLettersRequest, caller: Caller): Selection {
+function selectionOf(request: RedriveDeadLettersRequest | DeleteDeadLettersRequest, pluginId: string): Selection {
 	const { ids, all } = request;
-	const pluginId = ownerOf(caller, request.pluginId);
 	if (all === ids.length > 0) throw HubError.field("ids", "either `ids` or `all` must be set");
 	if (ids.length > MAX_SELECTED) throw HubError.field("ids", `has more than ${MAX_SELECTED} entries`);
 	const origin = originOf(request.origin);
@@ -115,21 +116,6 @@ function idOf(id: string, field: string): string {
 	if (id === "") throw HubError.field(field, "is required");
 	if (id.length > MAX_ID_LENGTH) throw HubError.field(field, `has more than ${MAX_ID_LENGTH} characters`);
 	return id;
-}
-
-/** Whose letters the caller sees. Empty: everyone's. */
-function scopeOf(caller: Caller, asked: string): string {
-	if (asked !== "") parsePluginId(asked, "plugin_id");
-	if (caller.kind === "operator") return asked;
-	if (caller.kind !== "plugin") throw new HubError("CALLER_NOT_ALLOWED", "dead letters are for plugins and operators");
-	if (asked === "" || asked === caller.id) return caller.id;
-	throw HubError.field("plugin_id", "a plugin sees its own dead letters only", "CALLER_NOT_ALLOWED");
-}
-
-function ownerOf(caller: Caller, asked: string): string {
-	const pluginId = scopeOf(caller, asked);
-	if (pluginId === "") throw HubError.field("plugin_id", "is required of an operator");
-	return pluginId;
 }
 
 function describe(letter: DeadLetter, withPayload: boolean) {

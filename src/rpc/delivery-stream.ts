@@ -1,6 +1,5 @@
 import { AttachResponseSchema } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import type { Clock } from "../clock/clock.ts";
-import { HubError } from "../hub-error.ts";
 import type { DeliveryPolicy } from "../messaging/delivery-policy.ts";
 import type { ReceivingSession } from "../messaging/receiving-session.ts";
 import type { Router } from "../messaging/router.ts";
@@ -13,7 +12,7 @@ import { encodeEntryError } from "./entry-error.ts";
 import { pluginOf } from "./message-intake.ts";
 import { DELIVERY_FRAMES, encodeFrame } from "./messaging-frames.ts";
 import { PulledStream } from "./pulled-stream.ts";
-import type { StreamRegistry } from "./stream-ending.ts";
+import { endingOf, type StreamRegistry } from "./stream-ending.ts";
 import { readyFrame } from "./stream-frames.ts";
 
 export interface DeliveryStreamDeps {
@@ -105,10 +104,7 @@ export class DeliveryStream {
 	}
 
 	#release(): void {
-		const { signal } = this.#call;
-		const isHubStopping =
-			signal.aborted && signal.reason instanceof HubError && signal.reason.reason === "HUB_DRAINING";
-		this.#session?.close(isHubStopping);
+		this.#session?.close(endingOf(this.#call.signal.reason) === "draining");
 	}
 }
 

@@ -5,8 +5,7 @@ import {
 } from "#gen/qirvo/hub/v1/durable_subscriptions_pb.js";
 import type { EventService } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import { HubError } from "../hub-error.ts";
-import type { Caller } from "../security/caller.ts";
-import { parsePluginId } from "../subjects/plugin-id.ts";
+import type { AuditRecorder } from "../security/audit-entry.ts";
 import { openingCredit, readAcknowledge } from "./attach-frames.ts";
 import { type Call, type HubService, Raw } from "./call.ts";
 import { ConsumeStream } from "./consume-stream.ts";
@@ -17,6 +16,7 @@ import { entryErrorOf } from "./entry-error.ts";
 import { parseStart } from "./event-requests.ts";
 import { parseExpectedState } from "./expected-state.ts";
 import { decodePageToken, encodePageToken, pageSizeOf } from "./page-token.ts";
+import { ownerOf, scopeOf } from "./plugin-scope.ts";
 import { repeatable } from "./repeatable-request.ts";
 
 const PAGE = Object.freeze({ usual: 50, most: 500 });
@@ -34,9 +34,10 @@ type DurableHandlers = Pick<
 >;
 
 /** Durable subscriptions on the wire. */
-export function durableHandlers(deps: ConsumerStreamDeps): DurableHandlers {
-	const { bus, guard } = deps;
+export function durableHandlers(deps: ConsumerStreamDeps & { readonly audit: AuditRecorder }): DurableHandlers {
+	const { bus, guard, audit } = deps;
 	const { durable } = bus;
+	const owned = { audit, things: "durable subscriptions" };
 	return {
 		async createDurableSubscription(request, call) {
 			const pluginId = consumerOf(call.caller);
@@ -49,13 +50,12 @@ export function durableHandlers(deps: ConsumerStreamDeps): DurableHandlers {
 		},
 
 		async getDurableSubscription(request, call) {
-			const pluginId = ownerOf(call.caller, request.pluginId);
+			const pluginId = ownerOf(owned, call, request.pluginId);
 			return { subscription: durable.get(pluginId, parseDurableName(request.name, "name")) };
 		},
 
 		async listDurableSubscriptions(request, call) {
-			const { pluginId: asked } = request;
-			const pluginId = call.caller.kind === "operator" && asked === "" ? "" : ownerOf(call.caller, asked);
+			const pluginId = scopeOf(owned, call, request.pluginId);
 			const bound = ["durable", pluginId];
 			const after = decodePageToken(bound, request.pageToken) ?? "";
 			const { subscriptions, next } = durable.list({ pluginId, after, limit: pageSizeOf(request.pageSize, PAGE) });
@@ -63,7 +63,7 @@ export function durableHandlers(deps: ConsumerStreamDeps): DurableHandlers {
 		},
 
 		async deleteDurableSubscription(request, call) {
-			const pluginId = ownerOf(call.caller, request.pluginId);
+			const pluginId = ownerOf(owned, call, request.pluginId);
 			const name = parseDurableName(request.name, "name");
 			const expected = parseExpectedState(request.expected, "expected");
 			const once = repeatable(call, "durable.delete", DeleteDurableSubscriptionRequestSchema, request);
@@ -71,7 +71,7 @@ export function durableHandlers(deps: ConsumerStreamDeps): DurableHandlers {
 		},
 
 		async resetDurableSubscription(request, call) {
-			const pluginId = ownerOf(call.caller, request.pluginId);
+			const pluginId = ownerOf(owned, call, request.pluginId);
 			const name = parseDurableName(request.name, "name");
 			const expected = parseExpectedState(request.expected, "expected");
 			if (request.start === undefined) throw HubError.field("start", "is required");
@@ -109,12 +109,4 @@ export function durableHandlers(deps: ConsumerStreamDeps): DurableHandlers {
 			};
 		}),
 	};
-}
-
-/** Whose durable subscription a request is about: a plugin's own, or the one that an operator names. */
-function ownerOf(caller: Caller, asked: string): string {
-	if (caller.kind === "operator") return parsePluginId(asked, "plugin_id");
-	const pluginId = consumerOf(caller);
-	if (asked === "" || asked === pluginId) return pluginId;
-	throw HubError.field("plugin_id", "a plugin has to do with its own durable subscriptions only", "CALLER_NOT_ALLOWED");
 }

@@ -20,6 +20,7 @@ import { EmitStream } from "./emit-stream.ts";
 import type { EventGuard } from "./event-guard.ts";
 import { parseListEvents, parseSubscribe, type SubscribeQuery } from "./event-requests.ts";
 import { decodePageToken, encodePageToken, pageSizeOf } from "./page-token.ts";
+import { scopeOf } from "./plugin-scope.ts";
 import { endWith, type StreamRegistry } from "./stream-ending.ts";
 
 export interface EventServiceDeps {
@@ -120,7 +121,7 @@ export function createEventService(deps: EventServiceDeps): MountedService {
 		},
 
 		async listSubscriptions(request, call) {
-			const pluginId = scopeOf(deps, call, request.pluginId);
+			const pluginId = scopeOf({ audit: deps.audit, things: "subscriptions" }, call, request.pluginId);
 			const bound = ["subscriptions", pluginId];
 			const after = decodePageToken(bound, request.pageToken) ?? "";
 			const limit = pageSizeOf(request.pageSize, SUBSCRIPTIONS_PAGE);
@@ -164,24 +165,6 @@ function actionsOf({ start, options }: SubscribeQuery, resumes: boolean): readon
 	if (live) actions.push({ kind: "subscribe", patterns });
 	if (!live || (start.from !== "new" && !resumes)) actions.push({ kind: "replay", patterns });
 	return actions;
-}
-
-/** Whose subscriptions the caller sees: its own, and an operator's choice. Empty: everyone's. */
-function scopeOf({ audit }: EventServiceDeps, call: Call, asked: string): string {
-	const { caller } = call;
-	if (caller.kind === "operator") return asked;
-	if (caller.kind !== "plugin") throw new HubError("CALLER_NOT_ALLOWED", "subscriptions are listed for plugins");
-	if (asked === "" || asked === caller.id) return caller.id;
-	const error = HubError.field("plugin_id", "a plugin sees its own subscriptions only", "CALLER_NOT_ALLOWED");
-	audit.record({
-		event: "data_access_denied",
-		actor: principalOf(caller),
-		target: "subscriptions",
-		reason: error.reason.toLowerCase(),
-		details: { asked, message: error.message },
-		requestId: call.requestId,
-	});
-	throw error;
 }
 
 function describe(subscription: Subscription) {

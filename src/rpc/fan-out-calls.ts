@@ -34,6 +34,9 @@ export interface FanOutDeps {
 export function fanOutCalls(deps: FanOutDeps & { readonly intake: MessageIntake }) {
 	const { fanOut, audience, guard, intake } = deps;
 
+	/** What was refused until then is recorded, however it ends. */
+	const sendTo = (message: FanOutMessage, reach: Reach) => fanOut.send(message).finally(() => reach.record());
+
 	const judged = ({ caller, requestId }: Call, reach: Reach) =>
 		({
 			refusal: (copy) => reach.refusal(copy),
@@ -51,16 +54,15 @@ export function fanOutCalls(deps: FanOutDeps & { readonly intake: MessageIntake 
 		const durability = durabilityOf(view.durability, "durability");
 		const draft = intake.read(view.message, call, "", durability);
 		const reach = admit(guard, call, { kind: "publish", topic }, draft.content, (field) => `message.${field}`);
-		const outcome = await fanOut.send({
+		const message = {
 			draft,
 			source,
 			origin: { kind: "publication", topic: topic.spelling },
 			durability,
 			recipients: subscribersOf(deps, topic),
 			...judged(call, reach),
-		});
-		reach.record();
-		return { result: describe(outcome) };
+		} as const;
+		return { result: describe(await sendTo(message, reach)) };
 	};
 
 	const broadcast = async (request: BroadcastRequest, call: Call) => {
@@ -75,7 +77,7 @@ export function fanOutCalls(deps: FanOutDeps & { readonly intake: MessageIntake 
 		);
 		const action = { kind: "broadcast", event } as const;
 		const reach = admit(guard, call, action, draft.content, (field) => field.replace(/^payload/, "data"));
-		const outcome = await fanOut.send({
+		const copies = {
 			draft,
 			source,
 			origin: { kind: "broadcast" },
@@ -83,9 +85,8 @@ export function fanOutCalls(deps: FanOutDeps & { readonly intake: MessageIntake 
 			recipients: audience.select(filter, source),
 			selection: selectionOf(request.filter),
 			...judged(call, reach),
-		});
-		reach.record();
-		return { result: describe(outcome) };
+		} as const;
+		return { result: describe(await sendTo(copies, reach)) };
 	};
 
 	return { publish: new Raw(publish), broadcast };

@@ -8,26 +8,24 @@ import {
 } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { PayloadSchema } from "#gen/qirvo/hub/v1/payload_pb.js";
 import { HubError } from "../hub-error.ts";
-import type { Verdict } from "../messaging/inspector.ts";
+import { INSPECTOR_LIMITS, type Verdict } from "../messaging/inspector.ts";
 import { InspectorFilter } from "../messaging/inspector-filter.ts";
 import type { InterceptorSettings } from "../messaging/interceptors.ts";
 import { parsePluginId } from "../subjects/plugin-id.ts";
 import { openingCredit } from "./attach-frames.ts";
 
-const MAX_ORDER = 1000;
-const DEFAULT_DEADLINE_MS = 250;
-const MAX_DEADLINE_MS = 5000;
 const MAX_REASON_BYTES = 512;
 
 /** Refuses what could not work, with the path of what is wrong. */
 export function parseInterceptOpen(open: InterceptOpen): Omit<InterceptorSettings, "pluginId" | "mayIntercept"> {
 	const { order, failureMode } = open;
+	const { order: maxOrder, defaultDeadlineMs, maxDeadlineMs } = INSPECTOR_LIMITS;
 	const name = parsePluginId(open.name, "open.name");
-	if (Math.abs(order) > MAX_ORDER) throw HubError.field("open.order", `must be -${MAX_ORDER} to ${MAX_ORDER}`);
+	if (Math.abs(order) > maxOrder) throw HubError.field("open.order", `must be -${maxOrder} to ${maxOrder}`);
 	if (open.types.length === 0) throw HubError.field("open.types", "is required");
-	const deadlineMs = open.deadline === undefined ? DEFAULT_DEADLINE_MS : durationMs(open.deadline);
-	if (!(deadlineMs >= 1 && deadlineMs <= MAX_DEADLINE_MS)) {
-		throw HubError.field("open.deadline", "must be 1 ms to 5 seconds");
+	const deadlineMs = open.deadline === undefined ? defaultDeadlineMs : durationMs(open.deadline);
+	if (!(deadlineMs >= 1 && deadlineMs <= maxDeadlineMs)) {
+		throw HubError.field("open.deadline", `must be 1 to ${maxDeadlineMs} ms`);
 	}
 	if (failureMode !== FailureMode.OPEN && failureMode !== FailureMode.CLOSED) {
 		throw HubError.field("open.failure_mode", "must be OPEN or CLOSED");

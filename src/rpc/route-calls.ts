@@ -1,4 +1,3 @@
-import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import {
 	type DeleteRouteRequest,
 	DeleteRouteRequestSchema,
@@ -8,14 +7,13 @@ import {
 	PutRouteRequestSchema,
 } from "#gen/qirvo/hub/v1/routes_pb.js";
 import { HubError } from "../hub-error.ts";
-import type { RepeatableRequest } from "../idempotency/first-answers.ts";
-import { requestDigest } from "../idempotency/request-digest.ts";
 import type { ChangedRoute, RevisedRoute, Routes } from "../messaging/routes.ts";
 import { principalOf } from "../security/caller.ts";
 import type { KvWrite } from "../state/kv-store.ts";
 import type { Call } from "./call.ts";
 import { parseExpectedState } from "./expected-state.ts";
 import { decodePageToken, encodePageToken, pageSizeOf } from "./page-token.ts";
+import { repeatable } from "./repeatable-request.ts";
 import { parseRoute, parseRouteName } from "./route-request.ts";
 
 /** Makes the audit record of a change of routes: a write for the change's own commit, and what to do once it is stored. */
@@ -30,7 +28,6 @@ export interface RouteAudit {
 }
 
 const PAGE_SIZES = { usual: 100, most: 1000 };
-const MAX_REQUEST_ID = 128;
 const LIST_QUERY = ["routes"];
 
 /** The routes of MessagingService, for operators. */
@@ -96,19 +93,6 @@ export function routeCalls({ routes, audit }: { readonly routes: Routes; readonl
 function operatorOf({ caller }: Call): string {
 	if (caller.kind !== "operator") throw new HubError("CALLER_NOT_ALLOWED", "routes are for operators");
 	return principalOf(caller);
-}
-
-function repeatable<D extends DescMessage>(
-	{ caller }: Call,
-	method: string,
-	schema: D,
-	request: MessageShape<D> & { readonly requestId: string },
-): RepeatableRequest | undefined {
-	const { requestId } = request;
-	if (requestId === "") return undefined;
-	if (requestId.length > MAX_REQUEST_ID)
-		throw HubError.field("request_id", `has more than ${MAX_REQUEST_ID} characters`);
-	return { principal: principalOf(caller), method, requestId, digest: requestDigest(schema, request) };
 }
 
 function readPlace(token: string | undefined): { readonly priority: number; readonly name: string } | undefined {

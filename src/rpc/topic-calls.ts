@@ -4,21 +4,24 @@ import type {
 	SubscribeTopicRequest,
 	UnsubscribeTopicRequest,
 } from "#gen/qirvo/hub/v1/topics_pb.js";
-import { HubError } from "../hub-error.ts";
 import type { TopicMembers, TopicMembership } from "../messaging/topic-members.ts";
-import type { Caller } from "../security/caller.ts";
+import type { AuditRecorder } from "../security/audit-entry.ts";
 import type { Guard } from "../security/guard.ts";
 import { parsePattern } from "../subjects/pattern.ts";
-import { parsePluginId } from "../subjects/plugin-id.ts";
 import type { Call } from "./call.ts";
 import { pluginOf } from "./message-intake.ts";
 import { decodePageToken, encodePageToken, pageSizeOf } from "./page-token.ts";
+import { scopeOf } from "./plugin-scope.ts";
 
 const PAGE_SIZES = { usual: 50, most: 1000 };
 
 /** Who is subscribed to which topics: the RPCs of MessagingService that change it and show it. */
-export function topicCalls(deps: { readonly topics: TopicMembers; readonly guard: Pick<Guard, "check"> }) {
-	const { topics, guard } = deps;
+export function topicCalls(deps: {
+	readonly topics: TopicMembers;
+	readonly guard: Pick<Guard, "check">;
+	readonly audit: AuditRecorder;
+}) {
+	const { topics, guard, audit } = deps;
 	return {
 		async subscribeTopic({ pattern: text }: SubscribeTopicRequest, { caller, requestId }: Call) {
 			const pluginId = pluginOf(caller);
@@ -32,23 +35,14 @@ export function topicCalls(deps: { readonly topics: TopicMembers; readonly guard
 			return { existed: await topics.unsubscribe(pluginOf(caller), parsePattern(pattern, "pattern")) };
 		},
 
-		async listTopicSubscriptions(request: ListTopicSubscriptionsRequest, { caller }: Call) {
-			const pluginId = scopeOf(caller, request.pluginId);
+		async listTopicSubscriptions(request: ListTopicSubscriptionsRequest, call: Call) {
+			const pluginId = scopeOf({ audit, things: "topic subscriptions" }, call, request.pluginId);
 			const query = ["topics", pluginId];
 			const size = pageSizeOf(request.pageSize, PAGE_SIZES);
 			const { page, next } = topics.list(pluginId, size, decodePageToken(query, request.pageToken) ?? "");
 			return { subscriptions: page.map(describe), nextPageToken: encodePageToken(query, next || undefined) };
 		},
 	};
-}
-
-/** Whose subscriptions the caller sees. Empty: everyone's. */
-function scopeOf(caller: Caller, asked: string): string {
-	if (asked !== "") parsePluginId(asked, "plugin_id");
-	if (caller.kind === "operator") return asked;
-	const own = pluginOf(caller);
-	if (asked === "" || asked === own) return own;
-	throw HubError.field("plugin_id", "a plugin sees its own subscriptions only", "CALLER_NOT_ALLOWED");
 }
 
 function describe({ pluginId, pattern, createTime }: TopicMembership) {

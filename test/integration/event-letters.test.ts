@@ -254,3 +254,24 @@ test("of a group that failed and the one after it only one goes on", async () =>
 	expect(rig.buried).toEqual([]);
 	session.close();
 });
+
+test("a hub that stops makes no event a dead letter: its last delivery has not failed", async () => {
+	await using rig = await DurableRig.open();
+	await rig.emit(1);
+	for (let attempt = 1; attempt < 5; attempt++) {
+		const session = await rig.consume(10);
+		expect(await rig.deliveries(session)).toMatchObject([{ attempt }]);
+		session.close();
+		await rig.clock.advance(0);
+	}
+	for (let restarts = 0; restarts < 2; restarts++) {
+		expect(await rig.deliveries(await rig.consume(10))).toMatchObject([{ attempt: 5 }]);
+		await rig.restart();
+	}
+	expect(rig.buried).toEqual([]);
+	const session = await rig.consume(10);
+	expect(await rig.deliveries(session)).toMatchObject([{ attempt: 5 }]);
+	session.close();
+	await session.stored();
+	expect(rig.buried).toEqual(["0"]);
+});

@@ -1,4 +1,5 @@
 import { expect, it } from "vitest";
+import { asPromise } from "../../src/messaging/accepted-message.ts";
 import { FanOut, type FanOutMessage } from "../../src/messaging/fan-out.ts";
 import { parseMessage } from "../../src/messaging/message-draft.ts";
 import { MiddlewareChain } from "../../src/messaging/middleware-chain.ts";
@@ -73,5 +74,36 @@ it("asks no route and no middleware where there is none", async () => {
 	const { rig, middleware, fanOut, message, led } = world();
 	expect(await fanOut.send(message)).toMatchObject({ queued: 600, skipped: new Map() });
 	expect([led(), middleware.size]).toEqual([0, 0]);
+	rig[Symbol.dispose]();
+});
+
+it("stores a large message for all of many, however much of it may wait to be stored", async () => {
+	const { rig, fanOut, message } = world();
+	const wire = new WireWriter();
+	wire.string(2, "news");
+	const payload = new WireWriter();
+	payload.bytes(2, new Uint8Array(1024 * 1024 - 1024));
+	wire.bytes(10, payload.finish());
+	const draft = parseMessage(wire.finish(), "alice", "message", "durable");
+	const recipients = RECIPIENTS.slice(0, 100);
+	expect(await fanOut.send({ ...message, draft, recipients })).toMatchObject({ queued: 100, skipped: new Map() });
+	rig[Symbol.dispose]();
+});
+
+it("does not take an id that the sender's own mailbox knows for one that a recipient knows", async () => {
+	const { rig, fanOut, message } = world();
+	const named = (type: string) => {
+		const wire = new WireWriter();
+		wire.string(1, "m-1");
+		wire.string(2, type);
+		return parseMessage(wire.finish(), "alice", "message", "durable");
+	};
+	await asPromise((told) => rig.router.sendDurable(named("reminder"), "alice", "alice", told));
+	const recipients = ["alice", "bob"];
+	expect(await fanOut.send({ ...message, draft: named("news"), recipients })).toMatchObject({ queued: 1 });
+	expect(await fanOut.send({ ...message, draft: named("news"), recipients })).toMatchObject({ duplicate: true });
+	await expect(fanOut.send({ ...message, draft: named("other"), recipients })).rejects.toMatchObject({
+		reason: "ID_REUSED",
+	});
 	rig[Symbol.dispose]();
 });

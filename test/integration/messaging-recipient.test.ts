@@ -50,6 +50,13 @@ function attached(maxBytes = 1 << 20) {
 	return { recipient, session: join(), join, counters, pass };
 }
 
+/** A message whose bytes lie in a large buffer, as those of a new one may. */
+function pooled(id: string): QueuedMessage {
+	const one = message(id);
+	one.bytes = Buffer.alloc(64 * 1024, id).subarray(0, id.length);
+	return one;
+}
+
 const message = (id: string, expiresAt = Number.POSITIVE_INFINITY) =>
 	new QueuedMessage({
 		id,
@@ -110,4 +117,16 @@ test("a delivery that was not handed out yet cannot be settled by a guess", () =
 	session.settle("1", { kind: "acknowledge" });
 	expect(session.unsettled).toBe(0);
 	expect(counters.late).toBe(1);
+});
+
+test("a message keeps little beside its own bytes, whether it waits or is delivered and not settled", () => {
+	const { recipient, session } = attached();
+	const waiting = pooled("waiting");
+	expect(recipient.offer(waiting)).toBe("queued");
+	expect(messages(session.collect())).toEqual(["waiting"]);
+	expect(session.collect()).toBeUndefined();
+	const delivered = pooled("delivered");
+	expect(recipient.offer(delivered)).toBe("delivered");
+	expect(messages(session.collect())).toEqual(["delivered"]);
+	for (const { bytes } of [waiting, delivered]) expect(bytes!.buffer.byteLength).toBeLessThan(2048);
 });

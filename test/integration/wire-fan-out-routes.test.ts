@@ -4,6 +4,7 @@ import { Durability, MessageKind } from "#gen/qirvo/hub/v1/messaging_service_pb.
 import type { RouteSchema } from "#gen/qirvo/hub/v1/routes_pb.js";
 import { TrustLevel } from "#gen/qirvo/hub/v1/security_admin_service_pb.js";
 import type { FanOutResult } from "#gen/qirvo/hub/v1/topics_pb.js";
+import { failureOf } from "../harness/failure.ts";
 import { ALL_GRANTS, type Clients, describeHubs, type TestHub, until } from "../harness/hub.ts";
 import { Inbox } from "../harness/inbox.ts";
 
@@ -196,5 +197,15 @@ describeHubs("routes for a message for many", (start) => {
 		await hub.operator.plugins.disable({ pluginId: "c" });
 		expect(await publish("p-3")).toMatchObject({ delivered: 0, skipped: 3 });
 		await expectInboxes({ log: ["p-1", "b-1", "p-2"] });
+	});
+
+	it("record what they deny of a publication whose id then turns out to be taken", async () => {
+		await using hub = await start({ readsAudit: true });
+		const { put, publish } = await world(hub, "a", "b");
+		await publish("p-1", { attributes: { first: "yes" } });
+		await put(on("a", { case: "deny", value: { reason: "not for a" } }));
+		expect(await failureOf(publish("p-1"))).toMatchObject({ reason: "ID_REUSED" });
+		await until(async () => (await hub.recorded("denials")).length === 1);
+		expect(await hub.recorded("denials")).toMatchObject([{ target: "topic:t", reason: "route_denied" }]);
 	});
 });

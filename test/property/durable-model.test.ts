@@ -113,8 +113,12 @@ class Model {
 		this.now = end;
 	}
 
-	leave(session: ModelSession): void {
-		for (const event of this.inFlight) if (event.holder === session) this.again(event, 0);
+	leave(session: ModelSession, isHubStopping = false): void {
+		for (const event of this.inFlight) {
+			if (event.holder !== session) continue;
+			if (isHubStopping) event.attempts--;
+			this.again(event, 0);
+		}
 	}
 
 	/** Whoever comes first finds everything in the order of the log. */
@@ -245,7 +249,7 @@ class Rig {
 			}
 			case "restart":
 				await this.bus[Symbol.asyncDispose]();
-				for (const session of this.sessions) model.leave(session);
+				for (const session of this.sessions) model.leave(session, true);
 				model.stopConsuming();
 				this.sessions = [];
 				await this.open();

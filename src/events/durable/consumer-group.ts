@@ -220,11 +220,12 @@ export class ConsumerGroup implements SessionGroup {
 		return this.#keeper.stored();
 	}
 
-	leave(session: ConsumerSession): void {
+	leave(session: ConsumerSession, isHubStopping: boolean): void {
 		this.#sessions.remove(session);
 		if (this.#ended) return;
 		for (const event of session.unsettled) {
 			this.#let(event);
+			if (isHubStopping) event.attempts--;
 			this.#again(event, 0, "its consumer left");
 		}
 		if (this.#sessions.size > 0) this.#offer();
@@ -286,9 +287,8 @@ export class ConsumerGroup implements SessionGroup {
 	}
 
 	#admit(event: MatchingEvent, attempts: number, notBefore: number): void {
-		const { sequence, entry, orderingKey } = event;
-		const place = { sequence, orderingKey, attempts, notBefore, returnedKey: undefined, deadline: undefined };
-		this.#await({ ...place, entry, size: entry.byteLength });
+		const place = { attempts, notBefore, returnedKey: undefined, deadline: undefined };
+		this.#await({ ...event, ...place, size: event.entry.byteLength });
 	}
 
 	/** The event is delivered when it is its turn, and time. */

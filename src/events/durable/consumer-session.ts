@@ -40,7 +40,7 @@ export interface SessionGroup {
 	settle(event: PendingEvent, outcome: ConsumerOutcome): void;
 	/** Resolves when every acknowledgement and termination so far is stored. */
 	stored(): Promise<void>;
-	leave(session: ConsumerSession): void;
+	leave(session: ConsumerSession, isHubStopping: boolean): void;
 }
 
 /** What the stream that serves a session wants to hear. */
@@ -56,7 +56,8 @@ export interface ConsumerListener {
  *
  * - CS-1 At most `maxInFlight` deliveries are unsettled; lowering it takes nothing back.
  * - CS-2 Events are dealt when the stream can take a frame, so what a slow reader does not take is there for the others.
- * - CS-3 When it ends, what it did not settle is delivered again, to whoever is there.
+ * - CS-3 When it ends, what it did not settle is delivered again, to whoever is there. Where the hub itself is stopping, these
+ *   deliveries do not count as attempts.
  */
 export class ConsumerSession {
 	readonly id: string;
@@ -189,11 +190,11 @@ export class ConsumerSession {
 	}
 
 	/** CS-3. Ends it from the side of its stream. */
-	close(): void {
+	close(isHubStopping = false): void {
 		if (this.#closed) return;
 		this.#closed = true;
 		this.#hungry = false;
-		this.#group.leave(this);
+		this.#group.leave(this, isHubStopping);
 		this.#unsettled.clear();
 		this.#deliveryOf.clear();
 	}
@@ -202,7 +203,7 @@ export class ConsumerSession {
 	end(error: HubError): void {
 		if (this.#closed) return;
 		this.#ended = error;
-		this.close();
+		this.close(error.reason === "HUB_DRAINING");
 		this.#listener?.closed(error);
 	}
 }

@@ -75,7 +75,8 @@ export declare type DurableSubscription = Message<"qirvo.hub.v1.DurableSubscript
   backoff: Duration[];
 
   /**
-   * How often an event is delivered before it becomes a dead letter, 1-1,000. Default 5.
+   * How often an event is delivered before it becomes a dead letter, 1-1,000. Default 5. What is not settled because the hub
+   * stops was not delivered.
    *
    * @generated from field: uint32 max_deliveries = 8;
    */

@@ -426,7 +426,8 @@ export enum ErrorReason {
   RATE_LIMIT_EXCEEDED = 140,
 
   /**
-   * RESOURCE_EXHAUSTED. The recipient's mailbox is full, or its share of the hub's memory for messages; `QuotaFailure` says which.
+   * RESOURCE_EXHAUSTED. The recipient's mailbox is full, or the sender's share of its room for messages that are not due, or the
+   * recipient's share of the hub's memory for messages; `QuotaFailure` says which.
    *
    * @generated from enum value: ERROR_REASON_MAILBOX_FULL = 141;
    */

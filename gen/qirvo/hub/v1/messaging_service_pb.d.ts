@@ -122,7 +122,7 @@ export declare type Message = Message$1<"qirvo.hub.v1.Message"> & {
 
   /**
    * Not delivered before this time, at most 366 days ahead; it takes its place behind what has arrived by then. Durable
-   * messages only.
+   * messages only. Such messages may take half of a mailbox, shared between their senders; more is MAILBOX_FULL.
    *
    * @generated from field: google.protobuf.Timestamp deliver_at = 8;
    */
@@ -2616,7 +2616,7 @@ export declare const FailureModeSchema: GenEnum<FailureMode>;
 export declare const MessagingService: GenService<{
   /**
    * Sends one message. Errors: NO_SEND_PERMISSION, TRUST_LEVEL_MISMATCH, INVALID_CONTENT, RECIPIENT_CANNOT_RECEIVE, NO_ROUTE, ROUTE_DENIED,
-   * MESSAGE_REFUSED, MIDDLEWARE_UNAVAILABLE,
+   * MESSAGE_REFUSED, MIDDLEWARE_UNAVAILABLE, LIMIT_EXCEEDED (middleware looks at too many messages of the caller already),
    * RECIPIENT_UNAVAILABLE (transient, and nobody is attached), MAILBOX_FULL, PLUGIN_DISABLED, ID_REUSED, STORAGE_FULL,
    * STORAGE_UNAVAILABLE.
    *
@@ -2640,7 +2640,8 @@ export declare const MessagingService: GenService<{
   },
   /**
    * Sends a message and waits for the reply. The caller's deadline and cancellation reach the handler. Errors: those of
-   * `Send`, and DEADLINE_EXCEEDED. A failure of the handler is data, not an error.
+   * `Send`, LIMIT_EXCEEDED also where too many requests of the caller wait for their reply, and DEADLINE_EXCEEDED. A failure
+   * of the handler is data, not an error.
    *
    * @generated from rpc qirvo.hub.v1.MessagingService.Request
    */
@@ -2739,7 +2740,7 @@ export declare const MessagingService: GenService<{
   /**
    * Subscribes the calling plugin to topics, until it unsubscribes or is unregistered: what is published reaches its mailbox.
    * Idempotent. At most 1,000 subscriptions a plugin. Errors: INSUFFICIENT_PERMISSIONS (no grant in `subscribe_topics` covers the
-   * pattern), INVALID_PATTERN, LIMIT_EXCEEDED, STORAGE_FULL, STORAGE_UNAVAILABLE.
+   * pattern), INVALID_PATTERN, PLUGIN_NOT_REGISTERED, LIMIT_EXCEEDED, STORAGE_FULL, STORAGE_UNAVAILABLE.
    *
    * @generated from rpc qirvo.hub.v1.MessagingService.SubscribeTopic
    */

@@ -270,8 +270,8 @@ export declare type SkippedRecipients = Message<"qirvo.hub.v1.SkippedRecipients"
   /**
    * As in an error: RECIPIENT_UNAVAILABLE, MAILBOX_FULL, PLUGIN_DISABLED, RECIPIENT_CANNOT_RECEIVE, TRUST_LEVEL_MISMATCH,
    * NO_ROUTE (unregistered meanwhile, or routes lead back to the sender or too far), ROUTE_DENIED, MESSAGE_REFUSED,
-   * MIDDLEWARE_UNAVAILABLE, LIMIT_EXCEEDED (too many messages are being looked at), ID_REUSED, STORAGE_FULL,
-   * STORAGE_UNAVAILABLE, HUB_DRAINING.
+   * MIDDLEWARE_UNAVAILABLE, LIMIT_EXCEEDED (middleware looks at too many messages of the caller already), ID_REUSED,
+   * STORAGE_FULL, STORAGE_UNAVAILABLE, HUB_DRAINING.
    *
    * @generated from field: string reason = 1;
    */

@@ -16,7 +16,7 @@ import { file_qirvo_hub_v1_stores } from "../../v1/stores_pb.js";
  * Describes the file qirvo/hub/storage/v1/records.proto.
  */
 export const file_qirvo_hub_storage_v1_records = /*@__PURE__*/
-  fileDesc("CiJxaXJ2by9odWIvc3RvcmFnZS92MS9yZWNvcmRzLnByb3RvEhRxaXJ2by5odWIuc3RvcmFnZS52MSI0CgxQbHVnaW5SZWNvcmQSJAoGcGx1Z2luGAEgASgLMhQucWlydm8uaHViLnYxLlBsdWdpbiI4Cg5JbnN0YW5jZVJlY29yZBIVCg1zdGFydF90aW1lX21zGAEgASgDEg8KB25vZGVfaWQYAiABKAkiIwoOUHJlc2VuY2VSZWNvcmQSEQoJaW5zdGFuY2VzGAEgASgNIkMKEVBlcm1pc3Npb25zUmVjb3JkEi4KC3Blcm1pc3Npb25zGAEgASgLMhkucWlydm8uaHViLnYxLlBlcm1pc3Npb25zIjwKC1RydXN0UmVjb3JkEi0KC3RydXN0X2xldmVsGAEgASgOMhgucWlydm8uaHViLnYxLlRydXN0TGV2ZWwimgEKEENyZWRlbnRpYWxSZWNvcmQSFQoNY3JlZGVudGlhbF9pZBgBIAEoCRIRCglwcmluY2lwYWwYAiABKAkSFQoNaXNzdWVfdGltZV9tcxgDIAEoAxIWCg5leHBpcmVfdGltZV9tcxgEIAEoAxIWCg5yZXZva2VfdGltZV9tcxgFIAEoAxIVCg1yZXZva2VfcmVhc29uGAYgASgJIjcKEFNpZ25pbmdLZXlSZWNvcmQSDgoGa2V5X2lkGAEgASgJEhMKC3ByaXZhdGVfa2V5GAIgASgMIjgKDE91dGJveFJlY29yZBIKCgJpZBgBIAEoCRINCgV0b3BpYxgCIAEoCRINCgVldmVudBgDIAEoDCJOChFGaXJzdEFuc3dlclJlY29yZBIWCg5yZXF1ZXN0X2RpZ2VzdBgBIAEoDBIQCghyZXNwb25zZRgCIAEoDBIPCgd0aW1lX21zGAMgASgDIoABChdEdXJhYmxlRGVmaW5pdGlvblJlY29yZBI3CgxzdWJzY3JpcHRpb24YASABKAsyIS5xaXJ2by5odWIudjEuRHVyYWJsZVN1YnNjcmlwdGlvbhIdChVyZWdpc3RyYXRpb25fcmV2aXNpb24YAiABKAQSDQoFYmVnYW4YAyABKAQiugEKFUR1cmFibGVQcm9ncmVzc1JlY29yZBINCgVlcG9jaBgBIAEoCRIOCgZjdXJzb3IYAiABKAQSEQoJdW5zZXR0bGVkGAMgASgMEhEKCWRlbGl2ZXJlZBgEIAEoBBITCgtyZWRlbGl2ZXJlZBgFIAEoBBIUCgxhY2tub3dsZWRnZWQYBiABKAQSDAoEZGVhZBgHIAEoBBIMCgRsb3N0GAggASgEEhUKDWZpbHRlcl9lcnJvcnMYCSABKAQiTwoPRGVhZEV2ZW50UmVjb3JkEg0KBWV2ZW50GAEgASgMEhAKCHNlcXVlbmNlGAIgASgEEg0KBWVwb2NoGAMgASgJEgwKBGxpZmUYBCABKAQiJAoTUmV0dXJuZWRFdmVudFJlY29yZBINCgVldmVudBgBIAEoDCLBAQoNTWFpbGJveFJlY29yZBIKCgJpZBgBIAEoCRIOCgZzb3VyY2UYAiABKAkSDgoGZGlnZXN0GAMgASgJEhYKDmFjY2VwdF90aW1lX21zGAQgASgDEhcKD2RlbGl2ZXJfdGltZV9tcxgFIAEoAxIOCgZ0dGxfbXMYBiABKAMSFgoOcHJpb3JpdHlfY2xhc3MYByABKA0SFAoMb3JkZXJpbmdfa2V5GAggASgJEg8KB21lc3NhZ2UYCiABKAxKBAgJEAoiOQoORGVsaXZlcnlSZWNvcmQSEAoIYXR0ZW1wdHMYASABKA0SFQoNbm90X2JlZm9yZV9tcxgCIAEoAyJAChBTZXR0bGVkSWRzUmVjb3JkEiwKA2lkcxgBIAMoCzIfLnFpcnZvLmh1Yi5zdG9yYWdlLnYxLlNldHRsZWRJZCJhCglTZXR0bGVkSWQSCgoCaWQYASABKAkSDgoGc291cmNlGAIgASgJEg4KBmRpZ2VzdBgDIAEoCRIWCg5hY2NlcHRfdGltZV9tcxgEIAEoAxIQCghzZXF1ZW5jZRgFIAEoBCJjChBEZWFkTGV0dGVyUmVjb3JkEg4KBm9yaWdpbhgBIAEoCRIMCgRpdGVtGAIgASgMEhAKCGF0dGVtcHRzGAMgASgNEg4KBnJlYXNvbhgEIAEoCRIPCgd0aW1lX21zGAUgASgDIjYKC1RvcGljUmVjb3JkEg8KB3BhdHRlcm4YASABKAkSFgoOY3JlYXRlX3RpbWVfbXMYAiABKAMiMQoLUm91dGVSZWNvcmQSIgoFcm91dGUYASABKAsyEy5xaXJ2by5odWIudjEuUm91dGUiMQoLU3RvcmVSZWNvcmQSIgoFc3RvcmUYASABKAsyEy5xaXJ2by5odWIudjEuU3RvcmUiQwoLRW50cnlSZWNvcmQSDQoFZW50cnkYASABKAwSFgoOdHJhbnNhY3Rpb25faWQYAiABKAkSDQoFb2xkZXIYAyADKAQigAEKDVZlcnNpb25SZWNvcmQSDQoFZW50cnkYASABKAwSFgoOdHJhbnNhY3Rpb25faWQYAiABKAkSFwoPY3JlYXRlX3JldmlzaW9uGAMgASgEEi8KA2VuZBgEIAEoCzIiLnFpcnZvLmh1Yi5zdG9yYWdlLnYxLkVudHJ5RW5kTm90ZSIgCg9Ub21ic3RvbmVSZWNvcmQSDQoFb2xkZXIYASADKAQiPAoLVXNhZ2VSZWNvcmQSDAoEa2V5cxgBIAEoBBINCgVieXRlcxgCIAEoBBIQCgh2ZXJzaW9ucxgDIAEoBCJeChFFbnRyeUFuc3dlclJlY29yZBIxCgZ3cml0ZXMYASADKAsyIS5xaXJ2by5odWIuc3RvcmFnZS52MS5FbnRyeUFuc3dlchIWCg50cmFuc2FjdGlvbl9pZBgCIAEoCSJGCgtFbnRyeUFuc3dlchIXCg9yZXZpc2lvbl9vZmZzZXQYASABKAQSEwoGbnVtYmVyGAIgASgSSACIAQFCCQoHX251bWJlciJwCgxFbnRyeUVuZE5vdGUSDQoFYWN0b3IYASABKAkSKAoFY2F1c2UYAiABKA4yGS5xaXJ2by5odWIudjEuQ2hhbmdlQ2F1c2USFgoOdHJhbnNhY3Rpb25faWQYAyABKAkSDwoHdGltZV9tcxgEIAEoA0JDChhkZXYucWlydm8uaHViLnN0b3JhZ2UudjFQAVolcWlydm8uZGV2L2h1Yi9zdG9yYWdlL3YxO2h1YnN0b3JhZ2V2MWIGcHJvdG8z", [file_qirvo_hub_v1_durable_subscriptions, file_qirvo_hub_v1_entries, file_qirvo_hub_v1_plugin_service, file_qirvo_hub_v1_routes, file_qirvo_hub_v1_security_admin_service, file_qirvo_hub_v1_stores]);
+  fileDesc("CiJxaXJ2by9odWIvc3RvcmFnZS92MS9yZWNvcmRzLnByb3RvEhRxaXJ2by5odWIuc3RvcmFnZS52MSI0CgxQbHVnaW5SZWNvcmQSJAoGcGx1Z2luGAEgASgLMhQucWlydm8uaHViLnYxLlBsdWdpbiI4Cg5JbnN0YW5jZVJlY29yZBIVCg1zdGFydF90aW1lX21zGAEgASgDEg8KB25vZGVfaWQYAiABKAkiIwoOUHJlc2VuY2VSZWNvcmQSEQoJaW5zdGFuY2VzGAEgASgNIkMKEVBlcm1pc3Npb25zUmVjb3JkEi4KC3Blcm1pc3Npb25zGAEgASgLMhkucWlydm8uaHViLnYxLlBlcm1pc3Npb25zIjwKC1RydXN0UmVjb3JkEi0KC3RydXN0X2xldmVsGAEgASgOMhgucWlydm8uaHViLnYxLlRydXN0TGV2ZWwimgEKEENyZWRlbnRpYWxSZWNvcmQSFQoNY3JlZGVudGlhbF9pZBgBIAEoCRIRCglwcmluY2lwYWwYAiABKAkSFQoNaXNzdWVfdGltZV9tcxgDIAEoAxIWCg5leHBpcmVfdGltZV9tcxgEIAEoAxIWCg5yZXZva2VfdGltZV9tcxgFIAEoAxIVCg1yZXZva2VfcmVhc29uGAYgASgJIjcKEFNpZ25pbmdLZXlSZWNvcmQSDgoGa2V5X2lkGAEgASgJEhMKC3ByaXZhdGVfa2V5GAIgASgMIjgKDE91dGJveFJlY29yZBIKCgJpZBgBIAEoCRINCgV0b3BpYxgCIAEoCRINCgVldmVudBgDIAEoDCJOChFGaXJzdEFuc3dlclJlY29yZBIWCg5yZXF1ZXN0X2RpZ2VzdBgBIAEoDBIQCghyZXNwb25zZRgCIAEoDBIPCgd0aW1lX21zGAMgASgDIoABChdEdXJhYmxlRGVmaW5pdGlvblJlY29yZBI3CgxzdWJzY3JpcHRpb24YASABKAsyIS5xaXJ2by5odWIudjEuRHVyYWJsZVN1YnNjcmlwdGlvbhIdChVyZWdpc3RyYXRpb25fcmV2aXNpb24YAiABKAQSDQoFYmVnYW4YAyABKAQiugEKFUR1cmFibGVQcm9ncmVzc1JlY29yZBINCgVlcG9jaBgBIAEoCRIOCgZjdXJzb3IYAiABKAQSEQoJdW5zZXR0bGVkGAMgASgMEhEKCWRlbGl2ZXJlZBgEIAEoBBITCgtyZWRlbGl2ZXJlZBgFIAEoBBIUCgxhY2tub3dsZWRnZWQYBiABKAQSDAoEZGVhZBgHIAEoBBIMCgRsb3N0GAggASgEEhUKDWZpbHRlcl9lcnJvcnMYCSABKAQiTwoPRGVhZEV2ZW50UmVjb3JkEg0KBWV2ZW50GAEgASgMEhAKCHNlcXVlbmNlGAIgASgEEg0KBWVwb2NoGAMgASgJEgwKBGxpZmUYBCABKAQiJAoTUmV0dXJuZWRFdmVudFJlY29yZBINCgVldmVudBgBIAEoDCJLChJNZXNzYWdlQmxvY2tSZWNvcmQSNQoIbWVzc2FnZXMYASADKAsyIy5xaXJ2by5odWIuc3RvcmFnZS52MS5NYWlsYm94UmVjb3JkIiUKE1NldHRsZWRQbGFjZXNSZWNvcmQSDgoGcGxhY2VzGAEgASgMIs0BCg1NYWlsYm94UmVjb3JkEgoKAmlkGAEgASgJEg4KBnNvdXJjZRgCIAEoCRIOCgZkaWdlc3QYAyABKAkSFgoOYWNjZXB0X3RpbWVfbXMYBCABKAMSFwoPZGVsaXZlcl90aW1lX21zGAUgASgDEg4KBnR0bF9tcxgGIAEoAxIWCg5wcmlvcml0eV9jbGFzcxgHIAEoDRIUCgxvcmRlcmluZ19rZXkYCCABKAkSEAoIc2VxdWVuY2UYCSABKAQSDwoHbWVzc2FnZRgKIAEoDCI5Cg5EZWxpdmVyeVJlY29yZBIQCghhdHRlbXB0cxgBIAEoDRIVCg1ub3RfYmVmb3JlX21zGAIgASgDIkAKEFNldHRsZWRJZHNSZWNvcmQSLAoDaWRzGAEgAygLMh8ucWlydm8uaHViLnN0b3JhZ2UudjEuU2V0dGxlZElkImEKCVNldHRsZWRJZBIKCgJpZBgBIAEoCRIOCgZzb3VyY2UYAiABKAkSDgoGZGlnZXN0GAMgASgJEhYKDmFjY2VwdF90aW1lX21zGAQgASgDEhAKCHNlcXVlbmNlGAUgASgEImMKEERlYWRMZXR0ZXJSZWNvcmQSDgoGb3JpZ2luGAEgASgJEgwKBGl0ZW0YAiABKAwSEAoIYXR0ZW1wdHMYAyABKA0SDgoGcmVhc29uGAQgASgJEg8KB3RpbWVfbXMYBSABKAMiNgoLVG9waWNSZWNvcmQSDwoHcGF0dGVybhgBIAEoCRIWCg5jcmVhdGVfdGltZV9tcxgCIAEoAyIxCgtSb3V0ZVJlY29yZBIiCgVyb3V0ZRgBIAEoCzITLnFpcnZvLmh1Yi52MS5Sb3V0ZSIxCgtTdG9yZVJlY29yZBIiCgVzdG9yZRgBIAEoCzITLnFpcnZvLmh1Yi52MS5TdG9yZSJDCgtFbnRyeVJlY29yZBINCgVlbnRyeRgBIAEoDBIWCg50cmFuc2FjdGlvbl9pZBgCIAEoCRINCgVvbGRlchgDIAMoBCKAAQoNVmVyc2lvblJlY29yZBINCgVlbnRyeRgBIAEoDBIWCg50cmFuc2FjdGlvbl9pZBgCIAEoCRIXCg9jcmVhdGVfcmV2aXNpb24YAyABKAQSLwoDZW5kGAQgASgLMiIucWlydm8uaHViLnN0b3JhZ2UudjEuRW50cnlFbmROb3RlIiAKD1RvbWJzdG9uZVJlY29yZBINCgVvbGRlchgBIAMoBCI8CgtVc2FnZVJlY29yZBIMCgRrZXlzGAEgASgEEg0KBWJ5dGVzGAIgASgEEhAKCHZlcnNpb25zGAMgASgEIl4KEUVudHJ5QW5zd2VyUmVjb3JkEjEKBndyaXRlcxgBIAMoCzIhLnFpcnZvLmh1Yi5zdG9yYWdlLnYxLkVudHJ5QW5zd2VyEhYKDnRyYW5zYWN0aW9uX2lkGAIgASgJIkYKC0VudHJ5QW5zd2VyEhcKD3JldmlzaW9uX29mZnNldBgBIAEoBBITCgZudW1iZXIYAiABKBJIAIgBAUIJCgdfbnVtYmVyInAKDEVudHJ5RW5kTm90ZRINCgVhY3RvchgBIAEoCRIoCgVjYXVzZRgCIAEoDjIZLnFpcnZvLmh1Yi52MS5DaGFuZ2VDYXVzZRIWCg50cmFuc2FjdGlvbl9pZBgDIAEoCRIPCgd0aW1lX21zGAQgASgDQkMKGGRldi5xaXJ2by5odWIuc3RvcmFnZS52MVABWiVxaXJ2by5kZXYvaHViL3N0b3JhZ2UvdjE7aHVic3RvcmFnZXYxYgZwcm90bzM", [file_qirvo_hub_v1_durable_subscriptions, file_qirvo_hub_v1_entries, file_qirvo_hub_v1_plugin_service, file_qirvo_hub_v1_routes, file_qirvo_hub_v1_security_admin_service, file_qirvo_hub_v1_stores]);
 
 /**
  * Describes the message qirvo.hub.storage.v1.PluginRecord.
@@ -110,107 +110,121 @@ export const ReturnedEventRecordSchema = /*@__PURE__*/
   messageDesc(file_qirvo_hub_storage_v1_records, 12);
 
 /**
+ * Describes the message qirvo.hub.storage.v1.MessageBlockRecord.
+ * Use `create(MessageBlockRecordSchema)` to create a new message.
+ */
+export const MessageBlockRecordSchema = /*@__PURE__*/
+  messageDesc(file_qirvo_hub_storage_v1_records, 13);
+
+/**
+ * Describes the message qirvo.hub.storage.v1.SettledPlacesRecord.
+ * Use `create(SettledPlacesRecordSchema)` to create a new message.
+ */
+export const SettledPlacesRecordSchema = /*@__PURE__*/
+  messageDesc(file_qirvo_hub_storage_v1_records, 14);
+
+/**
  * Describes the message qirvo.hub.storage.v1.MailboxRecord.
  * Use `create(MailboxRecordSchema)` to create a new message.
  */
 export const MailboxRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 13);
+  messageDesc(file_qirvo_hub_storage_v1_records, 15);
 
 /**
  * Describes the message qirvo.hub.storage.v1.DeliveryRecord.
  * Use `create(DeliveryRecordSchema)` to create a new message.
  */
 export const DeliveryRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 14);
+  messageDesc(file_qirvo_hub_storage_v1_records, 16);
 
 /**
  * Describes the message qirvo.hub.storage.v1.SettledIdsRecord.
  * Use `create(SettledIdsRecordSchema)` to create a new message.
  */
 export const SettledIdsRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 15);
+  messageDesc(file_qirvo_hub_storage_v1_records, 17);
 
 /**
  * Describes the message qirvo.hub.storage.v1.SettledId.
  * Use `create(SettledIdSchema)` to create a new message.
  */
 export const SettledIdSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 16);
+  messageDesc(file_qirvo_hub_storage_v1_records, 18);
 
 /**
  * Describes the message qirvo.hub.storage.v1.DeadLetterRecord.
  * Use `create(DeadLetterRecordSchema)` to create a new message.
  */
 export const DeadLetterRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 17);
+  messageDesc(file_qirvo_hub_storage_v1_records, 19);
 
 /**
  * Describes the message qirvo.hub.storage.v1.TopicRecord.
  * Use `create(TopicRecordSchema)` to create a new message.
  */
 export const TopicRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 18);
+  messageDesc(file_qirvo_hub_storage_v1_records, 20);
 
 /**
  * Describes the message qirvo.hub.storage.v1.RouteRecord.
  * Use `create(RouteRecordSchema)` to create a new message.
  */
 export const RouteRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 19);
+  messageDesc(file_qirvo_hub_storage_v1_records, 21);
 
 /**
  * Describes the message qirvo.hub.storage.v1.StoreRecord.
  * Use `create(StoreRecordSchema)` to create a new message.
  */
 export const StoreRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 20);
+  messageDesc(file_qirvo_hub_storage_v1_records, 22);
 
 /**
  * Describes the message qirvo.hub.storage.v1.EntryRecord.
  * Use `create(EntryRecordSchema)` to create a new message.
  */
 export const EntryRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 21);
+  messageDesc(file_qirvo_hub_storage_v1_records, 23);
 
 /**
  * Describes the message qirvo.hub.storage.v1.VersionRecord.
  * Use `create(VersionRecordSchema)` to create a new message.
  */
 export const VersionRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 22);
+  messageDesc(file_qirvo_hub_storage_v1_records, 24);
 
 /**
  * Describes the message qirvo.hub.storage.v1.TombstoneRecord.
  * Use `create(TombstoneRecordSchema)` to create a new message.
  */
 export const TombstoneRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 23);
+  messageDesc(file_qirvo_hub_storage_v1_records, 25);
 
 /**
  * Describes the message qirvo.hub.storage.v1.UsageRecord.
  * Use `create(UsageRecordSchema)` to create a new message.
  */
 export const UsageRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 24);
+  messageDesc(file_qirvo_hub_storage_v1_records, 26);
 
 /**
  * Describes the message qirvo.hub.storage.v1.EntryAnswerRecord.
  * Use `create(EntryAnswerRecordSchema)` to create a new message.
  */
 export const EntryAnswerRecordSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 25);
+  messageDesc(file_qirvo_hub_storage_v1_records, 27);
 
 /**
  * Describes the message qirvo.hub.storage.v1.EntryAnswer.
  * Use `create(EntryAnswerSchema)` to create a new message.
  */
 export const EntryAnswerSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 26);
+  messageDesc(file_qirvo_hub_storage_v1_records, 28);
 
 /**
  * Describes the message qirvo.hub.storage.v1.EntryEndNote.
  * Use `create(EntryEndNoteSchema)` to create a new message.
  */
 export const EntryEndNoteSchema = /*@__PURE__*/
-  messageDesc(file_qirvo_hub_storage_v1_records, 27);
+  messageDesc(file_qirvo_hub_storage_v1_records, 29);
 

@@ -43,6 +43,15 @@ const SHOWN_BYTES = 128 * 1024;
 const MAX_WRITING_BYTES = 8 * 1024 * 1024;
 const MAX_RESULT_BYTES = 8 * 1024 * 1024;
 
+/** What a unit holds on its way, about, and what its answer may hold. */
+function burdenOf({ checks, writes }: WriteUnit, bytes: number): number {
+	let shown = 0;
+	for (const write of writes) {
+		if ((write.kind === "set" || write.kind === "delete") && write.returnPrevious) shown += SHOWN_BYTES;
+	}
+	return bytes + (checks.length + writes.length) * OPERATION_BYTES + Math.min(shown, STORE_LIMITS.previousBytes);
+}
+
 /**
  * One `Pipeline` call. Each operation passes the same intake as a unary call, and fails alone. Reads are answered in their turn,
  * writes when they are stored; what the caller does not take holds back what it sends. The end of the stream withdraws the
@@ -132,10 +141,10 @@ export class PipelineStream {
 			const request = readTransaction(body);
 			if (request.requestId !== "") throw HubError.field("request_id", "must be empty in a pipeline");
 			const unit = intake.transaction(this.#call, request, ids.next(), signal);
-			this.#submit(id, unit, burdenOf(unit, bytes), RESULT_FIELD.transaction, encodeTransaction);
+			this.#submit(id, unit, bytes, RESULT_FIELD.transaction, encodeTransaction);
 		} else if (kind !== undefined) {
 			const unit = intake.write(this.#call, readWrite(body, kind), signal);
-			this.#submit(id, unit, burdenOf(unit, bytes), RESULT_FIELD.write, encodeFirstResult);
+			this.#submit(id, unit, bytes, RESULT_FIELD.write, encodeFirstResult);
 		} else throw HubError.field("operation", "must be set");
 	}
 
@@ -146,11 +155,12 @@ export class PipelineStream {
 		field: number,
 		encode: (written: Written) => Uint8Array,
 	): void {
+		const burden = burdenOf(unit, bytes);
 		this.#writing++;
-		this.#writingBytes += bytes;
+		this.#writingBytes += burden;
 		this.#deps.entries.submit(unit, (written, error) => {
 			this.#writing--;
-			this.#writingBytes -= bytes;
+			this.#writingBytes -= burden;
 			if (this.responses.ended) return;
 			if (written === undefined) this.#fail(id, error);
 			else this.#results.add(id, field, encode(written));
@@ -183,15 +193,6 @@ export class PipelineStream {
 		if (this.#draining !== undefined) this.responses.finish(this.#draining.error);
 		else if (this.#inputEnded) this.responses.finish();
 	}
-}
-
-/** What a unit holds on its way, about, and what its answer may hold. */
-function burdenOf({ checks, writes }: WriteUnit, bytes: number): number {
-	let shown = 0;
-	for (const write of writes) {
-		if ((write.kind === "set" || write.kind === "delete") && write.returnPrevious) shown += SHOWN_BYTES;
-	}
-	return bytes + (checks.length + writes.length) * OPERATION_BYTES + Math.min(shown, STORE_LIMITS.previousBytes);
 }
 
 function encodeFirstResult({ results }: Written): Uint8Array {

@@ -25,7 +25,8 @@ export class EntryIntake {
 	/** `signal` withdraws it. */
 	write(call: Call, request: EntryWriteRequest, signal?: AbortSignal): WriteUnit {
 		const writes = [this.#admitWrite(call, request)];
-		return { writer: writerOf(call), checks: NO_CHECKS, writes, transactionId: "", signal };
+		const recheck = this.#recheckOf(call);
+		return { writer: writerOf(call), checks: NO_CHECKS, writes, transactionId: "", recheck, signal };
 	}
 
 	/** A check tells what a read tells, and what a write to the same store would tell: it needs the right to one of them. */
@@ -44,7 +45,13 @@ export class EntryIntake {
 		const admittedChecks = checks.map(({ store: name, key, expected }): EntryCheck => {
 			return { store: written.get(name) ?? this.#admission.admit(call, name, "read"), key, expected };
 		});
-		return { writer: writerOf(call), checks: admittedChecks, writes: admittedWrites, transactionId, signal };
+		const recheck = this.#recheckOf(call);
+		return { writer: writerOf(call), checks: admittedChecks, writes: admittedWrites, transactionId, recheck, signal };
+	}
+
+	/** For a unit that has to wait: what it was admitted by may be taken away meanwhile. */
+	#recheckOf({ caller }: Call): WriteUnit["recheck"] {
+		return (store, access) => this.#admission.recheck(caller, store, access);
 	}
 
 	#admitWrite(call: Call, request: EntryWriteRequest): EntryWrite {

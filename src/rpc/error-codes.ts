@@ -14,7 +14,7 @@ import { StatusSchema } from "#gen/google/rpc/status_pb.js";
 import { FailedChecksSchema } from "#gen/qirvo/hub/v1/entries_pb.js";
 import { HubError, type Reason } from "../hub-error.ts";
 import { CompactedError, StorageError } from "../state/kv-store.ts";
-import { failedCheckOf } from "./failed-check.ts";
+import { failedChecksOf } from "./failed-check.ts";
 
 /** The domain of every `ErrorInfo` the hub sends. */
 export const ERROR_DOMAIN = "hub.qirvo";
@@ -180,8 +180,7 @@ function describe(error: HubError, requestId: string): Status {
 		details.push({ desc: ResourceInfoSchema, value });
 	}
 	if (failedChecks) {
-		const value = { checks: failedChecks.map(failedCheckOf) } satisfies MessageInitShape<typeof FailedChecksSchema>;
-		details.push({ desc: FailedChecksSchema, value });
+		details.push({ desc: FailedChecksSchema, value: failedChecksOf(failedChecks) });
 	}
 	if (requestId !== "") {
 		details.push({

@@ -2,6 +2,7 @@ import { PipelineResponseSchema } from "#gen/qirvo/hub/v1/entries_pb.js";
 import type { Clock, IdSource } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import type { WriteUnit, Written } from "../stores/entry-write.ts";
+import { STORE_LIMITS } from "../stores/store-limits.ts";
 import type { Call, Encoded } from "./call.ts";
 import type { Entries } from "./entry-calls.ts";
 import { encodeEntryError } from "./entry-error.ts";
@@ -33,9 +34,23 @@ const FRAMES = streamFrames((frame) => encodeFrame(PipelineResponseSchema, { fra
 /** Operations whose result was not taken, from which on no frame is read; one frame may come on top. */
 const MAX_UNANSWERED = 8192;
 
-/** Bytes of values that are being written, and of results, above which the same holds. */
+/** What an operation on its way takes beside its bytes. */
+const OPERATION_BYTES = 256;
+/** What is set aside for an entry as it was, which is to be shown: 64 of them may be on their way. */
+const SHOWN_BYTES = 128 * 1024;
+
+/** Bytes of what is being written, and of results, above which the same holds. */
 const MAX_WRITING_BYTES = 8 * 1024 * 1024;
 const MAX_RESULT_BYTES = 8 * 1024 * 1024;
+
+/** What a unit holds on its way, about, and what its answer may hold. */
+function burdenOf({ checks, writes }: WriteUnit, bytes: number): number {
+	let shown = 0;
+	for (const write of writes) {
+		if ((write.kind === "set" || write.kind === "delete") && write.returnPrevious) shown += SHOWN_BYTES;
+	}
+	return bytes + (checks.length + writes.length) * OPERATION_BYTES + Math.min(shown, STORE_LIMITS.previousBytes);
+}
 
 /**
  * One `Pipeline` call. Each operation passes the same intake as a unary call, and fails alone. Reads are answered in their turn,
@@ -140,11 +155,12 @@ export class PipelineStream {
 		field: number,
 		encode: (written: Written) => Uint8Array,
 	): void {
+		const burden = burdenOf(unit, bytes);
 		this.#writing++;
-		this.#writingBytes += bytes;
+		this.#writingBytes += burden;
 		this.#deps.entries.submit(unit, (written, error) => {
 			this.#writing--;
-			this.#writingBytes -= bytes;
+			this.#writingBytes -= burden;
 			if (this.responses.ended) return;
 			if (written === undefined) this.#fail(id, error);
 			else this.#results.add(id, field, encode(written));

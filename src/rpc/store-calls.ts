@@ -15,7 +15,6 @@ import {
 	UpdateStoreRequestSchema,
 } from "#gen/qirvo/hub/v1/stores_pb.js";
 import { HubError } from "../hub-error.ts";
-import type { RepeatableRequest } from "../idempotency/first-answers.ts";
 import { principalOf } from "../security/caller.ts";
 import type { KvWrite } from "../state/kv-store.ts";
 import type { ChangedStore } from "../stores/store-change.ts";
@@ -81,20 +80,14 @@ export function storeCalls({ stores, registry, admission, audit }: StoreCallsDep
 		return { store: changed.store.show(), duplicate: changed.duplicate };
 	};
 
-	/**
-	 * Whether the caller asked for the same before and was answered: then it gets that answer, though the change itself may have
-	 * taken its right away.
-	 */
-	const isRepeat = (request: RepeatableRequest | undefined) => request !== undefined && stores.answered(request);
-
 	return {
 		async createStore(request: CreateStoreRequest, call: Call) {
 			const owner = writerOf(call);
 			const name = parseStoreName(request.name, "name");
 			const config = parseStoreConfig(request.config ?? create(StoreConfigSchema), "config");
 			const once = repeatable(call, "store.create", CreateStoreRequestSchema, request);
-			if (!isRepeat(once)) admission.admitNew(call, name);
-			const change = { expected: { kind: "any" }, validateOnly: request.validateOnly, request: once } as const;
+			const admit = () => admission.admitNew(call, name);
+			const change = { expected: { kind: "any" }, validateOnly: request.validateOnly, request: once, admit } as const;
 			const details = { persistent: String(config.persistent ?? true) };
 			return await audited(
 				call,
@@ -127,8 +120,8 @@ export function storeCalls({ stores, registry, admission, audit }: StoreCallsDep
 			const config = parseStoreConfig(request.config, "config");
 			const expected = parseExpectedState(request.expected, "expected");
 			const once = repeatable(call, "store.update", UpdateStoreRequestSchema, request);
-			if (!isRepeat(once)) admission.admit(call, name, "administer");
-			const change = { expected, validateOnly: request.validateOnly, request: once };
+			const admit = () => void admission.admit(call, name, "administer");
+			const change = { expected, validateOnly: request.validateOnly, request: once, admit };
 			return await audited(call, "store_updated", name, (also) => stores.update(name, config, { ...change, also }));
 		},
 
@@ -136,8 +129,8 @@ export function storeCalls({ stores, registry, admission, audit }: StoreCallsDep
 			const name = parseStoreName(request.name, "name");
 			const expected = parseExpectedState(request.expected, "expected");
 			const once = repeatable(call, "store.delete", DeleteStoreRequestSchema, request);
-			if (!isRepeat(once)) admission.admit(call, name, "own");
-			const change = { expected, validateOnly: request.validateOnly, request: once };
+			const admit = () => void admission.admit(call, name, "own");
+			const change = { expected, validateOnly: request.validateOnly, request: once, admit };
 			const { duplicate } = await audited(call, "store_deleted", name, (also) =>
 				stores.delete(name, { ...change, also }),
 			);
@@ -149,11 +142,11 @@ export function storeCalls({ stores, registry, admission, audit }: StoreCallsDep
 			const newOwner = parsePluginId(request.newOwner, "new_owner");
 			const expected = parseExpectedState(request.expected, "expected");
 			const once = repeatable(call, "store.transfer", TransferStoreRequestSchema, request);
-			if (!isRepeat(once)) {
+			const admit = () => {
 				admission.admit(call, name, "own");
 				registry.get(newOwner, call.caller.kind === "plugin" ? call.caller.id : undefined);
-			}
-			const change = { expected, validateOnly: request.validateOnly, request: once };
+			};
+			const change = { expected, validateOnly: request.validateOnly, request: once, admit };
 			return await audited(
 				call,
 				"store_transferred",

@@ -60,6 +60,11 @@ export function registerHubMetrics(
 	},
 ): void {
 	registerStoreMetrics(metrics, hub.stores.definitions);
+	metrics.gauge(
+		"hub_store_writes_waiting",
+		"Writes to stores that wait or are being stored.",
+		() => hub.stores.waiting,
+	);
 	const { registry, bus, router, topics, routes, middleware, security, server, clock } = hub;
 	const { log } = bus;
 	metrics.gauge("hub_plugins", "Registered plugins.", () => registry.index.size);

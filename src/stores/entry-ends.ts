@@ -113,22 +113,24 @@ export class EntryEnds implements AsyncDisposable {
 		let leastMs = 0;
 		try {
 			let start: string = storePrefixes.expiries;
+			let now: number;
 			for (;;) {
-				const end = storeKeys.expiries(clock.now() + 1);
+				now = clock.now();
+				const end = storeKeys.expiries(now + 1);
 				const page = kv.range({ start, end, limit: PAGE });
 				await this.#endAll(page.entries, parseExpiry);
 				if (!page.more || this.#disposed) break;
 				// What is behind is ended, or waits for something else.
 				start = `${page.entries.at(-1)!.key}\0`;
 			}
-			// Whatever is over and still there would be found again at once.
+			// What was over and is still there would be found again at once. What is over since was not looked at.
 			leastMs = RETRY_MS;
 			const [first] = kv.range({
 				start: storePrefixes.expiries,
 				end: prefixEnd(storePrefixes.expiries),
 				limit: 1,
 			}).entries;
-			if (first !== undefined && parseExpiry(first.key).time > clock.now()) leastMs = 0;
+			if (first !== undefined && parseExpiry(first.key).time > now) leastMs = 0;
 		} catch (error) {
 			leastMs = RETRY_MS;
 			if (!this.#disposed) this.#options.onFault("end entries whose time is over", error);

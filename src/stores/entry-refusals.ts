@@ -51,7 +51,10 @@ export function unitTooLarge(description: string): HubError {
 	});
 }
 
-/** The writer has more to do than it may hold. */
+/** The writer has more to do than it may hold, in all or of one plugin. */
 export function writerFull(): HubError {
-	return new HubError("STORAGE_UNAVAILABLE", "too many writes wait to be stored", { retryAfterMs: 1000 });
+	return new HubError("STORAGE_UNAVAILABLE", "too many writes wait to be stored", {
+		retryAfterMs: 1000,
+		metadata: { outcome: "not-written" },
+	});
 }

@@ -1,6 +1,5 @@
 import type { RepeatableRequest } from "../idempotency/first-answers.ts";
 import type { ExpectedRevision } from "../state/expected-revision.ts";
-import type { KvWrite } from "../state/kv-store.ts";
 import type { OpenStore } from "./open-store.ts";
 
 /** Writes a value. */
@@ -70,8 +69,11 @@ export interface WriteUnit {
 	readonly transactionId: string;
 	/** Makes a repeat harmless. */
 	readonly request?: RepeatableRequest | undefined;
-	/** Further writes for the same commit, of keys that nobody else writes; at most 10. */
-	readonly also?: readonly KvWrite[] | undefined;
+	/**
+	 * Throws where the writer may no longer do to the store what the unit does to it. Asked when the unit's turn comes, where it
+	 * had to wait for others or the store was changed since.
+	 */
+	readonly recheck?: ((store: string, access: "read" | "write") => void) | undefined;
 	/** Withdraws the unit, as long as it was not taken: it ends with CANCELLED when its turn comes. */
 	readonly signal?: AbortSignal | undefined;
 }

@@ -71,6 +71,8 @@ export class EntryWriter implements AsyncDisposable {
 	#ready: Queued[] = [];
 	#waiting = 0;
 	#waitingBytes = 0;
+	/** By writer, what of it waits. No one has more than a half, so that one alone cannot have all others refused. */
+	readonly #shares = new Map<string, { units: number; bytes: number }>();
 	#running: Promise<void> | undefined;
 	/** The commit that is on its way. */
 	#round: PromiseWithResolvers<void> | undefined;
@@ -95,19 +97,24 @@ export class EntryWriter implements AsyncDisposable {
 	/** `settled` is called once, later. The unit must not change until then. */
 	submit(unit: WriteUnit, settled: UnitSettled): void {
 		const queued = new QueuedUnit(unit, settled);
-		if (this.#disposed || this.isFull) {
+		const share = this.#shares.get(unit.writer) ?? { units: 0, bytes: 0 };
+		if (this.#disposed || this.isFull || share.units >= FULL_UNITS / 2 || share.bytes >= FULL_BYTES / 2) {
 			const error = this.#disposed ? new HubError("HUB_DRAINING", "the hub is shutting down") : writerFull();
 			queueMicrotask(() => settled(undefined, error));
 			return;
 		}
 		this.#waiting++;
 		this.#waitingBytes += queued.weight;
+		share.units++;
+		share.bytes += queued.weight;
+		if (share.units === 1) this.#shares.set(unit.writer, share);
 		for (const key of queued.keys) this.#turns.add(queued, key);
 		for (const key of queued.checkKeys) this.#turns.add(queued, key);
 		if (unit.request !== undefined) {
 			const { principal, method, requestId } = unit.request;
 			this.#turns.add(queued, keys.firstAnswer(principal, method, requestId));
 		}
+		queued.hadToWait = queued.blocked > 0;
 		this.#enqueue(queued);
 	}
 
@@ -296,6 +303,10 @@ export class EntryWriter implements AsyncDisposable {
 		if (queued instanceof QueuedUnit) {
 			this.#waiting--;
 			this.#waitingBytes -= queued.weight;
+			const { writer } = queued.unit;
+			const share = this.#shares.get(writer)!;
+			share.bytes -= queued.weight;
+			if (--share.units === 0) this.#shares.delete(writer);
 		}
 		this.#turns.release(queued, this.#becomesReady);
 	}

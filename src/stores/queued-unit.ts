@@ -20,6 +20,8 @@ export class QueuedUnit implements TurnTaker {
 	readonly checkKeys: readonly string[];
 	/** About how many bytes it holds. */
 	readonly weight: number;
+	/** Whether others had its keys when it came: then what it was admitted by may be long ago. */
+	hadToWait = false;
 	outcomes: Outcome[] = [];
 	/** Called once it is stored. */
 	stored: (() => void) | undefined;
@@ -33,7 +35,12 @@ export class QueuedUnit implements TurnTaker {
 		this.checkKeys =
 			unit.checks.length === 0 ? NO_KEYS : unit.checks.map(({ store, key }) => storeKeys.entry(store.id, key));
 		let weight = UNIT_BYTES;
-		for (const write of unit.writes) if (write.kind === "set") weight += write.value.byteLength + UNIT_BYTES;
+		for (const key of this.keys) weight += UNIT_BYTES + key.length;
+		for (const key of this.checkKeys) weight += UNIT_BYTES + key.length;
+		for (const write of unit.writes) {
+			if (write.kind === "set") weight += write.value.byteLength;
+			else if (write.kind === "append") weight += write.element.length;
+		}
 		this.weight = weight;
 	}
 }
@@ -67,5 +74,5 @@ export class QueuedEnd implements TurnTaker {
 export type Queued = QueuedUnit | QueuedEnd;
 
 const NO_KEYS: readonly string[] = Object.freeze([]);
-/** What a unit takes beside its values, about. */
+/** What a unit takes beside its values, and each of its operations, about. */
 const UNIT_BYTES = 256;

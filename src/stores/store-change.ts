@@ -15,6 +15,11 @@ export interface StoreChange {
 	readonly validateOnly: boolean;
 	readonly request?: RepeatableRequest | undefined;
 	/**
+	 * Throws where the change may not be made. Asked at its turn, when no other change can come between; not of a repeat, which
+	 * gets its answer though the change itself may have taken the right away.
+	 */
+	readonly admit?: (() => void) | undefined;
+	/**
 	 * Further writes for the persistent keyspace: in the commit of a persistent store, in one of their own before that of one
 	 * that is not.
 	 */

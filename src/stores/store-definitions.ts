@@ -3,7 +3,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { type Store, type StoreConfig, StoreSchema } from "#gen/qirvo/hub/v1/stores_pb.js";
 import type { Clock, IdSource } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
-import type { FirstAnswers, Once, RepeatableRequest, Settled } from "../idempotency/first-answers.ts";
+import type { FirstAnswers, Once, Settled } from "../idempotency/first-answers.ts";
 import { repeatUnknown, storageRefusal } from "../idempotency/storage-refusal.ts";
 import { requireRevision } from "../state/expected-revision.ts";
 import { KeyFollower } from "../state/key-follower.ts";
@@ -126,11 +126,6 @@ export class StoreDefinitions implements AsyncDisposable {
 		return { stores, next: undefined };
 	}
 
-	/** Whether a change was asked for under this request id before, and made. Throws ID_REUSED where it was another one. */
-	answered(request: RepeatableRequest): boolean {
-		return this.#known({ request, codec: STORE_ANSWERS }) !== undefined;
-	}
-
 	/** All of them, in no order. */
 	all(): IterableIterator<OpenStore> {
 		return this.#byName.values();
@@ -221,6 +216,7 @@ export class StoreDefinitions implements AsyncDisposable {
 			if (known !== undefined) {
 				return { store: this.show(known.answer, known.firstRevision), duplicate: true, stored: false };
 			}
+			change.admit?.();
 			const { before, after } = draft();
 			requireRevision(expected, before?.revision ?? 0, { type: "store", name });
 			const validators = after && (await this.#compile(after));

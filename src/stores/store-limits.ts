@@ -8,6 +8,8 @@ export const STORE_LIMITS = Object.freeze({
 	unitOperations: 500,
 	/** What `unitCost` may say of a unit. */
 	unitCost: 960,
+	/** Bytes of the entries as they were that the answer to one unit shows. */
+	previousBytes: 2 * 1024 * 1024,
 	/** Old versions that a store keeps. */
 	storeVersions: 100_000,
 	/** Entries that one page looks at to find those it is asked for. */

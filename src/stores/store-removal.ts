@@ -35,8 +35,12 @@ export class StoreRemoval implements AsyncDisposable {
 
 	/** Begins with what an earlier run left. */
 	start(): void {
-		for (const { key } of this.#page(storePrefixes.doomed, KEYS).entries) {
-			this.#waiting.push(key.slice(storePrefixes.doomed.length));
+		const end = prefixEnd(storePrefixes.doomed);
+		for (let start: string = storePrefixes.doomed; ; ) {
+			const page = this.#options.kv.range({ start, end, limit: KEYS });
+			for (const { key } of page.entries) this.#waiting.push(key.slice(storePrefixes.doomed.length));
+			if (!page.more) break;
+			start = `${page.entries.at(-1)!.key}\0`;
 		}
 		this.#run();
 	}

@@ -62,11 +62,6 @@ export class Stores implements AsyncDisposable {
 		return this.#persistent.writer.waiting + this.#volatile.writer.waiting;
 	}
 
-	/** Whether so much waits to be written that nothing should be submitted that can wait elsewhere. */
-	get isFull(): boolean {
-		return this.#persistent.writer.isFull || this.#volatile.writer.isFull;
-	}
-
 	/** Where the entries of a store are. */
 	keyspaceOf(store: Pick<OpenStore, "persistent">): EntryKeyspace {
 		return store.persistent ? this.#persistent : this.#volatile;

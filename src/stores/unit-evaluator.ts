@@ -7,7 +7,7 @@ import { answerOf, ENTRY_ANSWERS, repeated } from "./entry-answer.ts";
 import type { EntryCache } from "./entry-cache.ts";
 import { instanceNotFound, quotaExceeded, revisionMismatch, unitTooLarge } from "./entry-refusals.ts";
 import type { EntryStage } from "./entry-stage.ts";
-import type { AppendWrite, EntryWrite, IncrementWrite, SetWrite, Written } from "./entry-write.ts";
+import type { AppendWrite, EntryWrite, IncrementWrite, SetWrite, WriteUnit, Written } from "./entry-write.ts";
 import type { InstanceLeases } from "./instance-leases.ts";
 import { addedTo, appendedTo } from "./json-values.ts";
 import type { OpenStore } from "./open-store.ts";
@@ -15,6 +15,7 @@ import { jsonBody, withJsonBody } from "./payload-wire.ts";
 import type { Outcome, QueuedEnd, QueuedUnit } from "./queued-unit.ts";
 import { storeNotFound } from "./store-change.ts";
 import { storeKeys } from "./store-keys.ts";
+import { STORE_LIMITS } from "./store-limits.ts";
 import type { StoredEntry } from "./stored-entry.ts";
 import type { WriteRound } from "./write-round.ts";
 
@@ -114,8 +115,8 @@ export class UnitEvaluator {
 			const store = round.stores.get(write.store.id)!;
 			outcomes.push(this.#write(round, { write, store, entryKey: keys[at]!, old: olds[at], writer, transactionId }));
 		}
+		requireShowable(outcomes);
 		this.#requireRoom(round, writer);
-		if (unit.also !== undefined) for (const write of unit.also) round.write(write);
 		if (request !== undefined) {
 			const answer = ENTRY_ANSWERS.encode(answerOf(outcomes, answerIndex, transactionId));
 			const remembered = this.#options.answers.remember(request, answer);
@@ -137,7 +138,7 @@ export class UnitEvaluator {
 		const over: number[] = [];
 		for (let at = 0; at < unit.checks.length; at++) {
 			const { store, key, expected } = unit.checks[at]!;
-			this.#enter(store, round);
+			if (this.#enter(store, round) !== store || queued.hadToWait) this.#recheck(unit, store, "read");
 			const entry = cache.get(store.id, key);
 			const isOver = entry !== undefined && stage.endOf(entry, now) !== undefined;
 			round.checks.push({ key: checkKeys[at]!, revision: entry?.revision ?? 0 });
@@ -145,7 +146,8 @@ export class UnitEvaluator {
 		}
 		for (let at = 0; at < unit.writes.length; at++) {
 			const write = unit.writes[at]!;
-			this.#enter(write.store, round);
+			if (this.#enter(write.store, round) !== write.store || queued.hadToWait)
+				this.#recheck(unit, write.store, "write");
 			let entry = cache.get(write.store.id, write.key);
 			if (entry !== undefined && stage.endOf(entry, now) !== undefined) {
 				if (write.kind !== "delete") over.push(at);
@@ -180,12 +182,20 @@ export class UnitEvaluator {
 		stage.end(round, store, key, entryKey, entry, { actor: "", cause, transactionId: "", time: round.now });
 	}
 
-	/** The round depends on the store being as it is now. Refuses with STORE_NOT_FOUND. */
-	#enter({ id, name }: OpenStore, round: WriteRound): void {
-		if (round.stores.has(id)) return;
+	/** What was admitted some time ago may no longer be. A check of a store that is written to needs no more than the write. */
+	#recheck({ writes, recheck }: WriteUnit, { id, name }: OpenStore, access: "read" | "write"): void {
+		if (recheck === undefined) return;
+		recheck(name, access === "read" && writes.some(({ store }) => store.id === id) ? "write" : access);
+	}
+
+	/** The store as it is now, on which the round depends. Refuses with STORE_NOT_FOUND. */
+	#enter({ id, name }: OpenStore, round: WriteRound): OpenStore {
+		const known = round.stores.get(id);
+		if (known !== undefined) return known;
 		const store = this.#options.storeOf(id);
 		if (store === undefined) throw storeNotFound(name);
 		round.stores.set(id, store);
+		return store;
 	}
 
 	#write(round: WriteRound, one: OneWrite): Outcome {
@@ -262,6 +272,15 @@ export class UnitEvaluator {
 			}
 		}
 	}
+}
+
+/** Refuses with LIMIT_EXCEEDED a unit that would show more of what was there than an answer holds. */
+function requireShowable(outcomes: readonly Outcome[]): void {
+	if (outcomes.length === 1) return;
+	let bytes = 0;
+	for (const { previous } of outcomes) if (previous !== undefined) bytes += previous.byteLength;
+	const most = STORE_LIMITS.previousBytes;
+	if (bytes > most) throw unitTooLarge(`${bytes} bytes of entries as they were to show, more than ${most}`);
 }
 
 function withFailed(

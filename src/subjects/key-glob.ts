@@ -1,4 +1,5 @@
 import { HubError } from "../hub-error.ts";
+import { GlobAutomaton, type GlobToken } from "./glob-automaton.ts";
 
 /** Bounds of one glob. */
 export const GLOB_LIMITS = Object.freeze({
@@ -7,9 +8,6 @@ export const GLOB_LIMITS = Object.freeze({
 	/** `*`, `**` and `?` together. */
 	wildcards: 16,
 });
-
-/** A text that must stand there, or a wildcard. */
-type Token = { readonly text: string } | "*" | "**" | "?";
 
 /**
  * A glob over keys: `*` is any run of characters but `/`, `**` any run, `?` one character but `/`, `\` takes the next character as
@@ -21,11 +19,13 @@ export class KeyGlob {
 	readonly prefix: string;
 	/** Whether `prefix` is the only key that it matches. */
 	readonly isExact: boolean;
-	readonly #tokens: readonly Token[];
+	readonly #tokens: readonly GlobToken[];
 	/** What every key ends with that the glob matches; may overlap with `prefix`. */
 	readonly #suffix: string;
+	/** Of what is behind the prefix; made when it is first needed. */
+	#automaton: GlobAutomaton | undefined;
 
-	constructor(text: string, tokens: readonly Token[]) {
+	constructor(text: string, tokens: readonly GlobToken[]) {
 		const [first] = tokens;
 		const last = tokens.at(-1);
 		this.text = text;
@@ -35,7 +35,7 @@ export class KeyGlob {
 		this.#suffix = typeof last === "object" ? last.text : "";
 	}
 
-	/** Whether the whole key matches. Takes time linear in the key for each wildcard at most. */
+	/** Whether the whole key matches. Takes a step for each character of the key and each 32 of the glob, at most. */
 	matches(key: string): boolean {
 		if (!key.startsWith(this.prefix)) return false;
 		const tokens = this.#tokens;
@@ -45,7 +45,9 @@ export class KeyGlob {
 			if (tokens[0] === "**") return true;
 			if (tokens[0] === "*") return !key.includes("/", start);
 		}
-		return key.endsWith(this.#suffix) && reaches(key, start, tokens);
+		if (!key.endsWith(this.#suffix)) return false;
+		this.#automaton ??= new GlobAutomaton(tokens);
+		return this.#automaton.matches(key, start);
 	}
 }
 
@@ -55,9 +57,9 @@ export function parseKeyGlob(text: string, field: string): KeyGlob {
 	if (new TextEncoder().encode(text).byteLength > GLOB_LIMITS.bytes) {
 		throw HubError.field(field, `has more than ${GLOB_LIMITS.bytes} bytes`);
 	}
-	const tokens: Token[] = [];
+	const tokens: GlobToken[] = [];
 	let literal = "";
-	const wildcard = (token: Token) => {
+	const wildcard = (token: GlobToken) => {
 		if (literal !== "") tokens.push({ text: literal });
 		literal = "";
 		tokens.push(token);
@@ -80,42 +82,4 @@ export function parseKeyGlob(text: string, field: string): KeyGlob {
 		throw HubError.field(field, `has more than ${GLOB_LIMITS.wildcards} wildcards`);
 	}
 	return new KeyGlob(text, tokens);
-}
-
-/** Follows all ways at once: after each token, the places in the key where what is before may end. */
-function reaches(key: string, start: number, tokens: readonly Token[]): boolean {
-	const end = key.length;
-	let places = new Uint8Array(end + 1);
-	places[start] = 1;
-	for (const token of tokens) {
-		const next = new Uint8Array(end + 1);
-		let isOpen = false;
-		let isAnywhere = false;
-		for (let at = start; at <= end; at++) {
-			if (token === "*" || token === "**") {
-				isOpen ||= places[at] === 1;
-				if (isOpen) {
-					next[at] = 1;
-					isAnywhere = true;
-				}
-				// A run goes on behind a `/` only if it may hold one.
-				if (token === "*" && key[at] === "/") isOpen = false;
-			} else if (places[at] === 1) {
-				const to = token === "?" ? afterOne(key, at) : key.startsWith(token.text, at) ? at + token.text.length : -1;
-				if (to < 0) continue;
-				next[to] = 1;
-				isAnywhere = true;
-			}
-		}
-		if (!isAnywhere) return false;
-		places = next;
-	}
-	return places[end] === 1;
-}
-
-/** The place behind one character that is no `/`; -1 where there is none. */
-function afterOne(key: string, at: number): number {
-	const character = key.codePointAt(at);
-	if (character === undefined || character === 0x2f) return -1;
-	return at + (character > 0xffff ? 2 : 1);
 }

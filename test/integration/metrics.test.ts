@@ -26,6 +26,7 @@ describeHubs("metrics", (start) => {
 		expect(text).toMatch(/^hub_plugins 1$/m);
 		expect(text).toMatch(/^# TYPE hub_events_total counter$/m);
 		expect(text).toMatch(/^hub_messages_refused_full_total 0$/m);
+		expect(text).toMatch(/^hub_store_writes_waiting 0$/m);
 		expect(text).not.toContain("metrics-writer");
 		expect(text).not.toContain("metrics.kept");
 	});

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
+import { unhurriedKv } from "../harness/kv-wrapper.ts";
 import { refused } from "../harness/refused.ts";
 import { backends } from "../harness/state-backends.ts";
-import { ANY, at, StoreWorld, set, textOf } from "../harness/store-world.ts";
+import { ABSENT, ANY, at, check, StoreWorld, set, textOf } from "../harness/store-world.ts";
 
 const ODD_KEYS = [
 	"__proto__",
@@ -137,4 +138,35 @@ test("one key that many write to holds up nobody else", async () => {
 	expect(hot).toBeLessThan(5);
 	await Promise.all(all);
 	expect(textOf(world.get(store, "hot"))).toBe("199");
+});
+
+test("what waits to be written is bounded by all it holds, and of one writer by a half", async () => {
+	await using world = await StoreWorld.open(undefined, { wrap: unhurriedKv });
+	const store = await world.create("s", { persistent: false });
+	const refusals: unknown[] = [];
+	const settled: Promise<unknown>[] = [];
+	for (let unit = 0; unit < 300; unit++) {
+		const checks = Array.from({ length: 499 }, (_, at) => check(store, `${unit}-${at}`, ABSENT));
+		const written = world.submit({ writer: "greedy", checks, writes: [set(store, `w-${unit}`, 1)] });
+		settled.push(written.catch((error: unknown) => refusals.push(error)));
+	}
+	settled.push(world.submit({ writer: "modest", writes: [set(store, "m", 1)] }));
+	await Promise.all(settled);
+	expect(refusals.length).toBeGreaterThan(50);
+	expect(refusals.length).toBeLessThan(150);
+	expect(refusals[0]).toEqual(refused("STORAGE_UNAVAILABLE"));
+	expect(world.get(store, "m")).toBeDefined();
+	await world.submit({ writer: "greedy", writes: [set(store, "later", 1)] });
+});
+
+test("an answer shows at most two megabytes of what was there", async () => {
+	await using world = await StoreWorld.open();
+	const store = await world.create("s");
+	const keys = ["a", "b", "c"];
+	for (const key of keys) await world.set(store, key, "x".repeat(1_000_000));
+	const remove = (key: string) => ({ kind: "delete", store, key, expected: ANY, returnPrevious: true }) as const;
+	await expect(world.submit({ writes: keys.map(remove) })).rejects.toEqual(refused("LIMIT_EXCEEDED"));
+	expect(world.list(store, { keysOnly: true }).entries).toHaveLength(3);
+	const { results } = await world.submit({ writes: keys.slice(1).map(remove) });
+	for (const { previous } of results) expect(previous!.byteLength).toBeGreaterThan(1_000_000);
 });

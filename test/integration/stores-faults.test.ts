@@ -115,3 +115,43 @@ test("writes to a store that is deleted meanwhile are refused, all of them or no
 	await expect(world.set(store, "late", 1)).rejects.toEqual(refused("STORE_NOT_FOUND"));
 	await world[Symbol.asyncDispose]();
 });
+
+test("what comes to its end while others are being ended does not wait for the next look", async () => {
+	let isSlow = false;
+	const wrap = (kv: KvStore): KvStore =>
+		wrapKv(kv, {
+			commit: async (commit) => {
+				if (isSlow) world.clock.stepWall(50);
+				return await kv.commit(commit);
+			},
+		});
+	const world: StoreWorld = await StoreWorld.open(undefined, { wrap });
+	const store = await world.create("s", { persistent: false });
+	for (const [key, ttlMs] of [
+		["a", 10],
+		["b", 40],
+	] as const) {
+		await world.set(store, key, 1, { ttlMs });
+	}
+	isSlow = true;
+	await world.clock.advance(10);
+	await world.clock.advance(1);
+	await world.stores.idle();
+	const base = `store/entry/${store.id}/`;
+	expect(world.state.volatileKv.range({ start: base, end: `${base}~`, limit: 10 }).entries).toEqual([]);
+	await world[Symbol.asyncDispose]();
+});
+
+test("all that earlier runs left of deleted stores is removed, however many there were", async () => {
+	await using world = await StoreWorld.open();
+	for (let part = 0; part < 3; part++) {
+		const writes = Array.from({ length: 500 }, (_, at) => ({
+			key: `store/doomed/${part}-${at}`,
+			value: new Uint8Array(),
+		}));
+		await world.state.kv.commit({ id: `doomed-${part}`, writes });
+	}
+	await world.restart();
+	await world.stores.idle();
+	expect(world.state.kv.range({ start: "store/doomed/", end: "store/doomed0", limit: 1 }).entries).toEqual([]);
+});

@@ -205,6 +205,29 @@ describeHubs("a store that the caller may not know of", (start) => {
 		expect(before.some((line) => line.includes("no-such"))).toBe(false);
 	});
 
+	it("judges a change at its turn, behind the one that takes the right to it away", async () => {
+		await using hub = await start();
+		const owner = await hub.enrol("owner");
+		await hub.enrol("heir");
+		for (const persistent of [true, false]) {
+			const name = persistent ? "kept" : "volatile";
+			await owner.stores.createStore({ name, config: { persistent } });
+			const [given, updated, deleted] = await Promise.allSettled([
+				owner.stores.transferStore({ name, newOwner: "heir" }),
+				owner.stores.updateStore({ name, config: { description: "still mine" } }),
+				owner.stores.deleteStore({ name }),
+			]);
+			expect(given.status).toBe("fulfilled");
+			for (const late of [updated, deleted]) {
+				expect(late.status === "rejected" && (await failureOf(Promise.reject(late.reason))).reason).toBe(
+					"STORE_NOT_FOUND",
+				);
+			}
+			const { store } = await hub.operator.stores.getStore({ name });
+			expect(store).toMatchObject({ owner: "heir", config: { description: "" } });
+		}
+	});
+
 	it("audits what changes stores, in their own commit, with who and what", async () => {
 		const state = openMemoryState({ clock: systemClock, ids: randomIds });
 		await using hub = await start({ state });

@@ -259,4 +259,26 @@ describeHubs("a pipeline", (start) => {
 		const operators = hub.operator.stores.pipeline(new Outbox<Up>().ending());
 		expect(await failureOf(operators[Symbol.asyncIterator]().next())).toMatchObject({ reason: "CALLER_NOT_ALLOWED" });
 	});
+
+	it("writes nothing any more that waits for its turn when the right to it is taken away", async () => {
+		await using hub = await start();
+		const plugin = await world(hub);
+		const other = await hub.enrol("other");
+		for (const store of ["s", "v"]) {
+			const config = { persistent: store === "s" };
+			await plugin.stores.updateStore({ name: store, config: { ...config, write: { plugins: ["other"] } } });
+			const pipe = new Pipe(other);
+			const ids = pipe.send(...Array.from({ length: 2000 }, () => add(store, "n")));
+			await pipe.down.when(() => pipe.results.length > 0);
+			await plugin.stores.updateStore({ name: store, config });
+			const { entry } = await plugin.stores.get({ store, key: "n" });
+			await pipe.down.when(() => pipe.results.length === ids.length);
+			expect((await plugin.stores.get({ store, key: "n" })).entry).toEqual(entry);
+			const refused = pipe.results.filter(({ result }) => result.case === "error");
+			expect(refused.length).toBeGreaterThan(0);
+			expect(new Set(refused.map(({ result }) => result.case === "error" && result.value.reason))).toEqual(
+				new Set(["PERMISSION_REVOKED"]),
+			);
+		}
+	});
 });

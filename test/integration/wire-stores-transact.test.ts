@@ -1,6 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { expect, it } from "vitest";
-import type { TransactionWriteSchema } from "#gen/qirvo/hub/v1/entries_pb.js";
+import { FailedChecksSchema, type TransactionWriteSchema } from "#gen/qirvo/hub/v1/entries_pb.js";
 import { failureOf } from "../harness/failure.ts";
 import { describeHubs } from "../harness/hub.ts";
 import { contents, expects, failedChecksOf, setOf } from "../harness/store-values.ts";
@@ -114,6 +115,26 @@ describeHubs("a transaction", (start) => {
 		expect(await failureOf(stores.get({ store: "s", key: "x" }))).toMatchObject({ reason: "ENTRY_NOT_FOUND" });
 		// What may be read may be checked.
 		await stores.transact({ checks: [{ ...check, store: "theirs" }], writes: [set("s", "x", 1)] });
+	});
+
+	it("says what failed also where that is more than a status has room for", async () => {
+		await using hub = await start();
+		const { stores } = await hub.enrol("plugin");
+		await stores.createStore({ name: "s" });
+		for (const [length, all] of [
+			[4, false],
+			[512, false],
+			[512, true],
+		] as const) {
+			const keys = Array.from({ length: all ? 5 : 500 }, (_, index) => `${index}-`.padEnd(length, "x"));
+			const checks = keys.map((key) => ({ store: "s", key, expected: expects.exists }));
+			const error = await stores.transact({ checks }).catch((error: unknown) => ConnectError.from(error));
+			expect(error).toMatchObject({ code: Code.Aborted });
+			const [found] = (error as ConnectError).findDetails(FailedChecksSchema);
+			expect(found!.checks.length + found!.omitted).toBe(keys.length);
+			expect(found!.omitted > 0).toBe(!all);
+			expect(found!.checks.map(({ key }) => key)).toEqual(keys.slice(0, found!.checks.length));
+		}
 	});
 
 	it("is done once for a request id", async () => {

@@ -17,7 +17,8 @@ import {
 } from "../harness/store-model.ts";
 import { append, change, increment, StoreWorld, set, textOf } from "../harness/store-world.ts";
 
-const RUNS = Number(process.env.PROPERTY_RUNS ?? 40);
+/** On each backend: 500 in CI, 10,000 on request. */
+const RUNS = Number(process.env.STORE_SEEDS ?? process.env.PROPERTY_RUNS ?? 40);
 const STORES = ["kept", "kept-too", "volatile"];
 const KEYS = ["a", "b", "__proto__", "é", "\u{1f600}"];
 const WRITERS = ["p", "q"];
@@ -118,7 +119,7 @@ const GENEROUS = {
 };
 
 describe.each(backends)("the stores on $name are like plain maps", (backend) => {
-	test("under any writes, ends, changes and restarts", { timeout: 300_000 }, async () => {
+	test("under any writes, ends, changes and restarts", { timeout: 60_000 + RUNS * 1000 }, async () => {
 		await fc.assert(
 			fc.asyncProperty(fc.array(step, { maxLength: 40, size: "max" }), (steps) => run(backend, steps)),
 			{ numRuns: RUNS },

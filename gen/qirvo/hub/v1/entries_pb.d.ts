@@ -401,11 +401,18 @@ export declare const FailedCheckSchema: GenMessage<FailedCheck>;
  */
 export declare type FailedChecks = Message<"qirvo.hub.v1.FailedChecks"> & {
   /**
-   * All of them.
+   * All of them, as far as they fit into 4 KiB, for a status has little room. In a `Pipeline` there are all.
    *
    * @generated from field: repeated qirvo.hub.v1.FailedCheck checks = 1;
    */
   checks: FailedCheck[];
+
+  /**
+   * How many did not fit.
+   *
+   * @generated from field: uint32 omitted = 2;
+   */
+  omitted: number;
 };
 
 /**
@@ -843,7 +850,7 @@ export declare type TransactRequest = Message<"qirvo.hub.v1.TransactRequest"> & 
    * What to write, at most 1 MiB in all, each key once. Each counts once, once more in a store that keeps a history (a delete: twice
    * more), once more with a time to live and once more with an instance; at most 960 in all. With what is kept beside them (one
    * for each store, and one for each plugin whose share of a store changes) at most 1,000, and with the old versions that stores
-   * keep at most 4 MiB; beyond that LIMIT_EXCEEDED. The stores must all be persistent, or none.
+   * keep at most 4 MiB, and what `return_previous` shows at most 2 MiB; beyond that LIMIT_EXCEEDED. The stores must all be persistent, or none.
    *
    * @generated from field: repeated qirvo.hub.v1.TransactionWrite writes = 2;
    */

@@ -223,7 +223,7 @@ export enum ErrorReason {
   INSUFFICIENT_TRUST_LEVEL = 48,
 
   /**
-   * PERMISSION_DENIED. A grant that an open stream stands on was taken away.
+   * PERMISSION_DENIED. What an open stream, or a write that waited, stands on was taken away.
    *
    * @generated from enum value: ERROR_REASON_PERMISSION_REVOKED = 49;
    */

@@ -22,7 +22,8 @@ export declare const file_qirvo_hub_v1_store_service: GenFile;
  * see all stores and read all entries, and may update, delete, transfer, back up and restore stores; they write no entries.
  *
  * Errors of all of them: INSUFFICIENT_PERMISSIONS (no grant admits the caller), INSUFFICIENT_TRUST_LEVEL (the grant or
- * the list asks for more trust), STORE_NOT_FOUND, INVALID_FIELD. Of all that write: STORAGE_FULL, STORAGE_UNAVAILABLE, ID_REUSED (`request_id`
+ * the list asks for more trust), STORE_NOT_FOUND, INVALID_FIELD. Of all that write: PERMISSION_REVOKED (the right was taken away
+ * while the write waited for others), STORAGE_FULL, STORAGE_UNAVAILABLE, ID_REUSED (`request_id`
  * was used for something else).
  *
  * @generated from service qirvo.hub.v1.StoreService

@@ -40,6 +40,7 @@ export type {
 	StreamOptions,
 	SubscribeOptions,
 } from "./events.ts";
+export type { Expected } from "./expected.ts";
 export type { FeedPosition } from "./feed-position.ts";
 export type { HubClient, HubClientOptions } from "./hub-client.ts";
 export type { HubEvent } from "./hub-event.ts";
@@ -59,5 +60,7 @@ export type { EmitResult } from "./pending-emit.ts";
 export type { HandlerRegistration } from "./receiver.ts";
 export type { Reply } from "./reply.ts";
 export type { ManyReply, ManySummary } from "./request-many.ts";
+export type { Route, RouteAction, RouteDraft, RouteMatch } from "./route.ts";
+export type { RouteChangeOptions, RoutePut, Routes } from "./routes.ts";
 export type { ConnectionState } from "./session-loop.ts";
 export type { BroadcastFilter, FanOutOutcome, TopicListOptions, TopicSubscription } from "./topics.ts";

@@ -13,13 +13,14 @@ import { Events } from "./events.ts";
 import { type ClientLogger, defaultLogger } from "./logger.ts";
 import { Messages } from "./messages.ts";
 import { pause } from "./pause.ts";
+import { Routes } from "./routes.ts";
 import { type ConnectionState, SessionLoop } from "./session-loop.ts";
 import { timerClock } from "./timer-clock.ts";
 
 export interface HubClientOptions {
-	/** The bearer token, or what gives one. May be left out with a hub in development mode, which answers with one. */
+	/** The bearer token of a plugin or an operator, or what gives one. May be left out with a hub in development mode, which answers with one. */
 	readonly token?: Token;
-	/** The plugin's manifest, as an object or as JSON text. Without one the client calls the hub and is no plugin instance. */
+	/** The plugin's manifest, as an object or as JSON text. Without one the client calls the hub and is no plugin instance, as an operator's. */
 	readonly manifest?: object | string;
 	/** What the plugin provides and requires. */
 	readonly capabilities?: MessageInitShape<typeof CapabilitiesSchema>;
@@ -63,6 +64,8 @@ export class HubClient implements AsyncDisposable {
 	readonly messages: Messages;
 	/** Durable messages that could not be delivered. */
 	readonly deadLetters: DeadLetters;
+	/** Where messages go; for operators. */
+	readonly routes: Routes;
 	/** Carries the client's credential: for `createClient` with any of the hub's services. */
 	readonly transport: Transport;
 	readonly #session: SessionLoop;
@@ -99,6 +102,7 @@ export class HubClient implements AsyncDisposable {
 		this.events = new Events(context);
 		this.messages = new Messages(context, { maxInFlight: options.maxInFlight ?? 64, delivery: options.delivery ?? {} });
 		this.deadLetters = new DeadLetters(context);
+		this.routes = new Routes(context);
 	}
 
 	/**

@@ -188,7 +188,7 @@ export class DurableSubscriptions implements AsyncDisposable {
 		const { duplicate } = await this.#options.answers.settle(plan, request && { request, codec: DURABLE_ANSWERS });
 		if (!duplicate) {
 			this.#endGroup(key, notFound(name));
-			await this.#removal.removeReturned(pluginId, name, revision);
+			await this.#removal.discardReturned(pluginId, name, revision);
 		}
 		return duplicate;
 	}
@@ -228,7 +228,7 @@ export class DurableSubscriptions implements AsyncDisposable {
 		const { answer, duplicate, firstRevision } = settled;
 		if (!duplicate) {
 			this.#endGroup(key, resetError(name));
-			await this.#removal.removeReturned(pluginId, name, revision);
+			await this.#removal.discardReturned(pluginId, name, revision);
 		}
 		return { subscription: { ...answer, revision: BigInt(firstRevision) }, duplicate };
 	}

@@ -19,12 +19,22 @@ export interface InterceptorSettings {
 	readonly mayIntercept: () => boolean;
 }
 
+/** Why an interceptor's place is free again. */
+export type PlaceEnd = "withdrawn" | "stream_ended" | "permission_revoked";
+
+export interface InterceptorsOptions {
+	readonly chain: MiddlewareChain;
+	readonly clock: Clock;
+	/** Told of each place that is free again. Not of one that another stream of the interceptor takes. */
+	readonly onFreed?: (pluginId: string, name: string, why: PlaceEnd) => void;
+}
+
 /** An interceptor's place in the chain. It outlives the stream where the interceptor fails closed. */
 interface Place {
 	readonly session: InterceptSession;
 	/** Gives the place up where its stream is lost and another would not be admitted. */
 	dropIfRevoked(): boolean;
-	leave(): void;
+	leave(why: PlaceEnd | "taken"): void;
 }
 
 /** Places at once, with those that are lost and fail closed. */
@@ -32,13 +42,11 @@ const MAX_PLACES = 64;
 
 /** The plugins that look at messages from outside, each with its place in the chain. */
 export class Interceptors {
-	readonly #chain: MiddlewareChain;
-	readonly #clock: Clock;
+	readonly #options: InterceptorsOptions;
 	readonly #places = new Map<string, Place>();
 
-	constructor(chain: MiddlewareChain, clock: Clock) {
-		this.#chain = chain;
-		this.#clock = clock;
+	constructor(options: InterceptorsOptions) {
+		this.#options = options;
 	}
 
 	/**
@@ -46,27 +54,32 @@ export class Interceptors {
 	 * where there are too many.
 	 */
 	open(settings: InterceptorSettings): InterceptSession {
-		const id = `${settings.pluginId}/${settings.name}`;
+		const { chain, clock, onFreed } = this.#options;
+		const { pluginId, name } = settings;
+		const id = `${pluginId}/${name}`;
 		const before = this.#places.get(id);
 		if (before === undefined && this.#places.size >= MAX_PLACES) {
 			for (const place of [...this.#places.values()]) place.dropIfRevoked();
 			if (this.#places.size >= MAX_PLACES) throw tooMany();
 		}
-		before?.leave();
-		const session = new InterceptSession(this.#clock, settings.maxInFlight);
-		const leave = () => {
+		before?.leave("taken");
+		const session = new InterceptSession(clock, settings.maxInFlight);
+		const leave = (why: PlaceEnd | "taken") => {
 			inChain[Symbol.dispose]();
-			if (this.#places.get(id) === place) this.#places.delete(id);
+			if (this.#places.get(id) !== place) return;
+			this.#places.delete(id);
+			if (why !== "taken") onFreed?.(pluginId, name, why);
 		};
 		const dropIfRevoked = () => {
 			if (!session.closed || settings.mayIntercept()) return false;
-			leave();
+			leave("permission_revoked");
 			return true;
 		};
 		const place: Place = { session, leave, dropIfRevoked };
-		const inChain = this.#chain.add(inspectorOf(id, settings, place));
+		const inChain = chain.add(inspectorOf(id, settings, place));
 		session.onClose = (withdrawn) => {
-			if (withdrawn || settings.failsOpen) leave();
+			if (withdrawn) leave("withdrawn");
+			else if (settings.failsOpen) leave("stream_ended");
 		};
 		this.#places.set(id, place);
 		before?.session.end(new HubError("LIMIT_EXCEEDED", "another stream has taken the interceptor's place"));

@@ -65,7 +65,7 @@ const CHUNK_BYTES = 4 * 1024 * 1024;
  *
  * - FO-1 What keeps it from one recipient keeps it from no other.
  * - FO-2 All copies have one id. Mailboxes know the ids of durable messages, so that a repeat reaches those that do not have
- *   it yet. A repeat of a transient message gives the first answer, for two minutes (or 50,000 ids).
+ *   it yet. A repeat of a transient message gives the first answer, as long as `SentIds` knows it.
  * - FO-3 Messages of one source to the same recipients keep their order where each is sent after the answer to the one before.
  * - FO-4 Each copy goes the way of a message to its recipient: routes, the guard, middleware. A plugin that several recipients
  *   lead to gets one copy; the others are counted as merged.

@@ -135,7 +135,7 @@ export class FanOut {
 		}
 		let going: Promise<void>[] = [];
 		let inChunk = 0;
-		const most = Math.max(1, Math.min(CHUNK, Math.floor(CHUNK_BYTES / draft.wire.byteLength)));
+		const most = copiesAtOnce(draft);
 		for (const copy of routed ?? direct(message, tally)) {
 			const sent = copy && this.#forward(draft, copy, message, journeys, tally);
 			if (sent !== undefined) going.push(sent);
@@ -187,6 +187,11 @@ export class FanOut {
 			return undefined;
 		}
 	}
+}
+
+/** How many copies of a message may be looked at or stored at once. At least one. */
+export function copiesAtOnce({ wire }: MessageDraft): number {
+	return Math.max(1, Math.min(CHUNK, Math.floor(CHUNK_BYTES / wire.byteLength)));
 }
 
 /** The copies where there are no routes; undefined: it was skipped. */

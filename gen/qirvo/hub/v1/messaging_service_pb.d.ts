@@ -1791,7 +1791,7 @@ export declare type RequestManyRequest = Message$1<"qirvo.hub.v1.RequestManyRequ
   timeout?: Duration | undefined;
 
   /**
-   * How long to wait for the next reply, at most 1 hour. Absent: as long as there is time.
+   * How long to wait for the next reply once all have been asked, at most 1 hour. Absent: as long as there is time.
    *
    * @generated from field: google.protobuf.Duration stall_timeout = 5;
    */

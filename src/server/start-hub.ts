@@ -113,7 +113,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 			router,
 			routes,
 			middleware,
-			interceptors: openInterceptors({ chain: middleware, clock, audit }),
+			interceptors: openInterceptors({ chain: middleware, clock, audit, policy: security.policy, registry, owner }),
 			topics,
 			fanOut,
 			durable: bus.durable,

@@ -119,4 +119,41 @@ describeHubs("an interceptor", (start) => {
 			"interceptor_opened plugin:judge interceptor:judge/strict a.* closed",
 		]);
 	});
+
+	it("has one of 16 places of its plugin, which are free again once it loses the grant or is unregistered", async () => {
+		await using hub = await start({ readsAudit: true });
+		const { admin } = hub.operator;
+		const enter = async (pluginId: string) => {
+			const clients = await hub.enrol(pluginId);
+			await admin.setTrustLevel({ pluginId, trustLevel: 3 });
+			await admin.setPermissions({ pluginId, permissions: { ...ALL_GRANTS, intercept: true } });
+			return clients;
+		};
+		const open = async (clients: Clients, name: string) => {
+			const value = { name, types: ["a.*"], failureMode: FailureMode.CLOSED };
+			const up = new Outbox<Up>({ frame: { case: "open", value } } as Up);
+			const controller = new AbortController();
+			const down = new Feed<InterceptResponse>(clients.messaging.intercept(up, { signal: controller.signal }));
+			await Promise.race([down.first("ready"), down.ended]);
+			return { down, crash: () => controller.abort() };
+		};
+		const freed = async (reason: string) =>
+			(await hub.recorded("denials")).filter(
+				(record) => record.event === "interceptor_closed" && record.reason === reason,
+			).length;
+		const [one, two] = [await enter("one"), await enter("two")];
+		for (let place = 0; place < 16; place++) (await open(one, `n-${place}`)).crash();
+		const beyond = await open(one, "beyond");
+		await beyond.down.ended;
+		expect(beyond.down.failure).toMatchObject({ reason: "LIMIT_EXCEEDED" });
+		await open(one, "n-0");
+		for (let place = 0; place < 3; place++) (await open(two, `n-${place}`)).crash();
+		await open(two, "live");
+		await admin.setPermissions({ pluginId: "one", permissions: ALL_GRANTS });
+		await until(async () => (await freed("permission_revoked")) === 16);
+		await hub.operator.plugins.unregister({ pluginId: "two" });
+		await until(async () => (await freed("plugin_unregistered")) + (await freed("permission_revoked")) === 20);
+		const alice = await hub.enrol("alice");
+		await alice.messaging.send({ to: { target: { case: "pluginId", value: "alice" } }, message: { type: "a.b" } });
+	});
 });

@@ -169,9 +169,9 @@ function askSubscribers(asking: Asking, topic: Subject, reach: Reach, { response
 }
 
 /** Undefined: it is not asked; a failure was told. */
-function ledFrom({ journeys, many }: Asking, address: RecipientAddress): Journey | undefined {
+function ledFrom({ deps, call, journeys, many }: Asking, address: RecipientAddress): Journey | undefined {
 	try {
-		return journeys.lead(address);
+		return deps.intake.led(call, address, () => journeys.lead(address));
 	} catch (error) {
 		many.fail(address.name, error);
 		return undefined;

@@ -1,13 +1,10 @@
-import { create } from "@bufbuild/protobuf";
-import { type Duration, DurationSchema, type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 
 /** Milliseconds as a protobuf duration. */
 export function toDuration(ms: number): Duration {
-	const duration = create(DurationSchema);
 	const seconds = Math.trunc(ms / 1000);
-	duration.seconds = BigInt(seconds);
-	duration.nanos = Math.round((ms - seconds * 1000) * 1e6);
-	return duration;
+	const nanos = Math.round((ms - seconds * 1000) * 1e6);
+	return { $typeName: "google.protobuf.Duration", seconds: BigInt(seconds), nanos };
 }
 
 export function durationMs(duration: Duration): number {
@@ -16,11 +13,9 @@ export function durationMs(duration: Duration): number {
 
 /** Milliseconds since the Unix epoch as a protobuf timestamp. */
 export function toTimestamp(ms: number): Timestamp {
-	const timestamp = create(TimestampSchema);
 	const seconds = Math.floor(ms / 1000);
-	timestamp.seconds = BigInt(seconds);
-	timestamp.nanos = Math.round((ms - seconds * 1000) * 1e6);
-	return timestamp;
+	const nanos = Math.round((ms - seconds * 1000) * 1e6);
+	return { $typeName: "google.protobuf.Timestamp", seconds: BigInt(seconds), nanos };
 }
 
 export function toDate(timestamp: Timestamp): Date {

@@ -1,10 +1,8 @@
-import { create } from "@bufbuild/protobuf";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import {
 	type Address,
-	AddressSchema,
 	Disposition,
 	type Message,
-	MessageSchema,
 	Priority,
 	type RequestResponse,
 	type SendResponse,
@@ -23,7 +21,7 @@ import { type ManyReply, type ManySummary, requestMany } from "./request-many.ts
 import { SendCalls } from "./send-calls.ts";
 import { SendChannel } from "./send-channel.ts";
 import type { SendSink } from "./send-sink.ts";
-import { type Fate, Submission } from "./submission.ts";
+import { type Fate, Submission, type SubmissionWay } from "./submission.ts";
 import {
 	type BroadcastFilter,
 	type FanOutOutcome,
@@ -36,6 +34,9 @@ import {
 const MAX_UNANSWERED = 16_384;
 const MAX_UNANSWERED_BYTES = 32 * 1024 * 1024;
 const DEFAULT_REQUEST_TIMEOUT_MS = 30_000;
+
+/** Of all messages without any: they are kept until they are answered. */
+const NO_ATTRIBUTES: Message["attributes"] = Object.freeze({});
 
 /** A plugin's id, the best provider of a capability, or a route. */
 export type Recipient =
@@ -105,35 +106,41 @@ export interface SendOutcome {
 /** Direct messages and requests. */
 export class Messages {
 	readonly #context: ClientContext;
-	readonly #sink: SendSink;
 	readonly #receiver: Receiver;
 	readonly #topics: Topics;
-	readonly #admission = new Admission(MAX_UNANSWERED, MAX_UNANSWERED_BYTES);
+	readonly #way: SubmissionWay;
+	#lastTo: Address | undefined;
+	#lastTime: { readonly ms: number; readonly timestamp: Timestamp } | undefined;
 
 	constructor(context: ClientContext, receiving: ReceivingOptions) {
 		this.#context = context;
-		this.#sink = context.bidi ? new SendChannel(context) : new SendCalls(context);
+		const sink: SendSink = context.bidi ? new SendChannel(context) : new SendCalls(context);
+		this.#way = { clock: context.clock, admission: new Admission(MAX_UNANSWERED, MAX_UNANSWERED_BYTES), sink };
 		this.#receiver = new Receiver(context, receiving);
 		this.#topics = new Topics(context);
 	}
 
 	/** Sends one message; resolves once the hub has accepted it. */
-	async send(to: Recipient, type: string, data?: Data, options: SendOptions = {}): Promise<SendOutcome> {
-		const message = this.#message(type, data, options);
-		if (options.ttl !== undefined) message.ttl = toDuration(options.ttl);
-		if (options.deliverAt !== undefined) message.deliverAt = toTimestamp(options.deliverAt.getTime());
-		const durable = options.durability === undefined ? undefined : options.durability === "durable";
-		return await this.#submit<SendOutcome>(to, message, options.signal, { durable, accepted: sendOutcome });
+	send(to: Recipient, type: string, data?: Data, options: SendOptions = {}): Promise<SendOutcome> {
+		const { durability } = options;
+		const fate = durability === undefined ? SENT : durability === "durable" ? SENT_DURABLE : SENT_TRANSIENT;
+		// One promise, and no more: the executor's errors are the promise's.
+		return this.#submit<SendOutcome>(to, options.signal, fate, () => {
+			const message = this.#message(type, data, options);
+			if (options.ttl !== undefined) message.ttl = toDuration(options.ttl);
+			if (options.deliverAt !== undefined) message.deliverAt = toTimestamp(options.deliverAt.getTime());
+			return message;
+		});
 	}
 
 	/**
 	 * Sends a message and waits for the reply. Rejects with a `RemoteError` where the handler failed, and with a
 	 * `HubClientError` where the request did not reach one, or no reply came in time.
 	 */
-	async request<T = Data>(to: Recipient, type: string, data?: Data, options: RequestOptions = {}): Promise<Reply<T>> {
+	request<T = Data>(to: Recipient, type: string, data?: Data, options: RequestOptions = {}): Promise<Reply<T>> {
 		const { timeout = DEFAULT_REQUEST_TIMEOUT_MS, signal } = options;
 		const fate = { timeoutMs: timeout, answered: replyOf<T> };
-		return await this.#submit<Reply<T>>(to, this.#message(type, data, options), signal, fate);
+		return this.#submit<Reply<T>>(to, signal, fate, () => this.#message(type, data, options));
 	}
 
 	/**
@@ -212,26 +219,48 @@ export class Messages {
 		return startInterceptor(this.#context, options, handler as InterceptHandler);
 	}
 
-	#submit<R>(to: Recipient, message: Message, signal: AbortSignal | undefined, fate: Fate<R>): Promise<R> {
-		if (signal?.aborted) return Promise.reject(cancelled(signal));
+	#submit<R>(to: Recipient, signal: AbortSignal | undefined, fate: Fate<R>, make: () => Message): Promise<R> {
 		return new Promise<R>((resolve, reject) => {
-			const { clock } = this.#context;
-			const way = { clock, admission: this.#admission, sink: this.#sink };
-			new Submission({ ...way, to: address(to), message, fate, signal }, resolve, reject).start();
+			const message = make();
+			if (signal?.aborted) throw cancelled(signal);
+			const content = { to: this.#address(to), message, fate, signal };
+			new Submission(this.#way, content, resolve, reject).start();
 		});
 	}
 
+	/** Mostly that of the message before. */
+	#address(to: Recipient): Address {
+		if (typeof to !== "string") return address(to);
+		if (this.#lastTo?.target.value !== to) this.#lastTo = address(to);
+		return this.#lastTo;
+	}
+
+	/** Messages of one millisecond have one object. */
+	#now(): Timestamp {
+		const now = this.#context.clock.now();
+		if (this.#lastTime?.ms !== now) this.#lastTime = { ms: now, timestamp: toTimestamp(now) };
+		return this.#lastTime.timestamp;
+	}
+
 	#message(type: string, data: Data, options: MessageOptions): Message {
-		const message = create(MessageSchema);
-		message.type = type;
-		message.id = options.id ?? this.#context.ids.next();
+		// As `create` makes it, which costs more than all else here.
+		const message: Message = {
+			$typeName: "qirvo.hub.v1.Message",
+			id: options.id ?? this.#context.ids.next(),
+			type,
+			idempotent: options.idempotent ?? false,
+			orderingKey: options.orderingKey ?? "",
+			attributes: options.attributes === undefined ? NO_ATTRIBUTES : { ...options.attributes },
+			payload: toPayload(data, options),
+			source: "",
+			recipient: "",
+			requiresResponse: false,
+			attempt: 0,
+			topic: "",
+		};
 		// A repeat under an id of the caller's must have the same content.
-		if (options.id === undefined) message.time = toTimestamp(this.#context.clock.now());
-		message.payload = toPayload(data, options);
+		if (options.id === undefined) message.time = this.#now();
 		if (options.priority !== undefined) message.priority = PRIORITIES[options.priority];
-		if (options.idempotent !== undefined) message.idempotent = options.idempotent;
-		if (options.orderingKey !== undefined) message.orderingKey = options.orderingKey;
-		if (options.attributes !== undefined) message.attributes = { ...options.attributes };
 		return message;
 	}
 }
@@ -241,6 +270,11 @@ const PRIORITIES: Readonly<Record<MessagePriority, Priority>> = {
 	normal: Priority.NORMAL,
 	high: Priority.HIGH,
 };
+
+/** What becomes of a message, by what its sender says of its durability. */
+const SENT: Fate<SendOutcome> = { accepted: sendOutcome };
+const SENT_DURABLE: Fate<SendOutcome> = { durable: true, accepted: sendOutcome };
+const SENT_TRANSIENT: Fate<SendOutcome> = { durable: false, accepted: sendOutcome };
 
 function sendOutcome({ id, disposition, duplicate }: SendResponse): SendOutcome {
 	return { id, disposition: disposition === Disposition.DELIVERED ? "delivered" : "queued", duplicate };
@@ -252,10 +286,12 @@ function replyOf<T>(response: RequestResponse): Reply<T> {
 }
 
 function address(to: Recipient): Address {
-	const address = create(AddressSchema);
-	if (typeof to === "string") address.target = { case: "pluginId", value: to };
-	else if ("plugin" in to) address.target = { case: "pluginId", value: to.plugin };
-	else if ("capability" in to) address.target = { case: "capability", value: to.capability };
-	else address.target = { case: "alias", value: to.alias };
-	return address;
+	return { $typeName: "qirvo.hub.v1.Address", target: target(to) };
+}
+
+function target(to: Recipient): Address["target"] {
+	if (typeof to === "string") return { case: "pluginId", value: to };
+	if ("plugin" in to) return { case: "pluginId", value: to.plugin };
+	if ("capability" in to) return { case: "capability", value: to.capability };
+	return { case: "alias", value: to.alias };
 }

@@ -1,6 +1,6 @@
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
-import { DurationSchema, TimestampSchema } from "@bufbuild/protobuf/wkt";
+import { DurationSchema, type Timestamp } from "@bufbuild/protobuf/wkt";
 import {
 	type AttachRequest,
 	AttachRequestSchema,
@@ -141,14 +141,27 @@ function readMessage(reader: BinaryReader): Message | undefined {
 function readBytes(reader: BinaryReader, field: number, message: Message): boolean {
 	if (field === 1) message.id = reader.string();
 	else if (field === 2) message.type = reader.string();
-	else if (field === 3 && message.time === undefined) message.time = fromBinary(TimestampSchema, reader.bytes());
+	else if (field === 3 && message.time === undefined) message.time = readTimestamp(reader);
 	else if (field === 6) message.orderingKey = reader.string();
 	else if (field === 10 && message.payload === undefined) message.payload = readPayload(reader);
 	else if (field === 16) message.source = reader.string();
 	else if (field === 17) message.recipient = reader.string();
-	else if (field === 18 && message.hubTime === undefined) message.hubTime = fromBinary(TimestampSchema, reader.bytes());
+	else if (field === 18 && message.hubTime === undefined) message.hubTime = readTimestamp(reader);
 	else return false;
 	return true;
+}
+
+function readTimestamp(reader: BinaryReader): Timestamp {
+	const end = reader.uint32() + reader.pos;
+	let seconds = 0n;
+	let nanos = 0;
+	while (reader.pos < end) {
+		const [field, wireType] = reader.tag();
+		if (field === 1 && wireType === WireType.Varint) seconds = BigInt(reader.int64());
+		else if (field === 2 && wireType === WireType.Varint) nanos = reader.int32();
+		else reader.skip(wireType, field);
+	}
+	return { $typeName: "google.protobuf.Timestamp", seconds, nanos };
 }
 
 function readNumber(reader: BinaryReader, field: number, wireType: WireType, message: Message): boolean {

@@ -123,7 +123,7 @@ function readResult(reader: BinaryReader): SendResult {
 	let outcome: SendResult["outcome"] = { case: undefined };
 	while (reader.pos < end) {
 		const [field, wireType] = reader.tag();
-		if (field === 1 && wireType === WireType.Varint) entryId = BigInt(reader.uint64());
+		if (field === 1 && wireType === WireType.Varint) entryId = readUint64(reader);
 		else if (wireType !== WireType.LengthDelimited) reader.skip(wireType, field);
 		else if (field === 2) outcome = { case: "accepted", value: readAccepted(reader) };
 		else if (field === 3) outcome = { case: "reply", value: fromBinary(RequestResponseSchema, reader.bytes()) };
@@ -131,6 +131,15 @@ function readResult(reader: BinaryReader): SendResult {
 		else reader.skip(wireType, field);
 	}
 	return { $typeName: "qirvo.hub.v1.SendResult", entryId, outcome };
+}
+
+/** A uint64 of up to 28 bits without a detour. */
+function readUint64(reader: BinaryReader): bigint {
+	const start = reader.pos;
+	const low = reader.uint32();
+	if (reader.pos - start <= 4) return BigInt(low);
+	reader.pos = start;
+	return BigInt(reader.uint64());
 }
 
 function readAccepted(reader: BinaryReader): SendResponse {

@@ -14,11 +14,15 @@ export interface Fate<R> {
 	readonly answered?: (response: RequestResponse) => R;
 }
 
-export interface SubmissionOptions<R> {
+export interface SubmissionContent<R> {
 	readonly to: Address;
 	readonly message: Message;
 	readonly fate: Fate<R>;
 	readonly signal: AbortSignal | undefined;
+}
+
+/** The way that all submissions of one client go. */
+export interface SubmissionWay {
 	readonly clock: Clock;
 	readonly admission: Admission;
 	readonly sink: SendSink;
@@ -36,16 +40,25 @@ export class Submission<R> implements SendEntry, Entrant {
 	durable: boolean | undefined;
 	sentAt: number | undefined = undefined;
 	settled = false;
-	readonly #options: SubmissionOptions<R>;
+	readonly #way: SubmissionWay;
+	readonly #fate: Fate<R>;
+	readonly #signal: AbortSignal | undefined;
 	readonly #resolve: (value: R) => void;
 	readonly #reject: (error: unknown) => void;
 	#entered = false;
 	#timer: Timer | undefined;
 	#abandon: (() => void) | undefined;
 
-	constructor(options: SubmissionOptions<R>, resolve: (value: R) => void, reject: (error: unknown) => void) {
-		const { to, message, fate, signal, clock } = options;
-		this.#options = options;
+	constructor(
+		way: SubmissionWay,
+		{ to, message, fate, signal }: SubmissionContent<R>,
+		resolve: (value: R) => void,
+		reject: (error: unknown) => void,
+	) {
+		const { clock } = way;
+		this.#way = way;
+		this.#fate = fate;
+		this.#signal = signal;
 		this.#resolve = resolve;
 		this.#reject = reject;
 		this.to = to;
@@ -66,7 +79,7 @@ export class Submission<R> implements SendEntry, Entrant {
 	/** Takes its place, as soon as there is one. */
 	start(): void {
 		try {
-			this.#options.admission.enter(this);
+			this.#way.admission.enter(this);
 		} catch (error) {
 			this.reject(error);
 		}
@@ -75,20 +88,20 @@ export class Submission<R> implements SendEntry, Entrant {
 	enter(): boolean {
 		if (this.settled) return false;
 		this.#entered = true;
-		this.#options.sink.push(this);
+		this.#way.sink.push(this);
 		return true;
 	}
 
 	accepted(response: SendResponse): void {
 		if (!this.#settle()) return;
-		const { accepted } = this.#options.fate;
+		const { accepted } = this.#fate;
 		if (accepted) this.#resolve(accepted(response));
 		else this.#reject(unexpected());
 	}
 
 	answered(response: RequestResponse): void {
 		if (!this.#settle()) return;
-		const { answered } = this.#options.fate;
+		const { answered } = this.#fate;
 		try {
 			if (answered) this.#resolve(answered(response));
 			else this.#reject(unexpected());
@@ -103,16 +116,15 @@ export class Submission<R> implements SendEntry, Entrant {
 
 	#giveUp(error: HubClientError): void {
 		this.reject(error);
-		this.#options.sink.cancel(this);
+		this.#way.sink.cancel(this);
 	}
 
 	#settle(): boolean {
 		if (this.settled) return false;
 		this.settled = true;
-		const { admission, signal } = this.#options;
-		if (this.#entered) admission.leave(this.bytes);
+		if (this.#entered) this.#way.admission.leave(this.bytes);
 		this.#timer?.cancel();
-		if (this.#abandon !== undefined) signal?.removeEventListener("abort", this.#abandon);
+		if (this.#abandon !== undefined) this.#signal?.removeEventListener("abort", this.#abandon);
 		return true;
 	}
 }

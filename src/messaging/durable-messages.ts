@@ -3,18 +3,16 @@ import { MessageSchema, Priority } from "#gen/qirvo/hub/v1/messaging_service_pb.
 import type { Clock, IdSource } from "../clock/clock.ts";
 import type { DeadLetter, DeadLetters } from "../dead-letters/dead-letters.ts";
 import { HubError } from "../hub-error.ts";
-import type { KvWrite } from "../state/kv-store.ts";
-import type { AcceptedMessage } from "./accepted-message.ts";
+import type { AcceptanceListener } from "./accepted-message.ts";
 import { expiryOf } from "./mailbox-record.ts";
 import type { MessageDraft, PriorityClass } from "./message-draft.ts";
 import type { MessageStore } from "./message-store.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
-import { QueuedMessage, type StoredPlace } from "./queued-message.ts";
+import { isStored, QueuedMessage, type StoredMessage, type StoredPlace } from "./queued-message.ts";
 import type { Recipient } from "./recipient.ts";
 import { contentDigest } from "./sent-ids.ts";
 import { stampMessage } from "./stamped-message.ts";
 import { MAILBOX_ORIGIN } from "./stored-deliveries.ts";
-import { isStored, type StoredMessage } from "./stored-mailbox.ts";
 
 export interface DurableMessagesOptions {
 	readonly clock: Clock;
@@ -47,42 +45,41 @@ export class DurableMessages {
 	}
 
 	/**
-	 * Its place in the order is taken before this returns. Rejects with MAILBOX_FULL, ID_REUSED, MESSAGE_TOO_LARGE, STORAGE_UNAVAILABLE where too
-	 * much waits to be stored, and with the storage's error.
+	 * Its place in the order is taken before this returns. Throws MAILBOX_FULL, ID_REUSED, MESSAGE_TOO_LARGE, STORAGE_UNAVAILABLE
+	 * where too much waits to be stored; `told` is told of the storage's error.
 	 */
-	send(draft: MessageDraft, source: string, recipient: Recipient): Promise<AcceptedMessage> {
-		const { stored: mailbox, pluginId } = recipient;
+	send(draft: MessageDraft, source: string, recipient: Recipient, told: AcceptanceListener): void {
+		const { mailbox, pluginId } = recipient;
 		const digest = draft.digest ?? (draft.id === "" ? "" : contentDigest(draft.sent));
 		if (digest !== "") {
 			const first = mailbox.find(source, draft.id, digest);
-			if (first !== undefined) return this.#repeat(first);
+			if (first !== undefined) {
+				this.#counters.duplicates++;
+				first.repeat(told);
+				return;
+			}
 		}
 		if (draft.wire.byteLength > MAX_BYTES) throw tooLarge();
 		if (this.#store.queue.isFull) throw tooMuchWaits();
 		const now = this.#clock.now();
 		const id = draft.id === "" ? this.#ids.next() : draft.id;
 		const bytes = stampMessage(draft, { id, source, recipient: pluginId, hubTime: now, requiresResponse: false });
-		const ttlMs = draft.ttlMs === undefined ? 0 : Math.max(1, Math.ceil(draft.ttlMs));
-		const deliverTime = draft.deliverAt === undefined ? 0 : Math.max(0, Math.ceil(draft.deliverAt));
+		const stored: StoredPlace = {
+			sequence: mailbox.nextSequence(),
+			acceptTime: now,
+			deliverTime: draft.deliverAt === undefined ? 0 : Math.max(0, Math.ceil(draft.deliverAt)),
+			ttlMs: draft.ttlMs === undefined ? 0 : Math.max(1, Math.ceil(draft.ttlMs)),
+			digest,
+			noted: false,
+			block: undefined,
+			place: 0,
+			known: undefined,
+			told,
+		};
 		const { priority, orderingKey } = draft;
-		const message = this.#message(
-			{ id, source, priority, orderingKey, bytes },
-			{ acceptTime: now, deliverTime, ttlMs, digest },
-			recipient,
-		);
-		const { promise, resolve, reject } = Promise.withResolvers<AcceptedMessage>();
-		this.#put(message, recipient, [], (accepted, error) => {
-			if (accepted === undefined) {
-				mailbox.forget(message);
-				reject(error);
-				return;
-			}
-			this.#counters.sent++;
-			mailbox.know(message, accepted.disposition);
-			resolve(accepted);
-		});
-		mailbox.know(message, promise);
-		return promise;
+		const message = this.#message({ id, source, priority, orderingKey, bytes }, stored);
+		recipient.expect(message);
+		mailbox.add(message, [], recipient);
 	}
 
 	/**
@@ -94,82 +91,55 @@ export class DurableMessages {
 		const ttlMs =
 			original.ttl === undefined ? 0 : Math.ceil(Number(original.ttl.seconds) * 1000 + original.ttl.nanos / 1e6);
 		const { id, source, orderingKey } = original;
+		const { mailbox } = recipient;
+		const place = { block: undefined, place: 0, known: undefined, told: undefined, noted: false };
+		const sequence = mailbox.nextSequence();
 		const message = this.#message(
 			{ id, source, orderingKey, priority: classOf(original.priority), bytes: letter.item },
-			{ acceptTime: this.#clock.now(), deliverTime: 0, ttlMs, digest: "" },
-			recipient,
+			{ sequence, acceptTime: this.#clock.now(), deliverTime: 0, ttlMs, digest: "", ...place },
 		);
 		return new Promise((resolve, reject) => {
 			const change = this.#letters.take(letter.pluginId, letter.id);
 			try {
-				this.#put(message, recipient, change.writes, (accepted, error) => {
-					change.settled(accepted !== undefined);
-					if (accepted === undefined) reject(error);
-					else resolve();
-				});
+				recipient.expect(message);
 			} catch (error) {
 				change.settled(false);
 				throw error;
 			}
-		});
-	}
-
-	/** Refuses with MAILBOX_FULL; `settled` is told what the sender is to know, or why nothing was stored. */
-	#put(
-		message: StoredMessage,
-		recipient: Recipient,
-		also: readonly KvWrite[],
-		settled: (accepted: AcceptedMessage | undefined, error?: unknown) => void,
-	): void {
-		recipient.expect(message);
-		recipient.stored.add(message, also, (error) => {
-			if (error !== undefined) {
-				recipient.giveUp(message);
-				settled(undefined, error);
-				return;
-			}
-			settled({ id: message.id, disposition: recipient.arrived(message), duplicate: false });
+			mailbox.add(message, change.writes, {
+				stored: () => {
+					const disposition = recipient.stored(message);
+					change.settled(true);
+					resolve();
+					return disposition;
+				},
+				notStored: (_message, error) => {
+					recipient.notStored(message, error);
+					change.settled(false);
+					reject(error);
+				},
+			});
 		});
 	}
 
 	#message(
 		fields: Pick<QueuedMessage, "id" | "source" | "orderingKey" | "priority"> & { readonly bytes: Uint8Array },
-		place: Omit<StoredPlace, "sequence" | "noted" | "key" | "known">,
-		recipient: Recipient,
+		stored: StoredPlace,
 	): StoredMessage {
-		const { acceptTime, deliverTime, ttlMs, digest } = place;
-		const sequence = recipient.stored.nextSequence();
-		const stored: StoredPlace = {
-			sequence,
-			acceptTime,
-			deliverTime,
-			ttlMs,
-			digest,
-			noted: false,
-			key: "",
-			known: undefined,
-		};
 		const { id, source, orderingKey, priority, bytes } = fields;
-		const size = bytes.byteLength;
-		const expiresAt = expiryOf(stored, this.#clock);
 		const message: QueuedMessage = new QueuedMessage({
 			id,
 			source,
 			orderingKey,
 			priority,
 			bytes,
-			size,
-			expiresAt,
+			size: bytes.byteLength,
+			expiresAt: expiryOf(stored, this.#clock),
 			request: undefined,
 			stored,
 		});
 		if (!isStored(message)) throw new Error("a durable message has its place");
 		return message;
-	}
-
-	async #repeat(first: AcceptedMessage | Promise<AcceptedMessage>): Promise<AcceptedMessage> {
-		this.#counters.duplicates++;
-		return { ...(await first), duplicate: true };
 	}
 }
 

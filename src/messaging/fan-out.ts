@@ -1,6 +1,6 @@
 import type { Clock, IdSource } from "../clock/clock.ts";
 import type { Reason } from "../hub-error.ts";
-import type { AcceptedMessage } from "./accepted-message.ts";
+import { type AcceptedMessage, asPromise } from "./accepted-message.ts";
 import type { MessageDraft } from "./message-draft.ts";
 import { type MiddlewareChain, passedOn } from "./middleware-chain.ts";
 import { makeMirrors } from "./mirror-copies.ts";
@@ -171,7 +171,9 @@ export class FanOut {
 		};
 		const pass = (passed: MessageDraft): Promise<void> | undefined => {
 			if (durability === "durable") {
-				return router.sendDurable(passed, source, recipient).then((accepted) => accept(accepted, passed));
+				return asPromise((told) => router.sendDurable(passed, source, recipient, told)).then((accepted) =>
+					accept(accepted, passed),
+				);
 			}
 			accept(router.deliver(passed, source, recipient), passed);
 			return undefined;

@@ -1,4 +1,4 @@
-import type { AcceptedMessage, MessageDisposition } from "./accepted-message.ts";
+import type { AcceptanceListener, MessageDisposition } from "./accepted-message.ts";
 import type { SettledEntry, SettledIds } from "./settled-ids.ts";
 
 /** An id that a sender has used in one mailbox. One object an id, because many are remembered. */
@@ -10,15 +10,20 @@ export class KnownId implements SettledEntry {
 	readonly sequence: number;
 	/** Milliseconds since the Unix epoch. */
 	readonly acceptTime: number;
-	/** What the sender was told became of the message, or the answer that it waits for. */
-	outcome: MessageDisposition | Promise<AcceptedMessage>;
+	/** What the sender was told became of the message; undefined: it still waits for that. */
+	outcome: MessageDisposition | undefined;
 	/** Where it is stored, once its message is settled. */
 	settled: SettledIds | undefined = undefined;
+	/** Another message has the id since. */
+	isReplaced = false;
+	/** Who sent it again before there was an answer. */
+	#waiting: AcceptanceListener[] | undefined = undefined;
 	readonly #owner: KnownIds;
 
 	constructor(
 		owner: KnownIds,
-		fields: Pick<KnownId, "source" | "id" | "digest" | "sequence" | "acceptTime" | "outcome">,
+		fields: Pick<KnownId, "source" | "id" | "digest" | "sequence" | "acceptTime">,
+		outcome: MessageDisposition | undefined,
 	) {
 		this.#owner = owner;
 		this.source = fields.source;
@@ -26,19 +31,32 @@ export class KnownId implements SettledEntry {
 		this.digest = fields.digest;
 		this.sequence = fields.sequence;
 		this.acceptTime = fields.acceptTime;
-		this.outcome = fields.outcome;
+		this.outcome = outcome;
 	}
 
-	/** The first answer to this id. */
-	get answer(): AcceptedMessage | Promise<AcceptedMessage> {
+	/** Tells the first answer to this id, as soon as there is one. */
+	repeat(told: AcceptanceListener): void {
 		const { id, outcome } = this;
-		return typeof outcome === "string" ? { id, disposition: outcome, duplicate: false } : outcome;
+		if (outcome !== undefined) told({ id, disposition: outcome, duplicate: true });
+		else if (this.#waiting === undefined) this.#waiting = [told];
+		else this.#waiting.push(told);
 	}
 
 	/** It is known no longer. Gives the key of a record that nothing is left of. */
 	forget(): string | undefined {
 		this.#owner.delete(this);
 		return this.settled?.forget() ? this.settled.key : undefined;
+	}
+
+	/** The sender is told: what became of the message, or (undefined) why it was not accepted. */
+	answer(outcome: MessageDisposition | undefined, error?: unknown): void {
+		this.outcome = outcome;
+		const waiting = this.#waiting;
+		if (waiting === undefined) return;
+		this.#waiting = undefined;
+		for (const told of waiting) {
+			told(outcome === undefined ? undefined : { id: this.id, disposition: outcome, duplicate: true }, error);
+		}
 	}
 }
 
@@ -54,19 +72,30 @@ export class KnownIds {
 		return this.#bySender.get(source)?.get(id);
 	}
 
-	/** Where an id is known twice, as the store may have it after a fault, the later message's stands. */
+	/** The id must not be known. */
 	add(known: KnownId): void {
 		const { source, id } = known;
 		const ids = this.#bySender.get(source);
 		if (ids === undefined) this.#bySender.set(source, new Map([[id, known]]));
-		else if ((ids.get(id)?.sequence ?? 0) < known.sequence) ids.set(id, known);
+		else ids.set(id, known);
+	}
+
+	/** Where an id is known twice, as the store may have it after a fault, the later message's stands. */
+	restore(known: KnownId): void {
+		const other = this.get(known.source, known.id);
+		if (other !== undefined && other.sequence >= known.sequence) {
+			known.isReplaced = true;
+			return;
+		}
+		if (other !== undefined) other.isReplaced = true;
+		this.add(known);
 	}
 
 	/** An id that is used anew since then stays. */
-	delete(known: KnownId): void {
-		const { source, id } = known;
+	delete({ source, id, isReplaced }: KnownId): void {
+		if (isReplaced) return;
 		const ids = this.#bySender.get(source);
-		if (ids?.get(id) !== known) return;
+		if (ids === undefined) return;
 		ids.delete(id);
 		if (ids.size === 0) this.#bySender.delete(source);
 	}

@@ -1,17 +1,14 @@
 import { fromBinary } from "@bufbuild/protobuf";
-import { DeliveryRecordSchema, type MailboxRecord, MailboxRecordSchema } from "#gen/qirvo/hub/storage/v1/records_pb.js";
+import { DeliveryRecordSchema, type MailboxRecord } from "#gen/qirvo/hub/storage/v1/records_pb.js";
+import { asciiSize, stringSize } from "../wire/string-size.ts";
+import { varintSize } from "../wire/varint.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 import type { PriorityClass } from "./message-draft.ts";
-import { QueuedMessage, type StoredPlace } from "./queued-message.ts";
+import { isStored, QueuedMessage, type StoredMessage, type StoredPlace } from "./queued-message.ts";
 
-/** Bytes around the strings of a record: tags, lengths, times. */
-const RECORD_OVERHEAD = 96;
-
-/** A `MailboxRecord` in wire form, whose last bytes are the message. By hand: it is made for every durable message. */
-export function encodeMessage(message: QueuedMessage, stored: StoredPlace, bytes: Uint8Array): Uint8Array {
-	const { id, source, orderingKey, priority } = message;
-	const strings = (id.length + source.length + orderingKey.length) * 3 + stored.digest.length;
-	const writer = new WireWriter(bytes.byteLength + strings + RECORD_OVERHEAD);
+/** Writes the fields of a `MailboxRecord`, which are `recordSize` bytes. By hand: it is made for every durable message. */
+export function writeRecord(writer: WireWriter, message: StoredMessage): void {
+	const { id, source, orderingKey, priority, stored } = message;
 	writer.string(1, id);
 	writer.string(2, source);
 	if (stored.digest !== "") writer.string(3, stored.digest);
@@ -20,8 +17,19 @@ export function encodeMessage(message: QueuedMessage, stored: StoredPlace, bytes
 	if (stored.ttlMs > 0) writer.varint(6, stored.ttlMs);
 	if (priority > 0) writer.varint(7, priority);
 	if (orderingKey !== "") writer.string(8, orderingKey);
-	writer.bytes(10, bytes);
-	return writer.finish();
+	writer.varint(9, stored.sequence);
+	writer.bytes(10, message.bytes!);
+}
+
+export function recordSize({ id, source, orderingKey, priority, stored, size }: StoredMessage): number {
+	let bytes = stringSize(id) + asciiSize(source) + 1 + varintSize(size) + size;
+	if (stored.digest !== "") bytes += asciiSize(stored.digest);
+	bytes += 2 + varintSize(stored.acceptTime) + varintSize(stored.sequence);
+	if (stored.deliverTime > 0) bytes += 1 + varintSize(stored.deliverTime);
+	if (stored.ttlMs > 0) bytes += 1 + varintSize(stored.ttlMs);
+	if (priority > 0) bytes += 2;
+	if (orderingKey !== "") bytes += stringSize(orderingKey);
+	return bytes;
 }
 
 /** A `DeliveryRecord` in wire form. */
@@ -42,40 +50,37 @@ export function decodeAttempts(bytes: Uint8Array | undefined): {
 	return { attempts, notBefore: Number(notBeforeMs) };
 }
 
-/** Throws on bytes that are not a record. */
-export function decodeRecord(bytes: Uint8Array): MailboxRecord {
-	return fromBinary(MailboxRecordSchema, bytes);
-}
-
 /** A message as it was stored, without its bytes. `now` and `monotonic` are the two readings of the clock. */
 export function messageOf(
-	record: MailboxRecord,
-	sequence: number,
+	record: Omit<MailboxRecord, "message"> & { readonly size: number },
 	attempts: number,
 	clock: { now(): number; monotonic(): number },
-): QueuedMessage {
+): StoredMessage {
 	const stored: StoredPlace = {
-		sequence,
+		sequence: Number(record.sequence),
 		acceptTime: Number(record.acceptTimeMs),
 		deliverTime: Number(record.deliverTimeMs),
 		ttlMs: Number(record.ttlMs),
 		digest: record.digest,
 		noted: attempts > 0,
-		key: "",
+		block: undefined,
+		place: 0,
 		known: undefined,
+		told: undefined,
 	};
-	const message = new QueuedMessage({
+	const message: QueuedMessage = new QueuedMessage({
 		id: record.id,
 		source: record.source,
 		priority: Math.min(record.priorityClass, 2) as PriorityClass,
 		orderingKey: record.orderingKey,
 		bytes: undefined,
-		size: record.message.byteLength,
+		size: record.size,
 		expiresAt: expiryOf(stored, clock),
 		request: undefined,
 		stored,
 	});
 	message.attempt = attempts;
+	if (!isStored(message)) throw new Error("a durable message has its place");
 	return message;
 }
 

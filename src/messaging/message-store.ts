@@ -3,19 +3,13 @@ import type { CommitQueue } from "../state/commit-queue.ts";
 import { prefixes } from "../state/key-layout.ts";
 import type { KvEntry, KvStore } from "../state/kv-store.ts";
 import { prefixEnd } from "../state/state-backend.ts";
+import { BlockCache } from "./block-cache.ts";
 import { IdMarks } from "./id-marks.ts";
 import type { KnownId } from "./known-ids.ts";
-import { decodeAttempts, decodeRecord, messageOf } from "./mailbox-record.ts";
+import { MailboxRecords, type RestoredMessage } from "./mailbox-records.ts";
 import type { QueuedMessage } from "./queued-message.ts";
-import { decodeSettledIds } from "./settled-ids.ts";
-import {
-	isStored,
-	type MailboxStorage,
-	NOTE_SUFFIX,
-	SETTLED_SUFFIX,
-	StoredMailbox,
-	type StoredMessage,
-} from "./stored-mailbox.ts";
+import { SparseBlocks } from "./sparse-blocks.ts";
+import { type MailboxStorage, StoredMailbox } from "./stored-mailbox.ts";
 
 export interface MessageStoreOptions {
 	readonly kv: KvStore;
@@ -27,13 +21,8 @@ export interface MessageStoreOptions {
 	readonly maxMarks?: number;
 	/** Bytes of waiting messages that are kept in memory beside the store. Default 8 MiB. */
 	readonly cacheBytes?: number;
-}
-
-/** A message that waited when the hub stopped. */
-export interface RestoredMessage {
-	readonly message: StoredMessage;
-	/** Not delivered before, in milliseconds since the Unix epoch, because a delivery failed; 0: at once. */
-	readonly notBefore: number;
+	/** How long a block is kept at least of which little is left, in milliseconds. Default 5 seconds. */
+	readonly sparsePatienceMs?: number;
 }
 
 const DEFAULTS = { idWindowMs: 120_000, maxMarks: 200_000, cacheBytes: 8 * 1024 * 1024 };
@@ -44,6 +33,7 @@ export class MessageStore implements Disposable {
 	readonly queue: CommitQueue;
 	readonly #storage: MailboxStorage;
 	readonly #marks: IdMarks;
+	readonly #sparse: SparseBlocks;
 	readonly #mailboxes = new Map<string, StoredMailbox>();
 	readonly #cacheBytes: number;
 	#cached = 0;
@@ -52,7 +42,9 @@ export class MessageStore implements Disposable {
 		const { kv, queue, clock, idWindowMs, maxMarks, cacheBytes } = { ...DEFAULTS, ...options };
 		this.queue = queue;
 		this.#marks = new IdMarks({ clock, queue, max: maxMarks, windowMs: idWindowMs });
-		this.#storage = { kv, queue, clock, marks: this.#marks, idWindowMs, lastSequence: 0 };
+		this.#sparse = new SparseBlocks(clock, options.sparsePatienceMs);
+		const [marks, sparse, cache] = [this.#marks, this.#sparse, new BlockCache(kv)];
+		this.#storage = { kv, queue, clock, marks, sparse, cache, idWindowMs, lastSequence: 0 };
 		this.#cacheBytes = cacheBytes;
 	}
 
@@ -94,38 +86,25 @@ export class MessageStore implements Disposable {
 
 	/** Reads what is stored: what waits for each plugin, in the order of its acceptance. Once. */
 	load(): ReadonlyMap<string, readonly RestoredMessage[]> {
-		const waiting = new Map<string, RestoredMessage[]>();
+		const waiting = new Map<string, readonly RestoredMessage[]>();
 		const settled: KnownId[] = [];
-		let last: { pluginId: string; entry: KvEntry } | undefined;
-		const flush = (note?: Uint8Array) => {
-			if (last === undefined) return;
-			const { pluginId, entry } = last;
-			last = undefined;
-			const record = decodeRecord(entry.value);
-			const { attempts, notBefore } = decodeAttempts(note);
-			const sequence = Number.parseInt(entry.key.slice(entry.key.lastIndexOf("/") + 1), 16);
-			const message: QueuedMessage = messageOf(record, sequence, attempts, this.#storage.clock);
-			if (!isStored(message)) return;
-			const mailbox = this.mailbox(pluginId);
-			mailbox.restore(message);
-			const messages = waiting.get(pluginId);
-			if (messages) messages.push({ message, notBefore });
-			else waiting.set(pluginId, [{ message, notBefore }]);
+		let records: MailboxRecords | undefined;
+		const finish = () => {
+			if (records === undefined) return;
+			const mailbox = this.mailbox(records.pluginId);
+			const messages = records.restore(mailbox, this.#storage);
+			if (messages.length > 0) waiting.set(records.pluginId, messages);
+			settled.push(...records.restoreSettled(mailbox));
 		};
 		for (const entry of this.#entries()) {
-			if (entry.key.endsWith(NOTE_SUFFIX)) {
-				flush(entry.value);
-				continue;
+			const pluginId = entry.key.split("/")[1] ?? "";
+			if (records?.pluginId !== pluginId) {
+				finish();
+				records = new MailboxRecords(pluginId);
 			}
-			flush();
-			if (entry.key.endsWith(SETTLED_SUFFIX)) {
-				const mailbox = this.mailbox(entry.key.split("/")[1] ?? "");
-				settled.push(...mailbox.restoreSettled(entry.key, decodeSettledIds(entry.value)));
-				continue;
-			}
-			last = { pluginId: entry.key.split("/")[1] ?? "", entry };
+			records.add(entry);
 		}
-		flush();
+		finish();
 		settled.sort((a, b) => a.acceptTime - b.acceptTime);
 		for (const known of settled) this.#marks.add(known);
 		return waiting;
@@ -164,6 +143,7 @@ export class MessageStore implements Disposable {
 
 	[Symbol.dispose](): void {
 		this.#marks[Symbol.dispose]();
+		this.#sparse[Symbol.dispose]();
 	}
 
 	*#entries(): Generator<KvEntry, void, undefined> {

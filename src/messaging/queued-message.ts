@@ -1,6 +1,8 @@
 import type { Deadline } from "../streams/deadline-queue.ts";
+import type { AcceptanceListener } from "./accepted-message.ts";
 import type { KnownId } from "./known-ids.ts";
 import type { Linked } from "./linked-list.ts";
+import type { MessageBlock } from "./message-block.ts";
 import type { PriorityClass } from "./message-draft.ts";
 import type { PendingReply, WithdrawalReason } from "./pending-replies.ts";
 
@@ -24,10 +26,14 @@ export interface StoredPlace {
 	readonly digest: string;
 	/** Whether something about its deliveries is stored too. */
 	noted: boolean;
-	/** Where it is stored; empty until that is asked for. */
-	key: string;
+	/** What it is stored in; undefined before and after. */
+	block: StoredBlock | undefined;
+	/** Which of the block's messages it is. */
+	place: number;
 	/** Under which id it is known, where its sender chose one. */
 	known: KnownId | undefined;
+	/** Who waits until it is stored. */
+	told: AcceptanceListener | undefined;
 }
 
 export interface QueuedMessageFields {
@@ -54,6 +60,8 @@ export interface QueuedMessageFields {
  */
 export type MessagePlace = "waiting" | "delivered" | "gone";
 
+function ignore(): void {}
+
 /** A message that the hub has accepted and its recipient has not settled. */
 export class QueuedMessage implements Linked, Deadline {
 	readonly id: string;
@@ -66,7 +74,7 @@ export class QueuedMessage implements Linked, Deadline {
 	readonly request: PendingReply | undefined;
 	readonly stored: StoredPlace | undefined;
 	/** Runs when the message expires while it waits. */
-	onExpiry: (message: QueuedMessage) => void = () => {};
+	onExpiry: (message: QueuedMessage) => void = ignore;
 	place: MessagePlace = "gone";
 	/** While it is delivered: to whom, and the delivery's id there. */
 	holder: MessageHolder | undefined = undefined;
@@ -105,6 +113,16 @@ export class QueuedMessage implements Linked, Deadline {
 	run(): void {
 		this.onExpiry(this);
 	}
+}
+
+/** A durable message has its place; it always does where this is called for. */
+export type StoredMessage = QueuedMessage & { readonly stored: StoredPlace };
+
+/** What durable messages are stored in. */
+export type StoredBlock = MessageBlock<StoredMessage>;
+
+export function isStored(message: QueuedMessage): message is StoredMessage {
+	return message.stored !== undefined;
 }
 
 /** Whether its sender wants it to be delivered later than it came. */

@@ -2,11 +2,10 @@ import { HubError } from "../hub-error.ts";
 import type { DeliveryPolicy } from "./delivery-policy.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
 import type { WithdrawalReason } from "./pending-replies.ts";
-import type { MessageHolder, QueuedMessage } from "./queued-message.ts";
+import { isStored, type MessageHolder, type QueuedMessage, type StoredMessage } from "./queued-message.ts";
 import { failedReply, type ReplyDraft } from "./reply-content.ts";
 import type { DeliveryFields } from "./stamped-message.ts";
 import type { StoredDeliveries } from "./stored-deliveries.ts";
-import { isStored, type StoredMessage } from "./stored-mailbox.ts";
 
 /** What a recipient says about a delivery. */
 export type DeliveryOutcome =
@@ -47,7 +46,7 @@ export const MAX_IN_FLIGHT = 10_000;
 const MAX_ATTEMPTS = 5;
 
 /** What one batch holds at most: deliveries, and bytes of messages (the last may go over). */
-const BATCH_DELIVERIES = 256;
+const BATCH_DELIVERIES = 512;
 const BATCH_BYTES = 256 * 1024;
 
 export interface SessionFields {
@@ -92,6 +91,8 @@ export class ReceivingSession implements MessageHolder {
 	#assignedBytes = 0;
 	#maxInFlight: number;
 	#lastDelivery = 0;
+	/** What is assigned is handed out in the order of its ids, all of it at once. */
+	#lastHandedOut = 0;
 	#hungry = false;
 	#filling = false;
 	#ended = false;
@@ -140,6 +141,7 @@ export class ReceivingSession implements MessageHolder {
 		this.#owner.fill(this);
 		if (this.#assigned.length === 0) return undefined;
 		const assigned = this.#assigned;
+		this.#lastHandedOut = this.#lastDelivery;
 		this.#assigned = [];
 		this.#assignedBytes = 0;
 		const deliveries: DeliveryFields[] = [];
@@ -270,12 +272,13 @@ export class ReceivingSession implements MessageHolder {
 	}
 
 	#await(message: StoredMessage): void {
-		const { deliveries } = this.#owner;
-		deliveries.await(message, this.policy.ackWaitMs, () => {
-			this.#detach(message);
-			void deliveries.fail(message, this.policy, "not acknowledged in time");
-		});
+		this.#owner.deliveries.await(message, this.policy.ackWaitMs, this.#onLate);
 	}
+
+	readonly #onLate = (message: StoredMessage) => {
+		this.#detach(message);
+		void this.#owner.deliveries.fail(message, this.policy, "not acknowledged in time");
+	};
 
 	#settleTransient(message: QueuedMessage, outcome: DeliveryOutcome): void {
 		switch (outcome.kind) {
@@ -352,7 +355,7 @@ export class ReceivingSession implements MessageHolder {
 	#find(deliveryId: string): QueuedMessage {
 		const message = this.#unsettled.get(deliveryId);
 		// What is assigned and not handed out has an id that the recipient can only have guessed: its attempt is yet to come.
-		if (message !== undefined && !this.#assigned.includes(message)) return message;
+		if (message !== undefined && Number(deliveryId) <= this.#lastHandedOut) return message;
 		this.#owner.counters.late++;
 		throw new HubError("DELIVERY_NOT_FOUND", "the delivery is settled, out of time, or not of this session", {
 			metadata: { delivery_id: deliveryId.slice(0, 64) },

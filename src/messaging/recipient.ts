@@ -3,16 +3,17 @@ import type { DeadLetters } from "../dead-letters/dead-letters.ts";
 import { HubError } from "../hub-error.ts";
 import type { DeadlineQueue } from "../streams/deadline-queue.ts";
 import type { MessageDisposition } from "./accepted-message.ts";
+import type { RestoredMessage } from "./mailbox-records.ts";
 import type { MessageMemory } from "./message-memory.ts";
-import type { MessageStore, RestoredMessage } from "./message-store.ts";
+import type { MessageStore } from "./message-store.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
 import type { WithdrawalReason } from "./pending-replies.ts";
-import type { QueuedMessage } from "./queued-message.ts";
+import { isStored, type QueuedMessage, type StoredMessage } from "./queued-message.ts";
 import { type ReceivingSession, recipientGone, type SessionOwner } from "./receiving-session.ts";
 import { type MailboxBounds, messageCost, RecipientMailbox } from "./recipient-mailbox.ts";
 import { inOrderOfArrival, Schedule } from "./schedule.ts";
 import { StoredDeliveries } from "./stored-deliveries.ts";
-import { isStored, type StoredMailbox, type StoredMessage } from "./stored-mailbox.ts";
+import type { MessageOwner, StoredMailbox } from "./stored-mailbox.ts";
 
 export interface RecipientOptions {
 	readonly pluginId: string;
@@ -32,16 +33,16 @@ export interface RecipientOptions {
  * goes to the session with the smallest share of its places taken, among those that can take a frame now. What all of them hold
  * unsettled is bounded by the same number of bytes as the mailbox, whatever credit they give; the last message may go over.
  */
-export class Recipient implements SessionOwner {
+export class Recipient implements SessionOwner, MessageOwner {
 	readonly pluginId: string;
 	readonly counters: MessagingCounters;
 	readonly #clock: Clock;
 	readonly #deadlines: DeadlineQueue;
-	readonly #mailbox: RecipientMailbox;
+	readonly #waiting: RecipientMailbox;
 	readonly #memory: MessageMemory;
 	readonly #store: MessageStore;
 	/** Its durable messages, as they are stored. */
-	readonly stored: StoredMailbox;
+	readonly mailbox: StoredMailbox;
 	readonly deliveries: StoredDeliveries;
 	readonly #schedule: Schedule;
 	readonly #sessions = new Set<ReceivingSession>();
@@ -59,22 +60,22 @@ export class Recipient implements SessionOwner {
 		this.counters = options.counters;
 		this.#clock = options.clock;
 		this.#deadlines = options.deadlines;
-		this.#mailbox = new RecipientMailbox(options.bounds);
+		this.#waiting = new RecipientMailbox(options.bounds);
 		this.#memory = options.memory;
 		this.#maxUnsettledBytes = options.bounds.maxBytes;
 		this.#onDeserted = options.onDeserted;
 		this.#store = options.store;
-		this.stored = options.store.mailbox(options.pluginId);
+		this.mailbox = options.store.mailbox(options.pluginId);
 		this.#schedule = new Schedule({
 			clock: options.clock,
 			deadlines: options.deadlines,
 			onDue: (message) => {
-				this.#mailbox.arrive(message);
+				this.#waiting.arrive(message);
 				this.#dispatch();
 			},
 		});
 		this.deliveries = new StoredDeliveries({
-			mailbox: this.stored,
+			mailbox: this.mailbox,
 			letters: options.letters,
 			clock: options.clock,
 			deadlines: options.deadlines,
@@ -90,12 +91,12 @@ export class Recipient implements SessionOwner {
 
 	/** Messages waiting. */
 	get backlog(): number {
-		return this.#mailbox.size;
+		return this.#waiting.size;
 	}
 
 	/** Their bytes. */
 	get backlogBytes(): number {
-		return this.#mailbox.bytes;
+		return this.#waiting.bytes;
 	}
 
 	join(session: ReceivingSession): void {
@@ -112,23 +113,35 @@ export class Recipient implements SessionOwner {
 	/** Keeps room for a durable message that is being stored. Refuses with MAILBOX_FULL. */
 	expect(message: StoredMessage): void {
 		this.#requireRoom(message);
-		this.#mailbox.expect(message, true);
+		this.#waiting.expect(message, true);
 		this.#hold(message);
 		this.#durable++;
 	}
 
 	/** What was expected is not stored. */
-	giveUp(message: StoredMessage): void {
-		this.#mailbox.expect(message, false);
+	notStored(message: StoredMessage, error: unknown): void {
+		this.#waiting.expect(message, false);
 		this.#letGo(message);
 		this.#durable--;
 		this.checkDeserted();
+		message.stored.told?.(undefined, error);
 	}
 
 	/** What was expected is stored. */
-	arrived(message: StoredMessage): MessageDisposition {
-		this.#mailbox.expect(message, false);
-		if (this.stored.gone) {
+	stored(message: StoredMessage): MessageDisposition {
+		const disposition = this.#arrived(message);
+		const { told } = message.stored;
+		if (told !== undefined) {
+			message.stored.told = undefined;
+			this.counters.sent++;
+			told({ id: message.id, disposition, duplicate: false });
+		}
+		return disposition;
+	}
+
+	#arrived(message: StoredMessage): MessageDisposition {
+		this.#waiting.expect(message, false);
+		if (this.mailbox.gone) {
 			this.#letGo(message);
 			this.#durable--;
 			return "queued";
@@ -145,15 +158,15 @@ export class Recipient implements SessionOwner {
 			this.#hold(message);
 			this.#durable++;
 			this.#takeIn(message);
-			if (notBefore > now && this.#mailbox.holdBack(message)) this.#resumeIn(message, notBefore - now);
+			if (notBefore > now && this.#waiting.holdBack(message)) this.#resumeIn(message, notBefore - now);
 		}
 	}
 
-	/** The plugin is no longer registered: nothing of what it has is delivered any more. `stored` is gone already. */
+	/** The plugin is no longer registered: nothing of what it has is delivered any more. `mailbox` is gone already. */
 	abandon(error: HubError): void {
 		for (const session of [...this.#sessions]) session.end(error);
 		this.#schedule.clear();
-		for (const message of [...this.#mailbox.waiting()]) this.#withdrawn(message);
+		for (const message of [...this.#waiting.waiting()]) this.#withdrawn(message);
 		this.checkDeserted();
 	}
 
@@ -162,7 +175,7 @@ export class Recipient implements SessionOwner {
 		this.counters.withdrawn++;
 		if (message.holder !== undefined) {
 			message.holder.withdraw(message, reason);
-		} else if (this.#mailbox.remove(message)) {
+		} else if (this.#waiting.remove(message)) {
 			this.#letGo(message);
 			this.#forgetDeadlines(message);
 			this.#dispatch();
@@ -184,19 +197,19 @@ export class Recipient implements SessionOwner {
 	release(message: QueuedMessage): void {
 		this.#unsettledBytes -= messageCost(message);
 		this.#letGo(message);
-		this.#mailbox.release(message);
+		this.#waiting.release(message);
 		this.#dispatch();
 	}
 
 	putBack(message: QueuedMessage): void {
 		this.#unsettledBytes -= messageCost(message);
-		this.#mailbox.putBack(message);
+		this.#waiting.putBack(message);
 		this.#store.rest(message);
 		if (message.expires) this.#deadlines.add(message);
 	}
 
 	redeliver(message: QueuedMessage, delayMs: number): void {
-		if (isStored(message) && this.stored.gone) {
+		if (isStored(message) && this.mailbox.gone) {
 			this.#settled(message);
 			return;
 		}
@@ -206,7 +219,7 @@ export class Recipient implements SessionOwner {
 			return;
 		}
 		this.#unsettledBytes -= messageCost(message);
-		this.#mailbox.postpone(message);
+		this.#waiting.postpone(message);
 		this.#store.rest(message);
 		if (message.expires) this.#deadlines.add(message);
 		this.#resumeIn(message, delayMs);
@@ -215,7 +228,7 @@ export class Recipient implements SessionOwner {
 
 	/** The bytes of a message that is handed out; undefined: its plugin is gone. */
 	bytesOf(message: QueuedMessage): Uint8Array | undefined {
-		return message.bytes ?? (isStored(message) ? this.stored.read(message) : undefined);
+		return message.bytes ?? (isStored(message) ? this.mailbox.read(message) : undefined);
 	}
 
 	/** What waits goes to the sessions that are left; with the last of them what is transient is lost. */
@@ -225,7 +238,7 @@ export class Recipient implements SessionOwner {
 			this.#dispatch();
 			return;
 		}
-		for (const message of [...this.#mailbox.waiting()]) if (!isStored(message)) this.#withdrawn(message);
+		for (const message of [...this.#waiting.waiting()]) if (!isStored(message)) this.#withdrawn(message);
 		this.checkDeserted();
 	}
 
@@ -245,8 +258,8 @@ export class Recipient implements SessionOwner {
 	}
 
 	#whatIsFull(message: QueuedMessage): string | undefined {
-		if (!this.#mailbox.hasRoom(message)) return "messages that wait in its mailbox";
-		if (!this.#mailbox.hasRoomForLater(message)) return "messages in its mailbox that are not due, of this sender";
+		if (!this.#waiting.hasRoom(message)) return "messages that wait in its mailbox";
+		if (!this.#waiting.hasRoomForLater(message)) return "messages in its mailbox that are not due, of this sender";
 		if (!this.#memory.hasRoom(this.#held, message)) return "its share of the hub's memory for messages";
 		return undefined;
 	}
@@ -263,10 +276,10 @@ export class Recipient implements SessionOwner {
 		message.onExpiry = this.#onExpiry;
 		if (message.expires) this.#deadlines.add(message);
 		if (isStored(message) && message.stored.deliverTime > this.#clock.now()) {
-			this.#mailbox.schedule(message);
+			this.#waiting.schedule(message);
 			this.#schedule.add(message);
 		} else {
-			this.#mailbox.add(message);
+			this.#waiting.add(message);
 			this.#dispatch();
 		}
 		const isDelivered = message.place === "delivered";
@@ -278,7 +291,7 @@ export class Recipient implements SessionOwner {
 	#resumeIn(message: QueuedMessage, delayMs: number): void {
 		const run = () => {
 			message.delay = undefined;
-			this.#mailbox.resume(message);
+			this.#waiting.resume(message);
 			this.#dispatch();
 		};
 		message.delay = { at: this.now() + delayMs, slot: -1, run };
@@ -294,7 +307,7 @@ export class Recipient implements SessionOwner {
 
 	/** Takes out what nobody will get. */
 	#withdrawn(message: QueuedMessage): void {
-		if (!this.#mailbox.remove(message)) return;
+		if (!this.#waiting.remove(message)) return;
 		this.#store.rouse(message);
 		this.#letGo(message);
 		this.#forgetDeadlines(message);
@@ -304,7 +317,7 @@ export class Recipient implements SessionOwner {
 	}
 
 	#dispatch(): void {
-		while (this.#mailbox.size > 0) {
+		while (this.#waiting.size > 0) {
 			const session = this.#leastLoaded();
 			if (session === undefined) return;
 			const message = this.#take();
@@ -323,14 +336,14 @@ export class Recipient implements SessionOwner {
 
 	#take(): QueuedMessage | undefined {
 		while (this.#unsettledBytes < this.#maxUnsettledBytes) {
-			const message = this.#mailbox.take();
+			const message = this.#waiting.take();
 			if (message === undefined) return undefined;
 			this.#store.rouse(message);
 			if (!this.#isOver(message)) {
 				this.#unsettledBytes += messageCost(message);
 				return message;
 			}
-			this.#mailbox.release(message);
+			this.#waiting.release(message);
 			this.#expired(message);
 		}
 		return undefined;
@@ -344,7 +357,7 @@ export class Recipient implements SessionOwner {
 	}
 
 	#expire(message: QueuedMessage): void {
-		if (!this.#mailbox.remove(message)) return;
+		if (!this.#waiting.remove(message)) return;
 		this.#store.rouse(message);
 		this.#forgetDeadlines(message);
 		this.#expired(message);

@@ -4,7 +4,7 @@ import { HubError } from "../hub-error.ts";
 import type { CommitQueue } from "../state/commit-queue.ts";
 import type { KvStore } from "../state/kv-store.ts";
 import { DeadlineQueue } from "../streams/deadline-queue.ts";
-import type { AcceptedMessage } from "./accepted-message.ts";
+import type { AcceptanceListener, AcceptedMessage } from "./accepted-message.ts";
 import {
 	type InstanceLeases,
 	pluginIdResolver,
@@ -148,22 +148,18 @@ export class Router implements Disposable {
 	}
 
 	/**
-	 * Takes a durable message for a plugin; resolves once it is stored. Rejects with NO_ROUTE, PLUGIN_DISABLED, MAILBOX_FULL,
-	 * ID_REUSED, STORAGE_UNAVAILABLE and the storage's error. A repeat of an id that the sender chose gives the first answer.
-	 * What is sent later by the same sender is behind it, whenever the promises settle.
+	 * Takes a durable message for a plugin; `told` is told once it is stored, or with the storage's error. Throws NO_ROUTE,
+	 * PLUGIN_DISABLED, MAILBOX_FULL, ID_REUSED, MESSAGE_TOO_LARGE and STORAGE_UNAVAILABLE. A repeat of an id that the sender chose gives
+	 * the first answer. What is sent later by the same sender is behind it, whenever they are told.
 	 */
-	sendDurable(draft: MessageDraft, source: string, recipientId: string): Promise<AcceptedMessage> {
-		// Not an async function: this is done for every message, and it would add promises to the one there is.
+	sendDurable(draft: MessageDraft, source: string, recipientId: string, told: AcceptanceListener): void {
+		// No promise: this is done for every message.
+		this.#requirePresent(recipientId);
+		const recipient = this.#recipient(recipientId);
 		try {
-			this.#requirePresent(recipientId);
-			const recipient = this.#recipient(recipientId);
-			try {
-				return this.#durable.send(draft, source, recipient);
-			} finally {
-				recipient.checkDeserted();
-			}
-		} catch (error) {
-			return Promise.reject(error);
+			this.#durable.send(draft, source, recipient, told);
+		} finally {
+			recipient.checkDeserted();
 		}
 	}
 

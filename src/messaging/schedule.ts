@@ -1,8 +1,7 @@
 import type { Clock } from "../clock/clock.ts";
 import type { Deadline, DeadlineQueue } from "../streams/deadline-queue.ts";
-import type { RestoredMessage } from "./message-store.ts";
-import { isForLater } from "./queued-message.ts";
-import type { StoredMessage } from "./stored-mailbox.ts";
+import type { RestoredMessage } from "./mailbox-records.ts";
+import { isForLater, type StoredMessage } from "./queued-message.ts";
 
 /** Below this the wall clock and the timer may disagree, in milliseconds. */
 const MIN_WAIT_MS = 1;

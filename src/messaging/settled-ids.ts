@@ -1,5 +1,6 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { type SettledId, SettledIdsRecordSchema } from "#gen/qirvo/hub/storage/v1/records_pb.js";
+import { asciiSize, stringSize } from "../wire/string-size.ts";
 import { varintSize } from "../wire/varint.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 
@@ -38,7 +39,7 @@ export interface SettledEntry {
 export function encodeSettledIds(ids: readonly SettledEntry[]): Uint8Array {
 	const writer = new WireWriter(ids.length * 128);
 	for (const { id, source, digest, acceptTime, sequence } of ids) {
-		const strings = stringSize(id) + stringSize(source) + stringSize(digest);
+		const strings = stringSize(id) + asciiSize(source) + asciiSize(digest);
 		writer.header(1, strings + 2 + varintSize(acceptTime) + varintSize(sequence));
 		writer.string(1, id);
 		writer.string(2, source);
@@ -52,9 +53,4 @@ export function encodeSettledIds(ids: readonly SettledEntry[]): Uint8Array {
 /** Throws on bytes that are not a record. */
 export function decodeSettledIds(bytes: Uint8Array): readonly SettledId[] {
 	return fromBinary(SettledIdsRecordSchema, bytes).ids;
-}
-
-function stringSize(value: string): number {
-	const bytes = Buffer.byteLength(value);
-	return 1 + varintSize(bytes) + bytes;
 }

@@ -1,9 +1,12 @@
 import type { Clock } from "../clock/clock.ts";
 import type { DeadLetters } from "../dead-letters/dead-letters.ts";
-import type { DeadlineQueue } from "../streams/deadline-queue.ts";
+import type { KvWrite } from "../state/kv-store.ts";
+import type { Deadline, DeadlineQueue } from "../streams/deadline-queue.ts";
 import { backoffAfter, type DeliveryPolicy } from "./delivery-policy.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
-import type { StoredMailbox, StoredMessage } from "./stored-mailbox.ts";
+import type { StoredMessage } from "./queued-message.ts";
+import type { Settlement } from "./settlements.ts";
+import type { StoredMailbox } from "./stored-mailbox.ts";
 
 export interface StoredDeliveriesOptions {
 	readonly mailbox: StoredMailbox;
@@ -20,8 +23,56 @@ export interface StoredDeliveriesOptions {
 /** Where the letters come from that this puts among the dead. */
 export const MAILBOX_ORIGIN = "mailbox";
 
+const NO_WRITES: readonly KvWrite[] = [];
+
 /** How long to wait with a message that could not be settled for a fault of the storage, in milliseconds. */
 const FAULT_PAUSE_MS = 1000;
+
+/** One object for each message that is acknowledged. */
+class Acknowledgement implements Settlement {
+	readonly message: StoredMessage;
+	readonly #options: StoredDeliveriesOptions;
+	readonly #told: (error?: unknown) => void;
+
+	constructor(options: StoredDeliveriesOptions, message: StoredMessage, told: (error?: unknown) => void) {
+		this.message = message;
+		this.#options = options;
+		this.#told = told;
+	}
+
+	get also(): readonly KvWrite[] {
+		return NO_WRITES;
+	}
+
+	settled(error?: unknown): void {
+		const { counters, onSettled, onAgain } = this.#options;
+		if (error === undefined) {
+			counters.acknowledged++;
+			onSettled(this.message);
+		} else {
+			onAgain(this.message, FAULT_PAUSE_MS);
+		}
+		this.#told(error);
+	}
+}
+
+/** When the answer to a delivery is late. */
+class AnswerDue implements Deadline {
+	readonly at: number;
+	slot = -1;
+	readonly #message: StoredMessage;
+	readonly #onLate: (message: StoredMessage) => void;
+
+	constructor(at: number, message: StoredMessage, onLate: (message: StoredMessage) => void) {
+		this.at = at;
+		this.#message = message;
+		this.#onLate = onLate;
+	}
+
+	run(): void {
+		this.#onLate(this.#message);
+	}
+}
 
 /**
  * What becomes of the durable messages that one recipient was delivered.
@@ -38,10 +89,10 @@ export class StoredDeliveries {
 	}
 
 	/** A delivery is on its way: `onLate` runs unless it is answered in time. */
-	await(message: StoredMessage, ackWaitMs: number, onLate: () => void): void {
+	await(message: StoredMessage, ackWaitMs: number, onLate: (message: StoredMessage) => void): void {
 		const { deadlines, clock } = this.#options;
 		this.stopWaiting(message);
-		const due = { at: clock.monotonic() + ackWaitMs, slot: -1, run: onLate };
+		const due = new AnswerDue(clock.monotonic() + ackWaitMs, message, onLate);
 		message.answerDue = due;
 		deadlines.add(due);
 	}
@@ -54,16 +105,7 @@ export class StoredDeliveries {
 
 	/** SD-1. `settled` is told why it could not be stored, where that is so; the message is then delivered again. */
 	acknowledge(message: StoredMessage, settled: (error?: unknown) => void): void {
-		const { mailbox, counters, onSettled, onAgain } = this.#options;
-		mailbox.finish(message, [], (error) => {
-			if (error === undefined) {
-				counters.acknowledged++;
-				onSettled(message);
-			} else {
-				onAgain(message, FAULT_PAUSE_MS);
-			}
-			settled(error);
-		});
+		this.#options.mailbox.finish(new Acknowledgement(this.#options, message, settled));
 	}
 
 	/** A delivery has failed; `delayMs` goes before the policy's backoff. Resolves once that is stored, or cannot be. */
@@ -92,7 +134,7 @@ export class StoredDeliveries {
 		const { attempt: attempts } = message;
 		const letter = letters.park({ pluginId: mailbox.pluginId, origin: MAILBOX_ORIGIN, item, attempts, reason });
 		return new Promise((resolve, reject) => {
-			mailbox.finish(message, letter.writes, (error) => {
+			const settled = (error: unknown) => {
 				letter.settled(error === undefined);
 				if (error === undefined) {
 					onSettled(message);
@@ -101,7 +143,8 @@ export class StoredDeliveries {
 					onAgain(message, FAULT_PAUSE_MS);
 					reject(error);
 				}
-			});
+			};
+			mailbox.finish({ message, also: letter.writes, settled });
 		});
 	}
 
@@ -112,6 +155,6 @@ export class StoredDeliveries {
 
 	/** Its time is over. Where that cannot be stored it is found expired at the next start. */
 	expire(message: StoredMessage): void {
-		this.#options.mailbox.finish(message, [], () => {});
+		this.#options.mailbox.finish({ message, also: NO_WRITES, settled() {} });
 	}
 }

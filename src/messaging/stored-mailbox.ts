@@ -4,12 +4,17 @@ import { HubError } from "../hub-error.ts";
 import type { CommitQueue } from "../state/commit-queue.ts";
 import { keys } from "../state/key-layout.ts";
 import type { KvStore, KvWrite } from "../state/kv-store.ts";
-import type { AcceptedMessage } from "./accepted-message.ts";
+import type { MessageDisposition } from "./accepted-message.ts";
+import type { BlockCache } from "./block-cache.ts";
+import { encodeBlock } from "./block-record.ts";
 import type { IdMarks } from "./id-marks.ts";
 import { KnownId, KnownIds } from "./known-ids.ts";
-import { decodeRecord, encodeAttempts, encodeMessage } from "./mailbox-record.ts";
-import type { QueuedMessage, StoredPlace } from "./queued-message.ts";
+import { encodeAttempts } from "./mailbox-record.ts";
+import { MessageBlock } from "./message-block.ts";
+import type { StoredBlock, StoredMessage } from "./queued-message.ts";
 import { encodeSettledIds, SettledIds } from "./settled-ids.ts";
+import { PLACES_SUFFIX, type Settlement, Settlements, type SettlingMailbox } from "./settlements.ts";
+import type { SparseBlocks } from "./sparse-blocks.ts";
 
 /** What the mailboxes of one hub share. */
 export interface MailboxStorage {
@@ -17,69 +22,78 @@ export interface MailboxStorage {
 	readonly queue: CommitQueue;
 	readonly clock: Clock;
 	readonly marks: IdMarks;
+	readonly cache: BlockCache;
+	readonly sparse: SparseBlocks;
 	/** How long ids are remembered after a message was accepted, in milliseconds. */
 	readonly idWindowMs: number;
 	/** The last one that was given out. Of all mailboxes, so that none comes again while marks of a forgotten one are left. */
 	lastSequence: number;
 }
 
-/** A durable message has its place; it always does where this is called for. */
-export type StoredMessage = QueuedMessage & { readonly stored: StoredPlace };
-
-export function isStored(message: QueuedMessage): message is StoredMessage {
-	return message.stored !== undefined;
-}
-
-/** What a settled callback is told: undefined once it is stored, else why it is not. */
-type Settled = (error?: unknown) => void;
-
-interface Settlement {
-	readonly message: StoredMessage;
-	readonly settled: Settled;
-}
-
-/** What is stored beside a message, about its deliveries; behind the message's key, so that it follows it. */
+/** What is stored about the deliveries of a message, behind what would be its key. */
 export const NOTE_SUFFIX = ".d";
 
-/** The ids of messages that were settled together, behind the key of the first of them. */
+/** The ids of messages that were settled together, behind what would be the key of the first of them. */
 export const SETTLED_SUFFIX = ".m";
 
 const DELETES = 500;
 
-/** With its note each takes two of a commit's writes. */
-const SETTLED_TOGETHER = 400;
+/** Bytes of a record beside its message's, about. */
+const RECORD_BYTES = 128;
+
+/** Who a message is stored for; told once. */
+export interface MessageOwner {
+	/** Returns what its sender is told. */
+	stored(message: StoredMessage): MessageDisposition;
+	notStored(message: StoredMessage, error: unknown): void;
+}
+
+/** A block that takes more messages until it goes. */
+interface OpenBlock {
+	readonly owner: MessageOwner;
+	readonly block: StoredBlock;
+	readonly messages: StoredMessage[];
+	readonly grow: (bytes: number) => void;
+}
 
 /**
  * The stored side of one mailbox. This process is its only writer.
  *
- * - SM-1 A message is one record, written once; `note` writes a small one beside it.
- * - SM-2 Settling messages deletes their records, and writes one with the ids among theirs that their senders chose lately.
+ * - SM-1 What is accepted while a round of commits is on its way is one record, or a few: blocks. `note` writes a small record
+ *   about one message.
+ * - SM-2 What is settled meanwhile is stored by deleting the blocks of which nothing is left, by a small record for each of
+ *   the others, and by one with the ids among theirs that their senders chose lately.
  * - SM-3 An id is known from the moment its message is taken, for the window after that or as long as it is not settled,
  *   whichever is longer; unless there are more ids than the hub keeps.
  */
-export class StoredMailbox {
+export class StoredMailbox implements SettlingMailbox {
 	readonly pluginId: string;
 	readonly #storage: MailboxStorage;
-	readonly #live = new Map<number, StoredMessage>();
+	/** In the order in which their first messages were accepted. */
+	readonly #blocks = new Set<StoredBlock>();
 	readonly #ids = new KnownIds();
+	readonly #settlements: Settlements;
 	/** Records of settled ids that are stored, or on their way. */
 	readonly #settledRecords = new Set<SettledIds>();
-	/** What was settled in this turn. */
-	#settling: Settlement[] = [];
+	/** Where the ids go that are being settled. */
+	#remembered: { readonly ids: readonly KnownId[]; readonly record: SettledIds } | undefined;
+	#open: OpenBlock | undefined;
+	#size = 0;
 	#gone = false;
 
 	constructor(pluginId: string, storage: MailboxStorage) {
 		this.pluginId = pluginId;
 		this.#storage = storage;
+		this.#settlements = new Settlements(this, storage.queue, storage.cache);
 	}
 
 	/** Messages that are not settled. */
 	get size(): number {
-		return this.#live.size;
+		return this.#size;
 	}
 
 	get isEmpty(): boolean {
-		return this.#live.size === 0 && this.#ids.isEmpty;
+		return this.#size === 0 && this.#ids.isEmpty;
 	}
 
 	/** Its plugin is no longer registered; nothing is stored any more. */
@@ -89,15 +103,14 @@ export class StoredMailbox {
 
 	/** When the oldest message was accepted, in milliseconds since the Unix epoch. */
 	get oldest(): number | undefined {
-		for (const message of this.#live.values()) return message.stored.acceptTime;
+		for (const block of this.#blocks) for (const message of block.messages()) return message.stored.acceptTime;
 		return undefined;
 	}
 
-	/** The first answer to an id; undefined: it is new. Refuses with ID_REUSED. */
-	find(source: string, id: string, digest: string): AcceptedMessage | Promise<AcceptedMessage> | undefined {
+	/** What is known of an id; undefined: it is new. Refuses with ID_REUSED. */
+	find(source: string, id: string, digest: string): KnownId | undefined {
 		const known = this.#ids.get(source, id);
-		if (known === undefined) return undefined;
-		if (known.digest === digest) return known.answer;
+		if (known === undefined || known.digest === digest) return known;
 		throw new HubError("ID_REUSED", "the message id was used before with other content", { metadata: { id } });
 	}
 
@@ -105,108 +118,132 @@ export class StoredMailbox {
 		return ++this.#storage.lastSequence;
 	}
 
-	/** SM-1. Stores a message, together with `also`. Its bytes become a part of the record. */
-	add(message: StoredMessage, also: readonly KvWrite[], settled: Settled): void {
+	/** SM-1. Stores a message that has its bytes, together with `also`. `owner` is told later. SM-3: an id must be new. */
+	add(message: StoredMessage, also: readonly KvWrite[], owner: MessageOwner): void {
 		const { stored } = message;
-		const value = encodeMessage(message, stored, message.bytes!);
-		message.bytes = value.subarray(value.byteLength - message.size);
-		this.#live.set(stored.sequence, message);
-		this.#storage.queue.add([{ key: this.#key(stored), value }, ...also], (error) => {
-			if (error !== undefined) this.#live.delete(stored.sequence);
-			settled(error);
-		});
-	}
-
-	/** SM-3. `outcome`: what the sender was told, or the answer that it waits for. */
-	know(message: StoredMessage, outcome: KnownId["outcome"]): void {
-		const { stored } = message;
-		if (stored.known !== undefined) {
-			stored.known.outcome = outcome;
+		if (stored.digest !== "") {
+			stored.known = new KnownId(this.#ids, knownFields(message), undefined);
+			this.#ids.add(stored.known);
+		}
+		this.#size++;
+		if (also.length > 0) {
+			const block = this.#newBlock(message);
+			block.add(message);
+			block.seal();
+			const messages = [message];
+			const write = { key: block.key, value: encodeBlock(messages) };
+			this.#storage.queue.add([write, ...also], (error) => this.#added(block, messages, owner, error));
 			return;
 		}
-		if (stored.digest === "") return;
-		stored.known = this.#known(message, outcome);
-		this.#ids.add(stored.known);
+		if (this.#open?.owner !== owner || !this.#open.block.hasRoom(message.size)) {
+			this.#open = this.#openBlock(message, owner);
+		}
+		const { block, messages, grow } = this.#open;
+		block.add(message);
+		messages.push(message);
+		grow(message.size + RECORD_BYTES);
 	}
 
-	/** The message was not stored after all. */
-	forget({ stored }: StoredMessage): void {
-		stored.known?.forget();
+	#openBlock(first: StoredMessage, owner: MessageOwner): OpenBlock {
+		const block = this.#newBlock(first);
+		const messages: StoredMessage[] = [];
+		const seal = () => {
+			if (this.#open?.block === block) this.#open = undefined;
+			block.seal();
+			return [{ key: block.key, value: encodeBlock(messages) }];
+		};
+		const grow = this.#storage.queue.addOpen(seal, (error) => this.#added(block, messages, owner, error));
+		return { owner, block, messages, grow };
+	}
+
+	#newBlock(first: StoredMessage): StoredBlock {
+		const block = new MessageBlock<StoredMessage>(this.pluginId, first.stored.sequence);
+		this.#blocks.add(block);
+		return block;
+	}
+
+	#added(block: StoredBlock, messages: readonly StoredMessage[], owner: MessageOwner, error: unknown): void {
+		if (error === undefined) {
+			for (const message of messages) {
+				const disposition = owner.stored(message);
+				message.stored.known?.answer(disposition);
+			}
+			return;
+		}
+		if (!this.#gone) {
+			this.#blocks.delete(block);
+			this.#size -= messages.length;
+		}
+		for (const message of messages) {
+			message.stored.known?.forget();
+			owner.notStored(message, error);
+			message.stored.known?.answer(undefined, error);
+		}
 	}
 
 	/** Stores how often a message was delivered, and when it may be again (milliseconds since the Unix epoch; 0: at once). */
-	note(message: StoredMessage, notBefore: number, settled: Settled): void {
+	note(message: StoredMessage, notBefore: number, settled: (error?: unknown) => void): void {
 		if (this.#gone) {
 			settled();
 			return;
 		}
 		message.stored.noted = true;
 		const value = encodeAttempts(message.attempt, notBefore);
-		this.#storage.queue.add([{ key: `${this.#key(message.stored)}${NOTE_SUFFIX}`, value }], settled);
+		this.#storage.queue.add([{ key: this.noteKey(message), value }], settled);
 	}
 
-	/** SM-2. Settles a message, together with `also`. What is settled in one turn is stored as one. */
-	finish(message: StoredMessage, also: readonly KvWrite[], settled: Settled): void {
-		if (also.length > 0) {
-			this.#settle([{ message, settled }], also);
-			return;
-		}
-		this.#settling.push({ message, settled });
-		if (this.#settling.length === SETTLED_TOGETHER) this.#settleGathered();
-		else if (this.#settling.length === 1) queueMicrotask(() => this.#settleGathered());
+	noteKey(message: StoredMessage): string {
+		return `${this.#key(message)}${NOTE_SUFFIX}`;
 	}
 
-	#settleGathered(): void {
-		const together = this.#settling;
-		this.#settling = [];
-		if (together.length > 0) this.#settle(together, []);
+	/** SM-2. It is told later, but by a mailbox that is gone. */
+	finish(settlement: Settlement): void {
+		if (this.#gone) settlement.settled();
+		else this.#settlements.add(settlement);
 	}
 
-	#settle(together: readonly Settlement[], also: readonly KvWrite[]): void {
-		if (this.#gone) {
-			for (const { settled } of together) settled();
-			return;
-		}
-		const { clock, idWindowMs, queue } = this.#storage;
+	remember(settling: readonly StoredMessage[]): KvWrite | undefined {
+		const { clock, idWindowMs } = this.#storage;
 		const expired = clock.now() - idWindowMs;
-		const writes: KvWrite[] = [...also];
-		const remembered: KnownId[] = [];
-		for (const { message } of together) {
-			const { stored } = message;
-			const key = this.#key(stored);
-			writes.push({ key, delete: true });
-			if (stored.noted) writes.push({ key: `${key}${NOTE_SUFFIX}`, delete: true });
-			if (stored.known !== undefined && stored.acceptTime > expired) remembered.push(stored.known);
+		const ids: KnownId[] = [];
+		for (const { stored } of settling) {
+			if (stored.known !== undefined && stored.acceptTime > expired) ids.push(stored.known);
 		}
-		const ids = this.#settledIds(remembered);
-		if (ids !== undefined) writes.push({ key: ids.key, value: encodeSettledIds(remembered) });
-		queue.add(writes, (error) => {
-			if (error !== undefined) {
-				if (ids !== undefined) this.#settledRecords.delete(ids);
-			} else if (!this.#gone) {
-				this.#settled(together, remembered, ids);
-			}
-			for (const { settled } of together) settled(error);
-		});
-	}
-
-	#settled(together: readonly Settlement[], remembered: readonly KnownId[], ids: SettledIds | undefined): void {
-		for (const known of remembered) {
-			known.settled = ids;
-			this.#storage.marks.add(known);
-		}
-		for (const { message } of together) {
-			this.#live.delete(message.stored.sequence);
-			if (message.stored.known?.settled === undefined) this.forget(message);
-		}
-	}
-
-	/** The record that these ids are to be stored in; undefined: there are none. */
-	#settledIds(remembered: readonly KnownId[]): SettledIds | undefined {
-		const [first] = remembered;
+		const [first] = ids;
+		this.#remembered = undefined;
 		if (first === undefined) return undefined;
 		const key = `${keys.mailboxMessage(this.pluginId, first.sequence)}${SETTLED_SUFFIX}`;
-		return this.#recordOf(key, remembered.length);
+		this.#remembered = { ids, record: this.#recordOf(key, ids.length) };
+		return { key, value: encodeSettledIds(ids) };
+	}
+
+	settled(settling: readonly StoredMessage[], error: unknown): void {
+		const remembered = this.#remembered;
+		this.#remembered = undefined;
+		if (error !== undefined) {
+			if (remembered !== undefined) this.#settledRecords.delete(remembered.record);
+			return;
+		}
+		if (remembered !== undefined) {
+			for (const known of remembered.ids) {
+				known.settled = remembered.record;
+				this.#storage.marks.add(known);
+			}
+		}
+		this.#size -= settling.length;
+		for (const { stored } of settling) if (stored.known?.settled === undefined) stored.known?.forget();
+	}
+
+	emptied(block: StoredBlock): void {
+		this.#blocks.delete(block);
+		this.#storage.cache.drop(block);
+		this.#storage.sparse.forget(block);
+	}
+
+	shrunk(block: StoredBlock): void {
+		this.#storage.sparse.watch(block, (sparse) => {
+			if (!this.#gone) this.#settlements.rewrite(sparse);
+		});
 	}
 
 	#recordOf(key: string, count: number): SettledIds {
@@ -217,17 +254,28 @@ export class StoredMailbox {
 
 	/** The message in wire form. Undefined where the plugin is gone. */
 	read({ stored }: StoredMessage): Uint8Array | undefined {
-		const entry = this.#storage.kv.get(this.#key(stored));
-		if (entry === undefined) return undefined;
-		return decodeRecord(entry.value).message;
+		if (stored.block === undefined || this.#gone) return undefined;
+		return this.#storage.cache.read(stored.block)?.messages.get(stored.sequence)?.message;
 	}
 
-	/** Takes over a message that is stored. */
-	restore(message: StoredMessage): void {
-		const { stored } = message;
-		this.#storage.lastSequence = Math.max(this.#storage.lastSequence, stored.sequence);
-		this.know(message, "queued");
-		this.#live.set(stored.sequence, message);
+	/** Takes over a block that is stored; `places` are its messages, or the bytes of those that are settled. */
+	restore(sequence: number, places: readonly (StoredMessage | number)[], hasPlaces: boolean): void {
+		const block = new MessageBlock<StoredMessage>(this.pluginId, sequence);
+		block.hasPlaces = hasPlaces;
+		for (const place of places) {
+			if (typeof place === "number") {
+				block.addSettled(place);
+				continue;
+			}
+			block.add(place);
+			this.#size++;
+			if (place.stored.digest === "") continue;
+			place.stored.known = new KnownId(this.#ids, knownFields(place), "queued");
+			this.#ids.restore(place.stored.known);
+		}
+		block.seal();
+		this.#blocks.add(block);
+		this.shrunk(block);
 	}
 
 	/** Takes over the ids of settled messages, which are still to be given to the marks. */
@@ -236,10 +284,9 @@ export class StoredMailbox {
 		return ids.map(({ source, id, digest, acceptTimeMs, sequence: bigSequence }) => {
 			const sequence = Number(bigSequence);
 			const acceptTime = Number(acceptTimeMs);
-			const fields = { source, id, digest, sequence, acceptTime, outcome: "queued" } as const;
-			const known = new KnownId(this.#ids, fields);
+			const known = new KnownId(this.#ids, { source, id, digest, sequence, acceptTime }, "queued");
 			known.settled = settled;
-			this.#ids.add(known);
+			this.#ids.restore(known);
 			this.#storage.lastSequence = Math.max(this.#storage.lastSequence, sequence);
 			return known;
 		});
@@ -249,12 +296,16 @@ export class StoredMailbox {
 	async purge(): Promise<void> {
 		this.#gone = true;
 		const doomed: string[] = [];
-		for (const { stored } of this.#live.values()) {
-			doomed.push(this.#key(stored));
-			if (stored.noted) doomed.push(`${this.#key(stored)}${NOTE_SUFFIX}`);
+		for (const block of this.#blocks) {
+			doomed.push(block.key);
+			if (block.hasPlaces) doomed.push(`${block.key}${PLACES_SUFFIX}`);
+			for (const message of block.messages()) if (message.stored.noted) doomed.push(this.noteKey(message));
+			this.#storage.cache.drop(block);
+			this.#storage.sparse.forget(block);
 		}
 		for (const { key } of this.#settledRecords) doomed.push(key);
-		this.#live.clear();
+		this.#size = 0;
+		this.#blocks.clear();
 		this.#ids.clear();
 		this.#settledRecords.clear();
 		for (let from = 0; from < doomed.length; from += DELETES) {
@@ -263,13 +314,12 @@ export class StoredMailbox {
 		}
 	}
 
-	#known({ source, id, stored }: StoredMessage, outcome: KnownId["outcome"]): KnownId {
-		const { digest, sequence, acceptTime } = stored;
-		return new KnownId(this.#ids, { source, id, digest, sequence, acceptTime, outcome });
+	#key({ stored }: StoredMessage): string {
+		return keys.mailboxMessage(this.pluginId, stored.sequence);
 	}
+}
 
-	#key(stored: StoredPlace): string {
-		if (stored.key === "") stored.key = keys.mailboxMessage(this.pluginId, stored.sequence);
-		return stored.key;
-	}
+function knownFields({ source, id, stored }: StoredMessage) {
+	const { digest, sequence, acceptTime } = stored;
+	return { source, id, digest, sequence, acceptTime };
 }

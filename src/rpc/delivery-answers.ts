@@ -19,11 +19,12 @@ export function settle(
 	{ deliveryId, outcome }: SettlementView,
 	settled: (failure?: AnswerFailure) => void,
 ): void {
-	const failure = attempt(deliveryId, () => {
+	try {
 		if (outcome === undefined) throw HubError.field("outcome", "must be set");
 		session.settle(deliveryId, outcome, (error) => settled(error === undefined ? undefined : { deliveryId, error }));
-	});
-	if (failure !== undefined) settled(failure);
+	} catch (error) {
+		settled(failureOf(deliveryId, error));
+	}
 }
 
 /**
@@ -31,15 +32,17 @@ export function settle(
  * unsuccessful reply `invalid_reply`.
  */
 export function reply(session: ReceivingSession, view: ReplyView): AnswerFailure | undefined {
-	return attempt(view.deliveryId, () => {
+	try {
 		const judged = judge(view);
 		if (!(judged instanceof HubError)) {
 			session.reply(view.deliveryId, judged);
-			return;
+			return undefined;
 		}
 		session.refuseReply(view.deliveryId, judged);
 		throw judged;
-	});
+	} catch (error) {
+		return failureOf(view.deliveryId, error);
+	}
 }
 
 function judge({ reply }: ReplyView): ReplyDraft | HubError {
@@ -54,12 +57,7 @@ function judge({ reply }: ReplyView): ReplyDraft | HubError {
 }
 
 /** Bytes that are no message break the frame they came in; anything else is an answer's own failure. */
-function attempt(deliveryId: string, answer: () => void): AnswerFailure | undefined {
-	try {
-		answer();
-		return undefined;
-	} catch (error) {
-		if (!(error instanceof HubError) || error.reason === "MALFORMED_REQUEST") throw error;
-		return { deliveryId, error };
-	}
+function failureOf(deliveryId: string, error: unknown): AnswerFailure {
+	if (!(error instanceof HubError) || error.reason === "MALFORMED_REQUEST") throw error;
+	return { deliveryId, error };
 }

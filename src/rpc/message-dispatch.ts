@@ -1,5 +1,5 @@
 import { HubError } from "../hub-error.ts";
-import type { AcceptedMessage } from "../messaging/accepted-message.ts";
+import type { AcceptanceListener, AcceptedMessage } from "../messaging/accepted-message.ts";
 import { type InspectionResult, type MiddlewareChain, passedOn } from "../messaging/middleware-chain.ts";
 import { makeMirrors } from "../messaging/mirror-copies.ts";
 import type { ReplyOutcome, SentRequest } from "../messaging/pending-replies.ts";
@@ -38,24 +38,27 @@ export class MessageDispatch {
 		this.#audit = deps.audit;
 	}
 
-	/** Throws or rejects with what refuses the message. `prefix` is the path of what holds it, empty or ending in a dot. */
-	send(
-		call: Call,
-		view: SendView,
-		prefix: string,
-		durability: MessageDurability,
-	): AcceptedMessage | Promise<AcceptedMessage> {
+	/**
+	 * Throws what refuses the message, or tells it to `told`, which is told once what became of it. `prefix` is the path of what
+	 * holds it, empty or ending in a dot.
+	 */
+	send(call: Call, view: SendView, prefix: string, durability: MessageDurability, told: AcceptanceListener): void {
 		const admitted = this.#intake.admit(call, view, prefix, durability);
 		const inspection = this.#inspect(admitted, undefined);
-		if (inspection === undefined) return this.#forward(call, admitted, durability);
+		if (inspection === undefined) {
+			this.#forward(call, admitted, durability, told);
+			return;
+		}
 		// What is done in the first reaction keeps the sender's order.
-		return inspection.then(
-			(result) => this.#forward(call, { ...admitted, draft: passedOn(result) }, durability),
-			(error: unknown) => {
-				this.#record(call, admitted.recipient, error);
-				throw error;
-			},
-		);
+		inspection
+			.then(
+				(result) => this.#forward(call, { ...admitted, draft: passedOn(result) }, durability, told),
+				(error: unknown) => {
+					this.#record(call, admitted.recipient, error);
+					throw error;
+				},
+			)
+			.catch((error: unknown) => told(undefined, error));
 	}
 
 	/** Throws what refuses the request. `onOutcome` is told once how it ended, never before this returns. */
@@ -102,22 +105,21 @@ export class MessageDispatch {
 		};
 	}
 
-	#forward(
-		call: Call,
-		admitted: AdmittedMessage,
-		durability: MessageDurability,
-	): AcceptedMessage | Promise<AcceptedMessage> {
+	#forward(call: Call, admitted: AdmittedMessage, durability: MessageDurability, told: AcceptanceListener): void {
 		const { draft, source, recipient } = admitted;
 		if (durability === "transient") {
 			const accepted = this.#router.send(draft, source, recipient);
 			this.#mirror(call, admitted, accepted);
-			return accepted;
+			told(accepted);
+			return;
 		}
-		const stored = this.#router.sendDurable(draft, source, recipient);
-		if (admitted.mirrors.length === 0) return stored;
-		return stored.then((accepted) => {
-			this.#mirror(call, admitted, accepted);
-			return accepted;
+		if (admitted.mirrors.length === 0) {
+			this.#router.sendDurable(draft, source, recipient, told);
+			return;
+		}
+		this.#router.sendDurable(draft, source, recipient, (accepted, error) => {
+			if (accepted !== undefined) this.#mirror(call, admitted, accepted);
+			told(accepted, error);
 		});
 	}
 

@@ -4,6 +4,7 @@ import {
 	type RequestManyRequest,
 } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { HubError } from "../hub-error.ts";
+import { asPromise } from "../messaging/accepted-message.ts";
 import type { Interceptors } from "../messaging/interceptors.ts";
 import { WireReader } from "../wire/wire-reader.ts";
 import { openingCredit, readAcknowledge, readReplyRequest } from "./attach-frames.ts";
@@ -48,7 +49,7 @@ export function createMessagingService(deps: MessagingServiceDeps): MountedServi
 	const send = async (bytes: Uint8Array, call: Call) => {
 		const view = readSend(new WireReader(bytes), SEND_REQUEST);
 		const durability = durabilityOf(view.durability, "durability");
-		return new Encoded([encodeAccepted(await dispatch.send(call, view, "", durability))]);
+		return new Encoded([encodeAccepted(await asPromise((told) => dispatch.send(call, view, "", durability, told)))]);
 	};
 
 	const request = async (bytes: Uint8Array, call: Call) => {

@@ -103,9 +103,29 @@ const KINDS = [undefined, "plugin", "capability", "alias"] as const;
 const FIELDS = { plugin: "plugin_id", capability: "capability", alias: "alias" } as const;
 const MAX_NAME_BYTES = 256;
 
+/** The address that was read last, with the bytes that say it: a sender's messages mostly go to one recipient for a while. */
+let lastBytes = new Uint8Array();
+let lastAddress: RecipientAddress | undefined;
+
 /** Reads an `Address`. Refuses one that is absent, empty, or names what cannot be a plugin id. */
 export function readAddress(bytes: Uint8Array | undefined, field: string): RecipientAddress {
 	if (bytes === undefined) throw HubError.field(field, "is required");
+	if (lastAddress !== undefined && isSame(bytes, lastBytes)) return lastAddress;
+	const address = parseAddress(bytes, field);
+	if (bytes.byteLength <= MAX_NAME_BYTES) {
+		lastBytes = new Uint8Array(bytes);
+		lastAddress = address;
+	}
+	return address;
+}
+
+function isSame(a: Uint8Array, b: Uint8Array): boolean {
+	if (a.byteLength !== b.byteLength) return false;
+	for (let at = 0; at < a.byteLength; at++) if (a[at] !== b[at]) return false;
+	return true;
+}
+
+function parseAddress(bytes: Uint8Array, field: string): RecipientAddress {
 	const reader = new WireReader(bytes);
 	let address: RecipientAddress | undefined;
 	for (let number = reader.next(); number !== 0; number = reader.next()) {

@@ -1,5 +1,6 @@
 import { Disposition } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import type { AcceptedMessage } from "../messaging/accepted-message.ts";
+import { stringSize } from "../wire/string-size.ts";
 import { varintSize } from "../wire/varint.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 import { Encoded } from "./call.ts";
@@ -63,7 +64,7 @@ export class SendResults {
 	/** The same as `add` of what `encodeAccepted` gives. */
 	addAccepted(entryId: number | bigint, accepted: AcceptedMessage): void {
 		const writer = this.#writer;
-		const bytes = 2 + (accepted.duplicate ? 2 : 0) + stringFieldSize(accepted.id);
+		const bytes = 2 + (accepted.duplicate ? 2 : 0) + stringSize(accepted.id);
 		writer.header(1, 1 + bigVarintSize(entryId) + 1 + varintSize(bytes) + bytes);
 		writer.varint(1, entryId);
 		writer.header(OUTCOME_FIELD.accepted, bytes);
@@ -106,9 +107,4 @@ function bigVarintSize(value: number | bigint): number {
 	let size = 1;
 	for (let rest = value >> 7n; rest > 0n; rest >>= 7n) size++;
 	return size;
-}
-
-function stringFieldSize(value: string): number {
-	const bytes = Buffer.byteLength(value);
-	return 1 + varintSize(bytes) + bytes;
 }

@@ -133,31 +133,27 @@ export class SendStream {
 
 	#send(entry: SendView, prefix: string): void {
 		const durability = durabilityOf(entry.durability, `${prefix}durability`);
-		const accepted = this.#deps.dispatch.send(this.#call, entry, prefix, durability);
-		if (!(accepted instanceof Promise)) {
-			this.#results.addAccepted(entry.entryId, accepted);
-			return;
-		}
+		const { entryId } = entry;
 		const bytes = entry.message?.byteLength ?? 0;
+		// It may be told before this returns.
 		this.#storing++;
 		this.#storingBytes += bytes;
-		const { entryId } = entry;
-		accepted.then(
-			(message) => {
-				this.#results.addAccepted(entryId, message);
+		try {
+			this.#deps.dispatch.send(this.#call, entry, prefix, durability, (accepted, error) => {
+				if (accepted === undefined) this.#results.add(entryId, "error", this.#encode(error));
+				else this.#results.addAccepted(entryId, accepted);
 				this.#stored(bytes);
-			},
-			(error: unknown) => {
-				this.#results.add(entryId, "error", this.#encode(error));
-				this.#stored(bytes);
-			},
-		);
+				this.responses.wake();
+			});
+		} catch (error) {
+			this.#stored(bytes);
+			throw error;
+		}
 	}
 
 	#stored(bytes: number): void {
 		this.#storing--;
 		this.#storingBytes -= bytes;
-		this.responses.wake();
 		this.#finishWhenDone();
 	}
 

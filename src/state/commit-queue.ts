@@ -9,8 +9,11 @@ export interface CommitQueueOptions {
 
 /** Writes that are stored together, and what is told once that is known. */
 interface Unit {
-	readonly writes: readonly KvWrite[];
-	readonly bytes: number;
+	/** Undefined: it is open. */
+	writes: readonly KvWrite[] | undefined;
+	/** Gives the writes of an open one. */
+	readonly seal: () => readonly KvWrite[];
+	bytes: number;
 	readonly settled: (error?: unknown) => void;
 }
 
@@ -39,7 +42,8 @@ const ROUND_COMMITS = 8;
  *   flush; of a shared store the order is known only of one commit after another.
  * - CQ-2 The writes of a unit are stored together or not at all. Of two units that write a key in one commit the later wins.
  * - CQ-3 A commit of unknown outcome is repeated under its id until it is known, unless the storage is at its end.
- * - CQ-4 Every unit is told once. Those that wait when the queue is disposed are stored before disposal ends.
+ * - CQ-4 An open unit (`addOpen`) keeps its place, and is asked for its writes when its round begins.
+ * - CQ-5 Every unit is told once. Those that wait when the queue is disposed are stored before disposal ends.
  */
 export class CommitQueue implements AsyncDisposable {
 	readonly #options: CommitQueueOptions;
@@ -62,11 +66,23 @@ export class CommitQueue implements AsyncDisposable {
 	 * not throw. The values must not change until then.
 	 */
 	add(writes: readonly KvWrite[], settled: (error?: unknown) => void): void {
-		let bytes = 0;
-		for (const write of writes) bytes += sizeOf(write);
-		this.#waiting.push({ writes, bytes, settled });
+		const bytes = sizeOfAll(writes);
+		this.#push({ writes, seal: () => writes, bytes, settled });
 		this.#waitingBytes += bytes;
-		this.#running ??= this.#run();
+	}
+
+	/**
+	 * CQ-4. The same for writes that are not known yet: `seal` gives them, once, and must not throw. Returns what is to be told of
+	 * the bytes that come to them until then.
+	 */
+	addOpen(seal: () => readonly KvWrite[], settled: (error?: unknown) => void): (bytes: number) => void {
+		const unit: Unit = { writes: undefined, seal, bytes: 0, settled };
+		this.#push(unit);
+		return (bytes) => {
+			if (unit.writes !== undefined) return;
+			unit.bytes += bytes;
+			this.#waitingBytes += bytes;
+		};
 	}
 
 	/** The same as a promise. */
@@ -76,10 +92,15 @@ export class CommitQueue implements AsyncDisposable {
 		});
 	}
 
-	/** CQ-4. */
+	/** CQ-5. */
 	async [Symbol.asyncDispose](): Promise<void> {
 		this.#disposed = true;
 		await this.#running;
+	}
+
+	#push(unit: Unit): void {
+		this.#waiting.push(unit);
+		this.#running ??= this.#run();
 	}
 
 	async #run(): Promise<void> {
@@ -105,10 +126,10 @@ export class CommitQueue implements AsyncDisposable {
 		let bytes = 0;
 		let taken = 0;
 		for (const unit of this.#waiting) {
-			const fits =
-				writes.size + unit.writes.length <= KV_LIMITS.commitWrites && bytes + unit.bytes <= KV_LIMITS.commitBytes;
+			const own = this.#writesOf(unit);
+			const fits = writes.size + own.length <= KV_LIMITS.commitWrites && bytes + unit.bytes <= KV_LIMITS.commitBytes;
 			if (taken > 0 && !fits) break;
-			for (const write of unit.writes) writes.set(write.key, write);
+			for (const write of own) writes.set(write.key, write);
 			bytes += unit.bytes;
 			taken++;
 		}
@@ -118,8 +139,19 @@ export class CommitQueue implements AsyncDisposable {
 		return { units, writes: [...writes.values()] };
 	}
 
+	#writesOf(unit: Unit): readonly KvWrite[] {
+		if (unit.writes !== undefined) return unit.writes;
+		const writes = unit.seal();
+		unit.writes = writes;
+		const bytes = sizeOfAll(writes);
+		this.#waitingBytes += bytes - unit.bytes;
+		unit.bytes = bytes;
+		return writes;
+	}
+
 	/** Undefined once it is stored. */
 	async #commit(writes: readonly KvWrite[]): Promise<unknown> {
+		if (writes.length === 0) return undefined;
 		const { kv, ids } = this.#options;
 		const id = ids.next();
 		while (true) {
@@ -133,6 +165,12 @@ export class CommitQueue implements AsyncDisposable {
 			}
 		}
 	}
+}
+
+function sizeOfAll(writes: readonly KvWrite[]): number {
+	let bytes = 0;
+	for (const write of writes) bytes += sizeOf(write);
+	return bytes;
 }
 
 /** Keys of this queue's users are ASCII. */

@@ -36,7 +36,10 @@ export const keys = Object.freeze({
 	/** FirstAnswerRecord. */
 	firstAnswer: (principal: string, method: string, requestId: string) =>
 		`idempotency/${principal}/${method}/${requestId}`,
-	/** MailboxRecord. `sequence` orders a mailbox's messages by their acceptance. */
+	/**
+	 * MessageBlockRecord, with what follows it a SettledPlacesRecord (`.s`), a DeliveryRecord (`.d`) or a SettledIdsRecord (`.m`).
+	 * `sequence` orders a mailbox's messages by their acceptance.
+	 */
 	mailboxMessage: (pluginId: string, sequence: number) =>
 		`mailbox/${pluginId}/${sequence.toString(16).padStart(14, "0")}`,
 	/** RouteRecord. */

@@ -121,3 +121,36 @@ test("a commit of unknown outcome is repeated under its id until it is known", a
 	commits[2]!.go(fatal);
 	await expect(lost).rejects.toBe(fatal);
 });
+
+test("an open unit is asked for its writes when its round begins, in its place, and what was told of its bytes counts", async () => {
+	const { commits, queue } = held();
+	const told: string[] = [];
+	queue.add([put("a")], () => told.push("a"));
+	await settled();
+	const open: string[] = ["b"];
+	const grow = queue.addOpen(
+		() => open.map((key) => put(key)),
+		() => told.push("open"),
+	);
+	queue.add([put("c")], () => told.push("c"));
+	open.push("d");
+	grow(64 * 1024 * 1024);
+	expect(queue.isFull).toBe(true);
+	commits[0]!.go();
+	await settled();
+	open.push("late");
+	grow(64 * 1024 * 1024);
+	expect(queue.isFull).toBe(false);
+	expect(commits[1]!.commit.writes.map(({ key }) => key)).toEqual(["b", "d", "c"]);
+	commits[1]!.go();
+	await settled();
+	expect(told).toEqual(["a", "open", "c"]);
+});
+
+test("a unit without writes costs no commit", async () => {
+	const { commits, queue } = held();
+	const told = Promise.withResolvers<unknown>();
+	queue.addOpen(() => [], told.resolve);
+	expect(await told.promise).toBeUndefined();
+	expect(commits).toEqual([]);
+});

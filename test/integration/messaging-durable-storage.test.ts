@@ -1,4 +1,5 @@
 import { create, toBinary } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Durability, MessageSchema, SendRequestSchema } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { StorageError } from "../../src/state/kv-store.ts";
@@ -206,6 +207,76 @@ describe("a durable message", () => {
 		await clock().advance(1_000);
 		expect((await session.expect("batch")).deliveries[0]!.message).toMatchObject({ id: "m", attempt: 2 });
 		session.vanish();
+	});
+
+	test("is one record with those that are accepted with it, of which what is not settled is there after a restart", async () => {
+		await Promise.all(["a", "b", "c", "d"].map((id) => rig.send("alice", durable("bob", { id }))));
+		expect(storedKeys()).toEqual(["mailbox/bob/00000000000001"]);
+		const bob = await rig.attach("bob");
+		const [a, , c] = await bob.deliveries();
+		bob.acknowledge(a!.deliveryId);
+		bob.refuse(c!.deliveryId);
+		await settled();
+		expect(storedKeys()).toEqual(
+			["", ".m", ".s"].map((suffix) => `mailbox/bob/00000000000001${suffix}`).concat("mailbox/bob/00000000000003.d"),
+		);
+		restart();
+		const next = await rig.attach("bob");
+		const deliveries = await next.deliveries();
+		expect(deliveries.map(({ message }) => [message!.id, message!.attempt])).toEqual([
+			["b", 1],
+			["c", 2],
+			["d", 1],
+		]);
+		next.acknowledge(...deliveries.map(({ deliveryId }) => deliveryId));
+		await settled();
+		expect(storedKeys().filter((key) => !key.endsWith(".m"))).toEqual([]);
+		next.vanish();
+	});
+
+	test("that could not be settled is not by what is settled after it in the same block", async () => {
+		await Promise.all(["a", "b", "c"].map((id) => rig.send("alice", durable("bob", { id }))));
+		const bob = await rig.attach("bob");
+		const [a, b] = await bob.deliveries();
+		const commit = kv.commit.bind(kv);
+		kv.commit = () => Promise.reject(new StorageError("full", "not-written", "the disk is full"));
+		bob.terminate(a!.deliveryId, "no");
+		await settled();
+		kv.commit = commit;
+		bob.acknowledge(b!.deliveryId);
+		await settled();
+		restart();
+		expect(rig.letters.size).toBe(0);
+		const next = await rig.attach("bob");
+		expect(idsOf(await next.deliveries())).toEqual(["a", "c"]);
+		next.vanish();
+	});
+
+	test("that waits long does not keep what was settled beside it", async () => {
+		const payload = { body: { case: "json", value: JSON.stringify("x".repeat(1_000)) } } as const;
+		const deliverAt = timestampFromMs(clock().now() + 3_600_000);
+		const later = { id: "later", payload, deliverAt };
+		const others = Array.from({ length: 20 }, (_, at) => ({ id: `m-${at}`, payload }));
+		await Promise.all([...others, later].map((message) => rig.send("alice", durable("bob", message))));
+		const bytes = () => kv.get("mailbox/bob/00000000000001")!.value.byteLength;
+		const bob = await rig.attach("bob");
+		const before = bytes();
+		bob.acknowledge(...(await bob.deliveries()).map(({ deliveryId }) => deliveryId));
+		await settled();
+		expect(bytes()).toBe(before);
+		await clock().advance(10_000);
+		await settled();
+		expect(bytes()).toBeLessThan(before / 15);
+		expect(storedKeys().filter((key) => key.endsWith(".s"))).toEqual([]);
+		restart();
+		const next = await rig.attach("bob");
+		await clock().advance(3_600_000);
+		const [delivery] = await next.deliveries();
+		expect(delivery!.message).toMatchObject({ id: "later", payload });
+		next.acknowledge(delivery!.deliveryId);
+		await settled();
+		expect(kv.get("mailbox/bob/00000000000001")).toBeUndefined();
+		next.vanish();
 	});
 
 	test("settles a commit of unknown outcome by repeating it", async () => {

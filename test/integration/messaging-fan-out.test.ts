@@ -1,4 +1,5 @@
 import { expect, it } from "vitest";
+import { asPromise } from "../../src/messaging/accepted-message.ts";
 import { FanOut, type FanOutMessage } from "../../src/messaging/fan-out.ts";
 import { parseMessage } from "../../src/messaging/message-draft.ts";
 import { MiddlewareChain } from "../../src/messaging/middleware-chain.ts";
@@ -140,7 +141,7 @@ it("does not take an id that the sender's own mailbox knows for one that a recip
 		wire.string(2, type);
 		return parseMessage(wire.finish(), "alice", "message", "durable");
 	};
-	await rig.router.sendDurable(named("reminder"), "alice", "alice");
+	await asPromise((told) => rig.router.sendDurable(named("reminder"), "alice", "alice", told));
 	const recipients = ["alice", "bob"];
 	expect(await fanOut.send({ ...message, draft: named("news"), recipients })).toMatchObject({ queued: 1 });
 	expect(await fanOut.send({ ...message, draft: named("news"), recipients })).toMatchObject({ duplicate: true });

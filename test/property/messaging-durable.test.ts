@@ -2,6 +2,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { Priority } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import { decodeBlock, decodePlaces } from "../../src/messaging/block-record.ts";
 import { VolatileKvStore } from "../../src/state/volatile-kv-store.ts";
 import { FakeClock } from "../harness/fake-clock.ts";
 import { unhurriedKv } from "../harness/kv-wrapper.ts";
@@ -14,6 +15,7 @@ const BACKOFF_MS = 1_000;
 const MAX_DELIVERIES = 3;
 const CREDIT = 4;
 const WEIGHTS = [8, 3, 1];
+const SPARSE_PATIENCE_MS = 200;
 
 type Fate = "waiting" | "delivered" | "acknowledged" | "expired" | "dead";
 
@@ -105,7 +107,8 @@ interface Draft {
 }
 
 type Step =
-	| { readonly kind: "send"; readonly draft: Draft }
+	/** What is sent at once is stored in blocks. */
+	| { readonly kind: "send"; readonly drafts: readonly Draft[] }
 	| { readonly kind: "deliver" | "restart" | "reconnect" }
 	| { readonly kind: "acknowledge" | "refuse" | "terminate"; readonly pick: number }
 	| { readonly kind: "wait"; readonly ms: number };
@@ -118,7 +121,13 @@ const draft: fc.Arbitrary<Draft> = fc.record({
 	inMs: fc.constantFrom(0, 0, 0, 2_700),
 });
 const step: fc.Arbitrary<Step> = fc.oneof(
-	{ weight: 6, arbitrary: fc.record({ kind: fc.constant("send" as const), draft }) },
+	{
+		weight: 6,
+		arbitrary: fc.record({
+			kind: fc.constant("send" as const),
+			drafts: fc.array(draft, { minLength: 1, maxLength: 8 }),
+		}),
+	},
 	{ weight: 5, arbitrary: fc.record({ kind: fc.constant("deliver" as const) }) },
 	{
 		weight: 6,
@@ -132,6 +141,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 );
 
 const PRIORITIES = [Priority.HIGH, Priority.NORMAL, Priority.LOW];
+/** So long that a few make a block that is worth writing anew. */
+const payloadOf = (id: string) => ({ body: { case: "json" as const, value: JSON.stringify(id.padEnd(2_000, "x")) } });
 const duration = (ms: number) => ({ seconds: BigInt(Math.floor(ms / 1000)), nanos: (ms % 1000) * 1e6 });
 
 /** A hub whose store takes its time, the model beside it, and one recipient that takes frames when it is told to. */
@@ -139,14 +150,14 @@ class Pair {
 	readonly clock = new FakeClock();
 	readonly kv = unhurriedKv(new VolatileKvStore(this.clock));
 	readonly model = new NaiveHub();
-	rig = new MessagingRig({ clock: this.clock, kv: this.kv });
+	rig = this.#start();
 	bob: AttachPeer | undefined;
 	made = 0;
 
 	async run(step: Step): Promise<void> {
 		switch (step.kind) {
 			case "send":
-				return this.#send(step.draft);
+				return this.#send(step.drafts);
 			case "deliver":
 				return this.deliver();
 			case "wait":
@@ -165,11 +176,22 @@ class Pair {
 		this.bob = await this.rig.attach("bob", { maxInFlight: CREDIT, policy });
 	}
 
-	async #send({ source, key, priority, ttlMs, inMs }: Draft): Promise<void> {
-		const id = `m-${++this.made}`;
+	/** Blocks are written anew as soon as anything of them is settled and they are old enough, and payloads are read back. */
+	#start(): MessagingRig {
+		const storage = { sparsePatienceMs: SPARSE_PATIENCE_MS, cacheBytes: 1_000 };
+		return new MessagingRig({ clock: this.clock, kv: this.kv, storage });
+	}
+
+	async #send(drafts: readonly Draft[]): Promise<void> {
 		const now = this.clock.now();
+		const sends = drafts.map((draft) => this.#sendOne(draft, now));
+		await Promise.all(sends);
+	}
+
+	#sendOne({ source, key, priority, ttlMs, inMs }: Draft, now: number): Promise<unknown> {
+		const id = `m-${++this.made}`;
 		const deliverAt = now + inMs;
-		await this.rig.send(source, {
+		const sent = this.rig.send(source, {
 			to: { target: { case: "pluginId", value: "bob" } },
 			message: {
 				id,
@@ -178,11 +200,13 @@ class Pair {
 				priority: PRIORITIES[priority]!,
 				...(ttlMs !== undefined && { ttl: duration(ttlMs) }),
 				...(inMs > 0 && { deliverAt: timestampFromMs(deliverAt) }),
+				payload: payloadOf(id),
 			},
 		});
 		const expiresAt = ttlMs === undefined ? Number.POSITIVE_INFINITY : deliverAt + ttlMs;
 		const unknown = { arrival: 0, notBefore: 0, attempts: 0, lateAt: 0, deliveryId: "", fate: "waiting" as const };
 		this.model.send({ id, source, key, priority, expiresAt, deliverAt, ...unknown }, now);
+		return sent;
 	}
 
 	/** Whatever comes is something that may come now, in the right attempt, and as much of it as there is room for. */
@@ -206,6 +230,7 @@ class Pair {
 					.reduce((first, other) => (other.arrival < first.arrival ? other : first));
 				expect(known.id).toBe(firstOfSender.id);
 				expect(message!.attempt).toBe(++known.attempts);
+				expect(message!.payload!.body).toEqual(payloadOf(known.id).body);
 				known.fate = "delivered";
 				known.lateAt = now + ACK_WAIT_MS;
 				known.deliveryId = deliveryId;
@@ -255,8 +280,23 @@ class Pair {
 			known.fate = "waiting";
 			known.attempts--;
 		}
-		this.rig = new MessagingRig({ clock: this.clock, kv: this.kv });
+		this.rig = this.#start();
 		await this.wait(0);
+	}
+
+	/** The ids of what the store has as not settled, whatever else lies in the same blocks. */
+	stored(): string[] {
+		const { entries } = this.kv.range({ start: "mailbox/", end: "mailbox0", limit: 1000 });
+		const values = new Map(entries.map(({ key, value }) => [key, value]));
+		const ids: string[] = [];
+		for (const [key, value] of values) {
+			if (key.includes(".")) continue;
+			const isSettled = decodePlaces(values.get(`${key}.s`));
+			const left = decodeBlock(value).filter((_, place) => !isSettled(place));
+			expect(left.length).toBeGreaterThan(0);
+			ids.push(...left.map(({ id }) => id));
+		}
+		return ids.sort();
 	}
 
 	async verify(): Promise<void> {
@@ -267,6 +307,7 @@ class Pair {
 		const { deadLetters } = await rig.deadLetters("listDeadLetters", "bob", {});
 		const dead = model.messages.filter(({ fate }) => fate === "dead");
 		expect(deadLetters.map(({ message }) => message!.id).sort()).toEqual(dead.map(({ id }) => id).sort());
+		expect(this.stored()).toEqual(open.map(({ id }) => id).sort());
 	}
 }
 
@@ -295,7 +336,7 @@ test("of a backlog each priority gets its share in the order of its weights, aft
 	const pair = new Pair();
 	for (let i = 0; i < 60; i++) {
 		for (const priority of [0, 1, 2] as const) {
-			await pair.run({ kind: "send", draft: { source: "alice", key: "", priority, ttlMs: undefined, inMs: 0 } });
+			await pair.run({ kind: "send", drafts: [{ source: "alice", key: "", priority, ttlMs: undefined, inMs: 0 }] });
 		}
 	}
 	await pair.run({ kind: "restart" });

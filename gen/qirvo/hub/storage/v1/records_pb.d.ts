@@ -450,7 +450,49 @@ export declare type ReturnedEventRecord = Message<"qirvo.hub.storage.v1.Returned
 export declare const ReturnedEventRecordSchema: GenMessage<ReturnedEventRecord>;
 
 /**
- * A durable message in its recipient's mailbox, under `mailbox/<plugin id>/<sequence>`.
+ * Durable messages of one mailbox that were accepted together, under `mailbox/<plugin id>/<sequence>`: that of the first of
+ * them as they were stored at first. It goes with the last of them, and is written anew with those that are left where these
+ * are few for long.
+ *
+ * @generated from message qirvo.hub.storage.v1.MessageBlockRecord
+ */
+export declare type MessageBlockRecord = Message<"qirvo.hub.storage.v1.MessageBlockRecord"> & {
+  /**
+   * In the order of their acceptance. At most 256, and 256 KiB where they are more than one.
+   *
+   * @generated from field: repeated qirvo.hub.storage.v1.MailboxRecord messages = 1;
+   */
+  messages: MailboxRecord[];
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.MessageBlockRecord.
+ * Use `create(MessageBlockRecordSchema)` to create a new message.
+ */
+export declare const MessageBlockRecordSchema: GenMessage<MessageBlockRecord>;
+
+/**
+ * Which messages of a block are settled while others are not, under the block's key with `.s` behind it.
+ *
+ * @generated from message qirvo.hub.storage.v1.SettledPlacesRecord
+ */
+export declare type SettledPlacesRecord = Message<"qirvo.hub.storage.v1.SettledPlacesRecord"> & {
+  /**
+   * A bit for each message of the block, in their order, the lowest of a byte first; bytes at the end may be missing.
+   *
+   * @generated from field: bytes places = 1;
+   */
+  places: Uint8Array;
+};
+
+/**
+ * Describes the message qirvo.hub.storage.v1.SettledPlacesRecord.
+ * Use `create(SettledPlacesRecordSchema)` to create a new message.
+ */
+export declare const SettledPlacesRecordSchema: GenMessage<SettledPlacesRecord>;
+
+/**
+ * A durable message in its recipient's mailbox.
  *
  * @generated from message qirvo.hub.storage.v1.MailboxRecord
  */
@@ -512,6 +554,13 @@ export declare type MailboxRecord = Message<"qirvo.hub.storage.v1.MailboxRecord"
   orderingKey: string;
 
   /**
+   * Its place in the order of acceptance, which it keeps.
+   *
+   * @generated from field: uint64 sequence = 9;
+   */
+  sequence: bigint;
+
+  /**
    * A `qirvo.hub.v1.Message` in wire form, with what the hub sets but `attempt`.
    *
    * @generated from field: bytes message = 10;
@@ -526,7 +575,7 @@ export declare type MailboxRecord = Message<"qirvo.hub.storage.v1.MailboxRecord"
 export declare const MailboxRecordSchema: GenMessage<MailboxRecord>;
 
 /**
- * That a durable message was delivered in vain, under its key with `.d` behind it.
+ * That a durable message was delivered in vain, under `mailbox/<plugin id>/<its sequence>.d`.
  *
  * @generated from message qirvo.hub.storage.v1.DeliveryRecord
  */
@@ -553,7 +602,7 @@ export declare type DeliveryRecord = Message<"qirvo.hub.storage.v1.DeliveryRecor
 export declare const DeliveryRecordSchema: GenMessage<DeliveryRecord>;
 
 /**
- * Ids of durable messages that were settled together, under the key of the first of them with `.m` behind it. They are known
+ * Ids of durable messages that were settled together, under `mailbox/<plugin id>/<sequence of the first>.m`. They are known
  * for a while.
  *
  * @generated from message qirvo.hub.storage.v1.SettledIdsRecord

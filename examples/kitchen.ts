@@ -4,7 +4,6 @@
 import { readFileSync } from "node:fs";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
-import { MessagingService } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { PluginService } from "#gen/qirvo/hub/v1/plugin_service_pb.js";
 import {
 	type PermissionsSchema,
@@ -25,7 +24,6 @@ await using operator = await connect({
 });
 const admin = createClient(SecurityAdminService, operator.transport);
 const plugins = createClient(PluginService, operator.transport);
-const routes = createClient(MessagingService, operator.transport);
 
 const entered = new Map<string, HubClient>();
 const shop = await enter("shop", { sendTo: ["kitchen", "night-kitchen"] });
@@ -36,9 +34,9 @@ const kitchen = await enter("kitchen", cook);
 const nightKitchen = await enter("night-kitchen", cook);
 
 // The operator says where "orders" go. Nobody sends to a kitchen by its name.
-const match = { address: { case: "alias", value: "orders" } } as const;
+const match = { alias: "orders" };
 const leadTo = (kitchen: string) =>
-	routes.putRoute({ route: { name: "orders", match, action: { case: "alias", value: kitchen } } });
+	operator.routes.put({ name: "orders", match, action: { kind: "alias", pluginId: kitchen } });
 await leadTo("kitchen");
 
 // The cashier looks at every order first, and no order passes without.
@@ -73,7 +71,7 @@ await served.promise;
 
 interception[Symbol.dispose]();
 await interception.ended;
-await routes.deleteRoute({ name: "orders" });
+await operator.routes.delete("orders");
 for (const [pluginId, client] of entered) {
 	await client.close();
 	await plugins.unregister({ pluginId });

@@ -61,6 +61,8 @@ export type { HandlerRegistration } from "./receiver.ts";
 export type { CallOptions } from "./repeat-call.ts";
 export type { Reply } from "./reply.ts";
 export type { ManyReply, ManySummary } from "./request-many.ts";
+export type { Route, RouteAction, RouteDraft, RouteMatch } from "./route.ts";
+export type { RouteChangeOptions, RoutePut, Routes } from "./routes.ts";
 export type { ConnectionState } from "./session-loop.ts";
 export type { Store, StoreOptions, Updated, UpdateOptions } from "./store.ts";
 export type { CacheOptions } from "./store-cache.ts";

@@ -14,6 +14,7 @@ import { type ClientLogger, defaultLogger } from "./logger.ts";
 import { Messages } from "./messages.ts";
 import { pause } from "./pause.ts";
 import type { Data } from "./payload.ts";
+import { Routes } from "./routes.ts";
 import { type ConnectionState, SessionLoop } from "./session-loop.ts";
 import { Store, type StoreOptions } from "./store.ts";
 import { StoreTraffic } from "./store-traffic.ts";
@@ -21,9 +22,9 @@ import { Stores } from "./stores.ts";
 import { timerClock } from "./timer-clock.ts";
 
 export interface HubClientOptions {
-	/** The bearer token, or what gives one. May be left out with a hub in development mode, which answers with one. */
+	/** The bearer token of a plugin or an operator, or what gives one. May be left out with a hub in development mode, which answers with one. */
 	readonly token?: Token;
-	/** The plugin's manifest, as an object or as JSON text. Without one the client calls the hub and is no plugin instance. */
+	/** The plugin's manifest, as an object or as JSON text. Without one the client calls the hub and is no plugin instance, as an operator's. */
 	readonly manifest?: object | string;
 	/** What the plugin provides and requires. */
 	readonly capabilities?: MessageInitShape<typeof CapabilitiesSchema>;
@@ -69,6 +70,8 @@ export class HubClient implements AsyncDisposable {
 	readonly deadLetters: DeadLetters;
 	/** Making and changing stores. */
 	readonly stores: Stores;
+	/** Where messages go; for operators. */
+	readonly routes: Routes;
 	/** Carries the client's credential: for `createClient` with any of the hub's services. */
 	readonly transport: Transport;
 	readonly #session: SessionLoop;
@@ -108,6 +111,7 @@ export class HubClient implements AsyncDisposable {
 		this.deadLetters = new DeadLetters(context);
 		this.stores = new Stores(context);
 		this.#traffic = new StoreTraffic(context);
+		this.routes = new Routes(context);
 	}
 
 	/**

@@ -56,7 +56,10 @@ export type InterceptHandler<T = Data> = (
 	recipient: string,
 ) => InterceptVerdict | Promise<InterceptVerdict>;
 
-/** An interceptor at work. Disposing of it withdraws it. */
+/**
+ * An interceptor at work. Disposing of it withdraws it; where the connection is lost and it fails closed, as soon as there is
+ * one again: until then the hub keeps its messages back, also where the client is closed before.
+ */
 export interface Interception extends Disposable {
 	/** Resolves once the hub shows messages to it. Rejects where the hub refuses. */
 	readonly ready: Promise<void>;
@@ -79,6 +82,7 @@ export function startInterceptor(
 	ready.promise.catch(() => {});
 	let wake: WakeUp | undefined;
 	let withdrawn = false;
+	let hasPlace = false;
 
 	const run = async (_: unknown, streamSignal: AbortSignal): Promise<void> => {
 		const wakeUp = new WakeUp();
@@ -114,8 +118,10 @@ export function startInterceptor(
 				clock,
 				signal: streamSignal,
 				onFrame({ frame }) {
-					if (frame.case === "ready") ready.resolve();
-					else if (frame.case === "batch") for (const inspection of frame.value.inspections) void judge(inspection);
+					if (frame.case === "ready") {
+						hasPlace = true;
+						ready.resolve();
+					} else if (frame.case === "batch") for (const inspection of frame.value.inspections) void judge(inspection);
 				},
 			});
 			if (!withdrawn) throw endedEarly("Intercept");
@@ -125,14 +131,16 @@ export function startInterceptor(
 	};
 	const ended = keepOpen({ session, clock, random, signal, run }).then((error) => {
 		ready.reject(error ?? session.failure);
-		return error;
+		return withdrawn ? undefined : error;
 	});
 	return {
 		ready: ready.promise,
 		ended,
 		[Symbol.dispose]() {
 			withdrawn = true;
-			if (session.current === undefined) stop.abort();
+			// The hub keeps the place of one that fails closed: it is taken again, and left.
+			const isKept = hasPlace && options.onFailure === "closed";
+			if (session.current === undefined && !isKept) stop.abort();
 			wake?.notify();
 		},
 	};

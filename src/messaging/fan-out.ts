@@ -65,16 +65,20 @@ const CHUNK_BYTES = 4 * 1024 * 1024;
  *
  * - FO-1 What keeps it from one recipient keeps it from no other.
  * - FO-2 All copies have one id. Mailboxes know the ids of durable messages, so that a repeat reaches those that do not have
- *   it yet. A repeat of a transient message gives the first answer, for two minutes (or 50,000 ids).
+ *   it yet. A repeat of a transient message gives the first answer, as long as `SentIds` knows it.
  * - FO-3 Messages of one source to the same recipients keep their order where each is sent after the answer to the one before.
  * - FO-4 Each copy goes the way of a message to its recipient: routes, the guard, middleware. A plugin that several recipients
  *   lead to gets one copy; the others are counted as merged.
+ * - FO-5 Durable messages of one source under one id go out one after the other: mailboxes know the id of the one before when
+ *   they are asked about the next, so that never some recipients get the one and some the other content.
  *
  * What was begun goes on to its end, whether or not its sender still waits.
  */
 export class FanOut {
 	readonly #options: FanOutOptions;
 	readonly #sent: SentIds<Promise<FanOutOutcome>>;
+	/** FO-5. The end of the last durable message of each id that is going out, by source and id. */
+	readonly #going = new Map<string, Promise<void>>();
 
 	constructor(options: FanOutOptions) {
 		this.#options = options;
@@ -85,8 +89,9 @@ export class FanOut {
 	async send(message: FanOutMessage): Promise<FanOutOutcome> {
 		const { source, durability, selection = "" } = message;
 		const draft = this.share(message.draft, message.origin);
+		if (draft.digest === "") return await this.#send(draft, message);
 		// Mailboxes know the ids of durable messages.
-		if (draft.digest === "" || durability === "durable") return await this.#send(draft, message);
+		if (durability === "durable") return await this.#inTurn(`${source}\n${draft.id}`, () => this.#send(draft, message));
 		const digest = `${selection}\n${draft.digest}`;
 		const first = this.#sent.find(source, draft.id, digest);
 		if (first !== undefined) {
@@ -101,6 +106,17 @@ export class FanOut {
 	/** The draft under the one id that all its recipients see. */
 	share(draft: MessageDraft, origin: SharedOrigin): SharedDraft {
 		return sharedDraft(draft, origin, draft.id === "" ? this.#options.ids.next() : draft.id);
+	}
+
+	/** FO-5. At once where none of the same key is going out. */
+	#inTurn(key: string, send: () => Promise<FanOutOutcome>): Promise<FanOutOutcome> {
+		const outcome = this.#going.get(key)?.then(send) ?? send();
+		const done = () => {
+			if (this.#going.get(key) === end) this.#going.delete(key);
+		};
+		const end: Promise<void> = outcome.then(done, done);
+		this.#going.set(key, end);
+		return outcome;
 	}
 
 	async #send(draft: SharedDraft, message: FanOutMessage): Promise<FanOutOutcome> {
@@ -119,7 +135,7 @@ export class FanOut {
 		}
 		let going: Promise<void>[] = [];
 		let inChunk = 0;
-		const most = Math.max(1, Math.min(CHUNK, Math.floor(CHUNK_BYTES / draft.wire.byteLength)));
+		const most = copiesAtOnce(draft);
 		for (const copy of routed ?? direct(message, tally)) {
 			const sent = copy && this.#forward(draft, copy, message, journeys, tally);
 			if (sent !== undefined) going.push(sent);
@@ -173,6 +189,11 @@ export class FanOut {
 			return undefined;
 		}
 	}
+}
+
+/** How many copies of a message may be looked at or stored at once. At least one. */
+export function copiesAtOnce({ wire }: MessageDraft): number {
+	return Math.max(1, Math.min(CHUNK, Math.floor(CHUNK_BYTES / wire.byteLength)));
 }
 
 /** The copies where there are no routes; undefined: it was skipped. */

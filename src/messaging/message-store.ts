@@ -17,7 +17,7 @@ export interface MessageStoreOptions {
 	readonly clock: Clock;
 	/** How long ids are remembered after a message was accepted, in milliseconds. Default 2 minutes. */
 	readonly idWindowMs?: number;
-	/** Ids of settled messages that are remembered at most. Default 200,000, about 60 MiB. */
+	/** Ids of settled messages that are remembered at most; who has most loses its oldest. Default 200,000, about 60 MiB. */
 	readonly maxMarks?: number;
 	/** Bytes of waiting messages that are kept in memory beside the store. Default 8 MiB. */
 	readonly cacheBytes?: number;

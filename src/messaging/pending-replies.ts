@@ -19,6 +19,8 @@ export type WithdrawalReason = "CANCELLED" | "DEADLINE_EXCEEDED";
 export interface SentRequest {
 	/** Whether its sender has been told how it ended, or no longer waits. */
 	readonly settled: boolean;
+	/** Resolves once no middleware looks at it any more; undefined: none does. */
+	readonly inspected?: Promise<void>;
 	/** Its sender no longer waits, and is told nothing more. */
 	cancel(reason?: WithdrawalReason): void;
 }

@@ -33,6 +33,9 @@ export class RequestMany implements Disposable {
 	readonly #pending = new Set<SentRequest>();
 	#stall: Timer | undefined;
 	#stallFrom = 0;
+	/** Recipients that are yet to be asked. */
+	#expected = 0;
+	#begun = false;
 	#answered = 0;
 	#failed = 0;
 	#ended = false;
@@ -46,19 +49,32 @@ export class RequestMany implements Disposable {
 		return this.#pending.size;
 	}
 
+	/** Whether no more replies are waited for. */
+	get ended(): boolean {
+		return this.#ended;
+	}
+
+	/** So many recipients will be asked: those that are not when it ends count as unanswered. */
+	expect(count: number): void {
+		this.#expected += count;
+	}
+
 	/**
-	 * Before `begin`, and in the same turn as the others. One that cannot be asked is told as a failure. `send` asks it, and
-	 * tells how that ended after it has returned, unless it is cancelled before.
+	 * One of those that are expected, before `begin`. One that cannot be asked is told as a failure. `send` asks it, and tells
+	 * how that ended after it has returned, unless it is cancelled before. Gives what the request gave as `inspected`.
 	 */
-	ask(recipient: string, send: (onOutcome: (outcome: ReplyOutcome) => void) => SentRequest): void {
+	ask(recipient: string, send: (onOutcome: (outcome: ReplyOutcome) => void) => SentRequest): Promise<void> | undefined {
+		this.#expected--;
 		try {
 			const request = send((outcome) => {
 				this.#pending.delete(request);
 				this.#settled(recipient, outcome);
 			});
 			this.#pending.add(request);
+			return request.inspected;
 		} catch (error) {
 			this.fail(recipient, error);
+			return undefined;
 		}
 	}
 
@@ -70,6 +86,8 @@ export class RequestMany implements Disposable {
 
 	/** All have been asked. */
 	begin(): void {
+		if (this.#ended) return;
+		this.#begun = true;
 		const { clock, stallMs } = this.#options;
 		if (this.#pending.size === 0) {
 			this.#end("complete");
@@ -108,12 +126,12 @@ export class RequestMany implements Disposable {
 		} else {
 			this.fail(recipient, outcome.error);
 		}
-		if (this.#pending.size === 0) this.#end("complete");
+		if (this.#pending.size === 0 && this.#begun) this.#end("complete");
 	}
 
 	#end(end: RequestManyEnd, late = 0): void {
 		if (this.#ended) return;
-		const unanswered = this.#pending.size + late;
+		const unanswered = this.#pending.size + this.#expected + late;
 		this.#close(end === "timeout" ? "DEADLINE_EXCEEDED" : "CANCELLED");
 		this.#options.onEnd({ end, answered: this.#answered, failed: this.#failed, unanswered });
 	}

@@ -177,7 +177,7 @@ export class Router implements Disposable {
 
 	/**
 	 * Takes a transient one-way message for a plugin. Refuses with NO_ROUTE, PLUGIN_DISABLED, RECIPIENT_UNAVAILABLE, MAILBOX_FULL and
-	 * ID_REUSED. A repeat of an id that the sender chose gives the first answer, for two minutes (or 50,000 ids).
+	 * ID_REUSED. A repeat of an id that the sender chose gives the first answer, as long as `SentIds` knows it.
 	 */
 	send(draft: MessageDraft, source: string, recipientId: string): AcceptedMessage {
 		let digest = "";

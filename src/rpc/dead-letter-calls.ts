@@ -13,6 +13,7 @@ import { type DeadEvent, deadEventOf } from "../events/durable/dead-event.ts";
 import { HubError } from "../hub-error.ts";
 import type { Router } from "../messaging/router.ts";
 import type { AuditRecorder } from "../security/audit-entry.ts";
+import { principalOf } from "../security/caller.ts";
 import type { Call } from "./call.ts";
 import { entryErrorOf } from "./entry-error.ts";
 import { decodePageToken, encodePageToken, pageSizeOf } from "./page-token.ts";
@@ -23,6 +24,9 @@ const MAX_SELECTED = 1000;
 const MAX_ID_LENGTH = 64;
 const MAX_ORIGIN_LENGTH = 256;
 
+type Decision = Parameters<DeadLetterAudit["decided"]>[0]["event"];
+type DecisionRequest = RedriveDeadLettersRequest | DeleteDeadLettersRequest;
+
 /** Which letters a request is about. */
 interface Selection {
 	readonly pluginId: string;
@@ -31,8 +35,19 @@ interface Selection {
 	readonly origin: string;
 }
 
+/** Records what an operator decided about the letters of a plugin, once it is stored. Takes refusals as well. */
+export interface DeadLetterAudit extends AuditRecorder {
+	decided(entry: {
+		readonly event: "dead_letters_redriven" | "dead_letters_deleted";
+		readonly actor: string;
+		readonly target: string;
+		readonly details: Readonly<Record<string, string>>;
+		readonly requestId: string;
+	}): Promise<void>;
+}
+
 export interface DeadLetterDeps {
-	readonly audit: AuditRecorder;
+	readonly audit: DeadLetterAudit;
 	/** Puts messages back. */
 	readonly router: Router;
 	readonly durable: {
@@ -45,6 +60,28 @@ export interface DeadLetterDeps {
 export function deadLetterCalls({ router, durable, audit }: DeadLetterDeps) {
 	const { letters } = router;
 	const owned = { audit, things: "dead letters" };
+
+	/** What plugins do with their own letters is theirs, and not recorded. */
+	async function decide(
+		event: Decision,
+		asked: DecisionRequest,
+		call: Call,
+		act: (owner: string, id: string) => Promise<void>,
+	) {
+		const selection = selectionOf(asked, ownerOf(owned, call, asked.pluginId));
+		const outcome = await forEach(letters, selection, call, act);
+		if (call.caller.kind === "operator" && outcome.ids.length > 0) {
+			await audit.decided({
+				event,
+				actor: principalOf(call.caller),
+				target: `plugin:${selection.pluginId}`,
+				details: { count: String(outcome.ids.length), origin: selection.origin, ids: outcome.ids.join(",") },
+				requestId: call.requestId,
+			});
+		}
+		return outcome;
+	}
+
 	return {
 		async listDeadLetters(request: ListDeadLettersRequest, call: Call) {
 			const pluginId = scopeOf(owned, call, request.pluginId);
@@ -68,12 +105,12 @@ export function deadLetterCalls({ router, durable, audit }: DeadLetterDeps) {
 				const letter = letters.get(pluginId, id);
 				return deadEventOf(letter) === undefined ? router.redrive(letter) : durable.redrive(letter);
 			};
-			return forEach(letters, selectionOf(request, ownerOf(owned, call, request.pluginId)), call, redrive);
+			return decide("dead_letters_redriven", request, call, redrive);
 		},
 
 		deleteDeadLetters(request: DeleteDeadLettersRequest, call: Call) {
 			const remove = (pluginId: string, id: string) => letters.delete(pluginId, id);
-			return forEach(letters, selectionOf(request, ownerOf(owned, call, request.pluginId)), call, remove);
+			return decide("dead_letters_deleted", request, call, remove);
 		},
 	};
 }
@@ -98,7 +135,7 @@ async function forEach(
 	return { ids: done, failures, more };
 }
 
-function selectionOf(request: RedriveDeadLettersRequest | DeleteDeadLettersRequest, pluginId: string): Selection {
+function selectionOf(request: DecisionRequest, pluginId: string): Selection {
 	const { ids, all } = request;
 	if (all === ids.length > 0) throw HubError.field("ids", "either `ids` or `all` must be set");
 	if (ids.length > MAX_SELECTED) throw HubError.field("ids", `has more than ${MAX_SELECTED} entries`);

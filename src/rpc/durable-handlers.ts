@@ -6,6 +6,8 @@ import {
 import type { EventService } from "#gen/qirvo/hub/v1/event_service_pb.js";
 import { HubError } from "../hub-error.ts";
 import type { AuditRecorder } from "../security/audit-entry.ts";
+import { principalOf } from "../security/caller.ts";
+import type { KvWrite } from "../state/kv-store.ts";
 import { openingCredit, readAcknowledge } from "./attach-frames.ts";
 import { type Call, type HubService, Raw } from "./call.ts";
 import { ConsumeStream } from "./consume-stream.ts";
@@ -33,11 +35,43 @@ type DurableHandlers = Pick<
 	| "acknowledgeEvents"
 >;
 
+/**
+ * Makes the audit record of an operator's change: a write for the change's own commit, and what to do once it is stored.
+ * Takes refusals as well.
+ */
+export interface DurableAudit extends AuditRecorder {
+	change(entry: {
+		readonly event: "durable_subscription_deleted" | "durable_subscription_reset";
+		readonly actor: string;
+		readonly target: string;
+		readonly details: Readonly<Record<string, string>>;
+		readonly requestId: string;
+	}): { readonly write: KvWrite; settle(): Promise<void> };
+}
+
+type AuditEvent = Parameters<DurableAudit["change"]>[0]["event"];
+
 /** Durable subscriptions on the wire. */
-export function durableHandlers(deps: ConsumerStreamDeps & { readonly audit: AuditRecorder }): DurableHandlers {
+export function durableHandlers(deps: ConsumerStreamDeps & { readonly audit: DurableAudit }): DurableHandlers {
 	const { bus, guard, audit } = deps;
 	const { durable } = bus;
 	const owned = { audit, things: "durable subscriptions" };
+
+	/** What a plugin does with its own is not recorded. */
+	async function audited<R extends { readonly duplicate: boolean }>(
+		event: AuditEvent,
+		{ caller, requestId }: Call,
+		details: { readonly plugin: string; readonly name: string; readonly start?: string },
+		run: (also: readonly KvWrite[]) => Promise<R>,
+	): Promise<R> {
+		if (caller.kind !== "operator") return await run([]);
+		const target = `plugin:${details.plugin}`;
+		const change = audit.change({ event, actor: principalOf(caller), target, details, requestId });
+		const changed = await run([change.write]);
+		if (!changed.duplicate) await change.settle();
+		return changed;
+	}
+
 	return {
 		async createDurableSubscription(request, call) {
 			const pluginId = consumerOf(call.caller);
@@ -67,7 +101,9 @@ export function durableHandlers(deps: ConsumerStreamDeps & { readonly audit: Aud
 			const name = parseDurableName(request.name, "name");
 			const expected = parseExpectedState(request.expected, "expected");
 			const once = repeatable(call, "durable.delete", DeleteDurableSubscriptionRequestSchema, request);
-			return { duplicate: await durable.delete({ pluginId, name, expected }, once) };
+			return await audited("durable_subscription_deleted", call, { plugin: pluginId, name }, async (also) => ({
+				duplicate: await durable.delete({ pluginId, name, expected, also }, once),
+			}));
 		},
 
 		async resetDurableSubscription(request, call) {
@@ -81,7 +117,11 @@ export function durableHandlers(deps: ConsumerStreamDeps & { readonly audit: Aud
 				guard.check(call.caller, action, undefined, call.requestId);
 			}
 			const once = repeatable(call, "durable.reset", ResetDurableSubscriptionRequestSchema, request);
-			return await durable.reset({ pluginId, name, expected, start, shownStart: request.start }, once);
+			const target = { pluginId, name, expected, start, shownStart: request.start };
+			const details = { plugin: pluginId, name, start: start.from };
+			return await audited("durable_subscription_reset", call, details, (also) =>
+				durable.reset({ ...target, also }, once),
+			);
 		},
 
 		consume: new Raw(

@@ -9,12 +9,11 @@ import type { Subscriber } from "../events/subscriber.ts";
 import type { Subscription } from "../events/subscription.ts";
 import { HubError } from "../hub-error.ts";
 import type { EventAction } from "../security/actions.ts";
-import type { AuditRecorder } from "../security/audit-entry.ts";
 import { type Caller, principalOf } from "../security/caller.ts";
 import type { ResumeTokens, SubscriptionBeginning } from "../security/resume-tokens.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 import { type Call, Encoded, type MountedService, mount, Raw, type RawOptions } from "./call.ts";
-import { durableHandlers } from "./durable-handlers.ts";
+import { type DurableAudit, durableHandlers } from "./durable-handlers.ts";
 import { emitAnswer } from "./emit-answer.ts";
 import { EmitStream } from "./emit-stream.ts";
 import type { EventGuard } from "./event-guard.ts";
@@ -28,7 +27,7 @@ export interface EventServiceDeps {
 	readonly guard: EventGuard;
 	readonly streams: StreamRegistry;
 	readonly resumeTokens: Pick<ResumeTokens, "seal" | "open">;
-	readonly audit: AuditRecorder;
+	readonly audit: DurableAudit;
 	readonly clock: Clock;
 	readonly ids: IdSource;
 	/** Bytes that one publisher may have on the way to the log; beyond that its streams are not read. Default 8 MiB. */

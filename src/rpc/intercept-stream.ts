@@ -3,6 +3,8 @@ import { CONTENT_LIMITS } from "../content/content-limits.ts";
 import { HubError } from "../hub-error.ts";
 import type { InterceptSession, OutgoingInspection } from "../messaging/intercept-session.ts";
 import type { Interceptors } from "../messaging/interceptors.ts";
+import type { AuditRecorder } from "../security/audit-entry.ts";
+import { principalOf } from "../security/caller.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 import { creditWithin } from "./attach-frames.ts";
 import { type Call, Encoded } from "./call.ts";
@@ -15,6 +17,7 @@ import { readyFrame } from "./stream-frames.ts";
 
 export type InterceptStreamDeps = Pick<DeliveryStreamDeps, "clock" | "guard" | "streams"> & {
 	readonly interceptors: Interceptors;
+	readonly audit: AuditRecorder;
 };
 
 const INTERCEPT = Object.freeze({ kind: "intercept" });
@@ -86,8 +89,8 @@ export class InterceptStream {
 	}
 
 	#open(open: Parameters<typeof parseInterceptOpen>[0]): void {
-		const { guard, interceptors } = this.#deps;
-		const { caller } = this.#call;
+		const { guard, interceptors, audit } = this.#deps;
+		const { caller, requestId } = this.#call;
 		const mayIntercept = () => {
 			try {
 				guard.recheck(caller, INTERCEPT);
@@ -96,7 +99,16 @@ export class InterceptStream {
 				return false;
 			}
 		};
-		const session = interceptors.open({ ...parseInterceptOpen(open), pluginId: this.#pluginId, mayIntercept });
+		const settings = { ...parseInterceptOpen(open), pluginId: this.#pluginId, mayIntercept };
+		const session = interceptors.open(settings);
+		const { name, failsOpen } = settings;
+		audit.record({
+			event: "interceptor_opened",
+			actor: principalOf(caller),
+			target: `interceptor:${this.#pluginId}/${name}`,
+			details: { types: open.types.join(","), on_failure: failsOpen ? "open" : "closed" },
+			requestId,
+		});
 		this.#session = session;
 		session.listen({ wake: () => this.responses.wake(), ended: (error) => this.responses.fail(error) });
 		this.responses.wake();

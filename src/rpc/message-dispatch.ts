@@ -87,13 +87,14 @@ export class MessageDispatch {
 			settled = true;
 			onOutcome(result.id, { ...result, kind: "reply" });
 		};
-		inspection.then(goOn).catch((error: unknown) => {
+		const inspected = inspection.then(goOn).catch((error: unknown) => {
 			refused(error);
 			if (settled) return;
 			settled = true;
 			onOutcome("", { kind: "failed", error: asHubError(error) });
 		});
 		return {
+			inspected,
 			get settled() {
 				return pending?.settled ?? settled;
 			},

@@ -63,9 +63,24 @@ export class MessageIntake {
 		const source = pluginOf(call.caller);
 		const to = readAddress(view.to, `${prefix}to`);
 		const draft = this.read(view.message, call, prefix, durability);
-		const journey = this.#routes.lead(to, draft, source, (address) => this.#router.resolve(address, source));
+		const journey = this.led(call, to, () =>
+			this.#routes.lead(to, draft, source, (address) => this.#router.resolve(address, source)),
+		);
 		this.check(call, to, journey, draft.content, prefix);
 		return { draft, source, recipient: journey.recipient, mirrors: journey.mirrors };
+	}
+
+	/** Where `lead` finds that a message goes. That it leads nowhere is told to those only who may send to anybody at all. */
+	led<J>({ caller, requestId }: Call, to: RecipientAddress, lead: () => J): J {
+		try {
+			return lead();
+		} catch (error) {
+			if (to.kind !== "plugin" && error instanceof HubError && error.reason === "NO_ROUTE") {
+				const action = { kind: "send", recipient: "", addressed: to, leadsNowhere: true } as const;
+				this.#guard.check(caller, action, undefined, requestId);
+			}
+			throw error;
+		}
 	}
 
 	/**

@@ -5,7 +5,7 @@ import {
 } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { HubError } from "../hub-error.ts";
 import { asPromise } from "../messaging/accepted-message.ts";
-import { Interceptors } from "../messaging/interceptors.ts";
+import type { Interceptors } from "../messaging/interceptors.ts";
 import { WireReader } from "../wire/wire-reader.ts";
 import { openingCredit, readAcknowledge, readReplyRequest } from "./attach-frames.ts";
 import { AttachStream } from "./attach-stream.ts";
@@ -35,7 +35,8 @@ export interface MessagingServiceDeps
 		Omit<MessageDispatchDeps, "intake"> {
 	readonly guard: DeliveryStreamDeps["guard"] & FanOutDeps["guard"] & MessageIntakeDeps["guard"];
 	readonly streams: StreamRegistry & CallRegistry;
-	readonly audit: MessageDispatchDeps["audit"] & RouteAudit;
+	readonly audit: DeadLetterDeps["audit"] & RouteAudit;
+	readonly interceptors: Interceptors;
 }
 
 /** Messages and requests between plugins, to one or to many. */
@@ -44,7 +45,6 @@ export function createMessagingService(deps: MessagingServiceDeps): MountedServi
 	const intake = new MessageIntake(deps);
 	const dispatch = new MessageDispatch({ ...deps, intake });
 	const sendDeps = { ...deps, intake, dispatch };
-	const interceptDeps = { ...deps, interceptors: new Interceptors(deps.middleware, clock) };
 
 	const send = async (bytes: Uint8Array, call: Call) => {
 		const view = readSend(new WireReader(bytes), SEND_REQUEST);
@@ -129,7 +129,7 @@ export function createMessagingService(deps: MessagingServiceDeps): MountedServi
 			(requests: AsyncIterable<Uint8Array>, call: Call) => new AttachStream(deps, requests, call).responses,
 		),
 		receive,
-		intercept: (requests, call) => new InterceptStream(interceptDeps, requests, call).responses,
+		intercept: (requests, call) => new InterceptStream(deps, requests, call).responses,
 		acknowledge: new Raw(acknowledge),
 		reply: new Raw(answer),
 		...deadLetterCalls(deps),

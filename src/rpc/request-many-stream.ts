@@ -4,6 +4,7 @@ import { AddressSchema, MessageSchema, type RequestManyRequest } from "#gen/qirv
 import type { Clock } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import type { RecipientAddress } from "../messaging/address.ts";
+import { copiesAtOnce } from "../messaging/fan-out.ts";
 import type { MessageDraft } from "../messaging/message-draft.ts";
 import { RequestMany } from "../messaging/request-many.ts";
 import type { Journey } from "../messaging/route-table.ts";
@@ -75,24 +76,32 @@ export function requestMany(deps: RequestManyDeps, request: RequestManyRequest, 
 		onFailure: (recipient, error) => down.failure(recipient, error),
 		onEnd: (summary) => down.end({ ...summary, merged: journeys.merged }),
 	});
+	const fail = (error: unknown) => {
+		many[Symbol.dispose]();
+		down.responses.fail(error);
+	};
 	const asking: Asking = { deps, call, source, draft, deadline, journeys, many };
 	try {
-		if (topic === undefined) askAddressed(asking, request, read);
+		let all: AsyncAsking;
+		if (topic === undefined) all = askAddressed(asking, request, read);
 		else {
 			const reach = admit(deps.guard, call, { kind: "publish", topic }, read.content, inMessage);
 			recordRefusals = () => reach.record();
-			askSubscribers(asking, topic, reach, down);
+			all = askSubscribers(asking, topic, reach, down);
 			reach.record();
 		}
-		if (many.waiting === 0) throw nobody(down.refusals, call.requestId);
+		if (many.waiting === 0 && all.isDone) throw nobody(down.refusals, call.requestId);
 		down.open(many);
-		many.begin();
+		if (all.isDone) many.begin();
+		else all.done.then(() => many.begin(), fail);
 	} catch (error) {
-		many[Symbol.dispose]();
-		down.responses.fail(error);
+		fail(error);
 	}
 	return down.responses;
 }
+
+/** Told what kept a request that middleware looked at from being asked. */
+type OnRefused = (error: unknown) => void;
 
 /** What is asked, of whom so far, and on whose behalf. */
 interface Asking {
@@ -105,8 +114,14 @@ interface Asking {
 	readonly many: RequestMany;
 }
 
+/** All that are asked; not done where some wait until middleware has looked at others. */
+interface AsyncAsking {
+	readonly isDone: boolean;
+	readonly done: Promise<void>;
+}
+
 /** Each is judged as the recipient of a `Request` is. */
-function askAddressed(asking: Asking, { to }: RequestManyRequest, { content }: MessageDraft): void {
+function askAddressed(asking: Asking, { to }: RequestManyRequest, { content }: MessageDraft): AsyncAsking {
 	const { deps, call, journeys, many } = asking;
 	if (to.length > MAX_ADDRESSES) throw HubError.field("to", `has more than ${MAX_ADDRESSES} entries`);
 	const addresses = to.map((address, index) => readAddress(toBinary(AddressSchema, address), `to[${index}]`));
@@ -127,11 +142,11 @@ function askAddressed(asking: Asking, { to }: RequestManyRequest, { content }: M
 		isContentChecked = true;
 		admitted.push(journey);
 	}
-	for (const journey of admitted) ask(asking, journey);
+	return askAll(asking, admitted, () => undefined);
 }
 
 /** Each is judged as the recipient of a publication is. */
-function askSubscribers(asking: Asking, topic: Subject, reach: Reach, { responses }: ReplyStream): void {
+function askSubscribers(asking: Asking, topic: Subject, reach: Reach, { responses }: ReplyStream): AsyncAsking {
 	const { deps, source, journeys, many } = asking;
 	const subscribers = subscribersOf(deps, topic).filter((pluginId) => pluginId !== source);
 	if (subscribers.length > MAX_SUBSCRIBERS) throw tooMany(subscribers.length);
@@ -146,29 +161,54 @@ function askSubscribers(asking: Asking, topic: Subject, reach: Reach, { response
 			many.fail(journey.recipient, refusal);
 		}
 	}
-	for (const journey of admitted) {
-		ask(asking, journey, (error) => {
-			reach.failed(journey.recipient, error);
-			// What comes after the end is not gathered any more.
-			if (responses.ended) reach.record();
-		});
-	}
+	return askAll(asking, admitted, ({ recipient }) => (error) => {
+		reach.failed(recipient, error);
+		// What comes after the end is not gathered any more.
+		if (responses.ended) reach.record();
+	});
 }
 
 /** Undefined: it is not asked; a failure was told. */
-function ledFrom({ journeys, many }: Asking, address: RecipientAddress): Journey | undefined {
+function ledFrom({ deps, call, journeys, many }: Asking, address: RecipientAddress): Journey | undefined {
 	try {
-		return journeys.lead(address);
+		return deps.intake.led(call, address, () => journeys.lead(address));
 	} catch (error) {
 		many.fail(address.name, error);
 		return undefined;
 	}
 }
 
-function ask(asking: Asking, { recipient, mirrors }: Journey, refused?: (error: unknown) => void): void {
+/** At once where no middleware looks at them; else as many at a time as of a publication. */
+function askAll(
+	asking: Asking,
+	journeys: readonly Journey[],
+	refusedOf: (journey: Journey) => OnRefused | undefined,
+): AsyncAsking {
+	const { many, draft } = asking;
+	const most = copiesAtOnce(draft);
+	many.expect(journeys.length);
+	let isDone = false;
+	const run = async () => {
+		let inspected: Promise<void>[] = [];
+		for (const journey of journeys) {
+			if (inspected.length >= most) {
+				await Promise.all(inspected);
+				inspected = [];
+				if (many.ended) break;
+			}
+			const looked = ask(asking, journey, refusedOf(journey));
+			if (looked !== undefined) inspected.push(looked);
+		}
+		isDone = true;
+	};
+	const done = run();
+	return { isDone, done };
+}
+
+function ask(asking: Asking, { recipient, mirrors }: Journey, refused?: OnRefused): Promise<void> | undefined {
 	const { deps, call, source, draft, deadline, journeys, many } = asking;
 	const admitted = { draft, source, recipient, mirrors, journeys };
-	many.ask(recipient, (onOutcome) => {
+	return many.ask(recipient, (onOutcome) => {
 		return deps.dispatch.ask(call, admitted, deadline, (_, outcome) => onOutcome(outcome), refused);
 	});
 }

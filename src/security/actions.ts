@@ -25,11 +25,13 @@ export interface RouteDenial {
 
 export interface SendAction {
 	readonly kind: "send";
-	/** The plugin that the message goes to; empty where a route refuses it before one is reached. */
+	/** The plugin that the message goes to; empty where a route refuses it before one is reached, or none is. */
 	readonly recipient: string;
 	/** How the message was addressed. Default: to the recipient. */
 	readonly addressed?: { readonly kind: string; readonly name: string };
 	readonly denial?: RouteDenial | undefined;
+	/** True where what was addressed leads to no plugin: whoever may send to any is then admitted, so as to be told NO_ROUTE. */
+	readonly leadsNowhere?: boolean;
 	/** The canonical form of the capability that the message was addressed by: its grant then takes the place of `send_to`. */
 	readonly capability?: string;
 	/** False where no such plugin is registered: whoever may send to it is then admitted, so as to be told NO_ROUTE. */

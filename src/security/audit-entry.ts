@@ -18,6 +18,12 @@ type AuditEvent =
 	| "store_deleted"
 	| "store_transferred"
 	| "store_restored"
+	| "dead_letters_redriven"
+	| "dead_letters_deleted"
+	| "durable_subscription_reset"
+	| "durable_subscription_deleted"
+	| "interceptor_opened"
+	| "interceptor_closed"
 	| "plugin_enabled"
 	| "plugin_disabled"
 	| "plugin_unregistered"
@@ -38,7 +44,7 @@ export interface AuditEntry {
 	readonly requestId?: string;
 }
 
-/** Takes records of denials. */
+/** Takes records of denials, and of what plugins do as often as they like. */
 export interface AuditRecorder {
 	/** Never blocks and never throws: a record that finds no room is dropped and counted. */
 	record(entry: AuditEntry): void;

@@ -12,7 +12,7 @@ export interface AuditLogOptions {
 	readonly kv: KvStore;
 	/** Control changes. Apart from the denials, so that no flood of denials can push a change out. */
 	readonly changes: LogStore;
-	/** Denials, failed authentications and ended streams. */
+	/** Denials, failed authentications, ended streams, and what plugins do as often as they like. */
 	readonly denials: LogStore;
 	readonly clock: Clock;
 	readonly ids: IdSource;
@@ -42,7 +42,8 @@ const TRIM_EVERY = 1000;
 /**
  * Writes audit records. Nobody may slow the hub down, or push the records of others out, by being refused: denials wait in
  * a bounded queue and are written in batches; where it is full they are dropped and counted, and beyond a budget of each
- * actor they are summarized once a second. Control changes are never dropped.
+ * actor they are summarized once a second. Control changes are never dropped, but for decisions that are
+ * recorded after they are stored while nothing more can be.
  */
 export class AuditLog implements AuditRecorder, AsyncDisposable {
 	readonly #options: AuditLogOptions;
@@ -70,7 +71,7 @@ export class AuditLog implements AuditRecorder, AsyncDisposable {
 		this.#pump ??= this.#writeDenials();
 	}
 
-	/** Denials that were not recorded, since the start. */
+	/** Records that were not written, since the start. */
 	get dropped(): number {
 		return this.#dropped;
 	}
@@ -87,6 +88,24 @@ export class AuditLog implements AuditRecorder, AsyncDisposable {
 			write: { key: keys.outboxAudit(record.id), value: record.bytes },
 			settle: () => this.#settle(record),
 		};
+	}
+
+	/**
+	 * Records a control decision that took several commits, once they are stored. Resolves when the record is stored. Never
+	 * rejects: what cannot be stored at all is counted as dropped.
+	 */
+	async decided(entry: AuditEntry): Promise<void> {
+		const record = this.#toRecord(entry);
+		const { kv, changes, ids } = this.#options;
+		try {
+			await changes.append([record]);
+			await changes.trim({ maxRecords: this.#maxRecords });
+		} catch {
+			// A record that is in the log already is not stored there twice.
+			const write = { key: keys.outboxAudit(record.id), value: record.bytes };
+			this.#behind = true;
+			await kv.commit({ id: ids.next(), writes: [write] }).catch(() => this.#dropped++);
+		}
 	}
 
 	/** Writes what waits, and stops. What cannot be written now is dropped. */

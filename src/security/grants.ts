@@ -45,6 +45,11 @@ class IdGrants {
 		this.#ids = new Set(ids);
 	}
 
+	/** Whether no id at all is admitted. */
+	get isEmpty(): boolean {
+		return this.#ids.size === 0;
+	}
+
 	admits(id: string): boolean {
 		return this.#all || this.#ids.has(id);
 	}

@@ -99,6 +99,14 @@ function mayReachRecipient({ own, action }: PluginFacts<SendAction>): HubError |
 			capability: action.capability,
 		});
 	}
+	const { addressed, leadsNowhere = false } = action;
+	if (addressed !== undefined && addressed.kind !== "plugin" && own.grants.sendTo.isEmpty) {
+		// Not a word of where it leads, nor whether it does.
+		return deny("NO_SEND_PERMISSION", `no grant in send_to admits what the ${addressed.kind} leads to`, {
+			[addressed.kind]: addressed.name,
+		});
+	}
+	if (leadsNowhere) return undefined;
 	const isRefusedUnreached = action.denial !== undefined && action.recipient === "";
 	if (isRefusedUnreached || own.grants.sendTo.admits(action.recipient)) return undefined;
 	return deny("NO_SEND_PERMISSION", `no grant in send_to admits "${action.recipient}"`, {
@@ -139,7 +147,7 @@ function recipientReceives({
 	caller,
 	action,
 }: PluginFacts<SendAction | ReachAction | MirrorAction>): HubError | undefined {
-	if (action.kind === "send" && action.recipientExists === false) return undefined;
+	if (action.kind === "send" && (action.recipientExists === false || action.leadsNowhere)) return undefined;
 	if (policy.plugin(action.recipient).grants.receiveFrom.admits(caller.id)) return undefined;
 	return deny("RECIPIENT_CANNOT_RECEIVE", `"${action.recipient}" may not receive from "${caller.id}"`, {
 		recipient: action.recipient,

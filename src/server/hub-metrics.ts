@@ -134,7 +134,7 @@ export function registerHubMetrics(
 	metrics.gauge("hub_requests_pending", "Requests waiting for their reply.", () => router.held.pendingReplies);
 	metrics.counter(
 		"hub_audit_dropped_total",
-		"Denials that found no room in the audit queue.",
+		"Audit records that found no room in the queue, or could not be stored.",
 		() => security.audit.dropped,
 	);
 	for (const [name, help] of Object.entries(MESSAGES) as [keyof MessagingCounters, string][]) {

@@ -29,6 +29,7 @@ import { createRpcServer, type RpcServer } from "./http2-server.ts";
 import { hubFacts } from "./hub-facts.ts";
 import { registerHubMetrics } from "./hub-metrics.ts";
 import { DEFAULT_OPTIONS, type HubOptions } from "./hub-options.ts";
+import { openInterceptors } from "./open-interceptors.ts";
 import { openSecurity, type Security } from "./open-security.ts";
 import { openState } from "./open-state.ts";
 import { openSubsystems } from "./open-subsystems.ts";
@@ -121,6 +122,7 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 			router,
 			routes,
 			middleware,
+			interceptors: openInterceptors({ chain: middleware, clock, audit, policy: security.policy, registry, owner }),
 			topics,
 			fanOut,
 			durable: bus.durable,

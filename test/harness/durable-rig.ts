@@ -12,7 +12,7 @@ import { deadEventOf } from "../../src/events/durable/dead-event.ts";
 import { EventBus } from "../../src/events/event-bus.ts";
 import { FirstAnswers } from "../../src/idempotency/first-answers.ts";
 import { keys } from "../../src/state/key-layout.ts";
-import type { KvStore, StorageError } from "../../src/state/kv-store.ts";
+import type { KvCommit, KvStore, StorageError } from "../../src/state/kv-store.ts";
 import type { LogStore } from "../../src/state/log-store.ts";
 import { openMemoryState } from "../../src/state/memory/open-memory-state.ts";
 import { prefixEnd } from "../../src/state/state-backend.ts";
@@ -25,8 +25,10 @@ export class DurableRig implements AsyncDisposable {
 	readonly clock = new FakeClock();
 	readonly ids = new SequentialIds();
 	readonly state = openMemoryState({ clock: this.clock, ids: this.ids });
-	/** Every commit fails with it, for as long as it is set. */
+	/** Commits fail with it, for as long as it is set. */
 	failure: StorageError | undefined;
+	/** Which do. */
+	failing: (commit: KvCommit) => boolean = () => true;
 	/** While set, commits wait for it. */
 	held: Promise<void> | undefined;
 	/** While set, the log cannot be read. */
@@ -36,7 +38,7 @@ export class DurableRig implements AsyncDisposable {
 	readonly kv: KvStore = wrapKv(this.state.kv, {
 		watch: (prefix, options) => this.#heard(this.state.kv.watch(prefix, options)),
 		commit: async (commit) => {
-			if (this.failure !== undefined) throw this.failure;
+			if (this.failure !== undefined && this.failing(commit)) throw this.failure;
 			await this.held;
 			return await this.state.kv.commit(commit);
 		},

@@ -129,7 +129,12 @@ export class EventHub {
 			guard: this.guard,
 			streams: this.streams,
 			resumeTokens: new ResumeTokens({ id: "k1", ...generateKeyPairSync("ed25519") }),
-			audit: { record: (entry) => void this.audited.push(entry) },
+			audit: {
+				record: (entry) => void this.audited.push(entry),
+				change: () => {
+					throw new Error("nobody here is an operator");
+				},
+			},
 			clock,
 			ids,
 		});

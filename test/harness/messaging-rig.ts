@@ -23,6 +23,7 @@ import { HubError } from "../../src/hub-error.ts";
 import { FirstAnswers } from "../../src/idempotency/first-answers.ts";
 import type { RecipientDirectory } from "../../src/messaging/address.ts";
 import { FanOut } from "../../src/messaging/fan-out.ts";
+import { Interceptors } from "../../src/messaging/interceptors.ts";
 import { MiddlewareChain } from "../../src/messaging/middleware-chain.ts";
 import { Router, type RouterOptions } from "../../src/messaging/router.ts";
 import { Routes } from "../../src/messaging/routes.ts";
@@ -116,6 +117,7 @@ export class MessagingRig implements Disposable {
 			change: () => {
 				throw new Error("the rig changes no routes");
 			},
+			decided: () => Promise.resolve(),
 			record: () => {},
 		};
 		const middleware = new MiddlewareChain({ clock, ids: new SequentialIds("named-"), checkContent });
@@ -128,6 +130,7 @@ export class MessagingRig implements Disposable {
 			router,
 			routes,
 			middleware,
+			interceptors: new Interceptors({ chain: middleware, clock }),
 			guard,
 			streams,
 			audit,

@@ -1,14 +1,15 @@
 import { expect, it } from "vitest";
 import { connect } from "../../src/client/index.ts";
-import { ALL_GRANTS, describeHubs, manifestOf, type TestHub } from "../harness/hub.ts";
+import { startCuttingRelay } from "../harness/cutting-relay.ts";
+import { ALL_GRANTS, describeHubs, manifestOf, type TestHub, until } from "../harness/hub.ts";
 import { quiet } from "./client-opener.ts";
 
-async function plugin(hub: TestHub, id: string) {
+async function plugin(hub: TestHub, id: string, url = hub.url) {
 	const { admin } = hub.operator;
 	const { token } = await admin.issueCredential({ principal: { case: "pluginId", value: id } });
 	await admin.setTrustLevel({ pluginId: id, trustLevel: 3 });
 	await admin.setPermissions({ pluginId: id, permissions: { ...ALL_GRANTS, intercept: id === "judge" } });
-	return connect({ url: hub.url, token, manifest: manifestOf(id), logger: quiet });
+	return connect({ url, token, manifest: manifestOf(id), logger: quiet });
 }
 
 describeHubs("the client's interceptor", (start) => {
@@ -39,6 +40,26 @@ describeHubs("the client's interceptor", (start) => {
 		interception[Symbol.dispose]();
 		expect(await interception.ended).toBeUndefined();
 		expect(await ask("refuse")).toEqual({ data: "x" });
+	});
+
+	it("that fails closed and is disposed of while the connection is lost is withdrawn once there is one", async () => {
+		await using hub = await start();
+		await using relay = await startCuttingRelay(hub.url);
+		await using alice = await plugin(hub, "alice");
+		await using bob = await plugin(hub, "bob");
+		await using judge = await plugin(hub, "judge", relay.url);
+		await bob.messages.handle("**", () => "here").ready;
+		const options = { name: "check", types: ["**"], onFailure: "closed" } as const;
+		const interception = judge.messages.intercept(options, () => ({ kind: "refuse", reason: "no" }));
+		await interception.ready;
+		const ask = async () => (await alice.messages.request("bob", "ask")).data;
+		await relay.cut(async () => {
+			await until(() => judge.state === "reconnecting");
+			await expect(ask()).rejects.toMatchObject({ reason: "MIDDLEWARE_UNAVAILABLE" });
+			interception[Symbol.dispose]();
+		});
+		expect(await interception.ended).toBeUndefined();
+		expect(await ask()).toBe("here");
 	});
 
 	it("is told where it may not", async () => {

@@ -161,6 +161,31 @@ test("a reset forgets what is back, and letters may come back after it", async (
 	session.close();
 });
 
+test("a delete or reset that is stored succeeds where the events that were put back cannot be removed at once", async () => {
+	await using rig = await DurableRig.open();
+	const [first, second] = await rig.bury(2);
+	await rig.bus.durable.redrive(first!);
+	rig.failing = ({ writes }) => writes.some(({ key }) => key.startsWith("subscription/returned/"));
+	rig.failure = new StorageError("unavailable", "not-written", "the disk is away");
+	const shownStart = create(DurableStartSchema);
+	const { subscription } = await rig.bus.durable.reset({ ...any, start: { from: "new" }, shownStart });
+	expect(subscription.revision).toBe(rig.bus.durable.get("reader", "mine").revision);
+	expect(rig.returned).toBe(1);
+	rig.failure = undefined;
+	await rig.clock.advance(500);
+	await expect.poll(() => rig.returned).toBe(0);
+	await rig.bus.durable.redrive(second!);
+	rig.failure = new StorageError("unavailable", "not-written", "the disk is away");
+	expect(await rig.bus.durable.delete(any)).toBe(false);
+	expect(() => rig.bus.durable.get("reader", "mine")).toThrow(`no durable subscription "mine"`);
+	// It is tried again as often as it fails.
+	for (let round = 0; round < 3; round++) await rig.clock.advance(500);
+	expect(rig.returned).toBe(1);
+	rig.failure = undefined;
+	await rig.clock.advance(500);
+	await expect.poll(() => rig.returned).toBe(0);
+});
+
 test("an event that a reset has made due anyway comes once", async () => {
 	await using rig = await DurableRig.open();
 	const [letter] = await rig.bury(1);

@@ -75,6 +75,30 @@ describe("a durable message", () => {
 		bob.vanish();
 	});
 
+	test("keeps its id however many settled messages another sender floods the hub with", async () => {
+		rig[Symbol.dispose]();
+		rig = new MessagingRig({ clock: rig.clock, kv, storage: { maxMarks: 100 } });
+		const bob = await rig.attach("bob");
+		const sendAll = async (from: string, count: number) => {
+			for (let i = 0; i < count; i++) {
+				await rig.send(from, durable("bob", { id: `m-${i}` }));
+				bob.acknowledge((await take(bob)).deliveryId);
+				await settled();
+			}
+		};
+		await sendAll("carol", 20);
+		await sendAll("alice", 1300);
+		expect(rig.router.store.held.marks).toBeLessThanOrEqual(600);
+		for (let i = 0; i < 20; i++) {
+			expect((await rig.send("carol", durable("bob", { id: `m-${i}` }))).duplicate).toBe(true);
+		}
+		expect((await rig.send("alice", durable("bob", { id: "m-1299" }))).duplicate).toBe(true);
+		expect((await rig.send("alice", durable("bob", { id: "m-0" }))).duplicate).toBe(false);
+		await clock().advance(121_000);
+		expect(rig.router.store.held.marks).toBe(0);
+		bob.vanish();
+	});
+
 	test("leaves its id in one record with those that are settled with it, which goes with the last of them", async () => {
 		for (const id of ["a", "b"]) await rig.send("alice", durable("bob", { id }));
 		await clock().advance(60_000);

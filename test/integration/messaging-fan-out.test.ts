@@ -90,6 +90,49 @@ it("stores a large message for all of many, however much of it may wait to be st
 	rig[Symbol.dispose]();
 });
 
+it("gives all recipients one content where two publications of one id with different content meet", async () => {
+	const { rig, middleware, fanOut, message } = world();
+	middleware.add({
+		id: "later",
+		name: "later",
+		order: 0,
+		deadlineMs: 5000,
+		failsOpen: false,
+		admits: () => true,
+		inspect: (_, __, settle) => {
+			setImmediate(() => settle({ kind: "pass" }));
+			return () => {};
+		},
+	});
+	const named = (type: string) => {
+		const wire = new WireWriter();
+		wire.string(1, "m-1");
+		wire.string(2, type);
+		return parseMessage(wire.finish(), "alice", "message", "durable");
+	};
+	const skipped: unknown[] = [];
+	const failed = (_: string, error: unknown) => {
+		skipped.push(error);
+		return "ID_REUSED" as const;
+	};
+	const send = (type: string, recipients: readonly string[]) =>
+		fanOut.send({ ...message, draft: named(type), recipients, failed });
+	// From both ends, so that each is ahead of the other somewhere.
+	const outcomes = await Promise.allSettled([
+		send("one", RECIPIENTS),
+		send("two", RECIPIENTS.toReversed()),
+		send("one", RECIPIENTS),
+	]);
+	expect(outcomes).toMatchObject([
+		{ status: "fulfilled", value: { queued: 600, duplicate: false } },
+		{ status: "rejected", reason: { reason: "ID_REUSED" } },
+		{ status: "fulfilled", value: { queued: 600, duplicate: true } },
+	]);
+	expect(skipped).toEqual([]);
+	expect(rig.router.store.size).toBe(600);
+	rig[Symbol.dispose]();
+});
+
 it("does not take an id that the sender's own mailbox knows for one that a recipient knows", async () => {
 	const { rig, fanOut, message } = world();
 	const named = (type: string) => {

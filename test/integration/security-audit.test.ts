@@ -84,6 +84,28 @@ function leftovers(): number {
 	return kv.range({ start: prefixes.outboxAudit, end: `${prefixes.outboxAudit}~`, limit: 1000 }).entries.length;
 }
 
+describe("decisions that are stored already", () => {
+	test("are recorded among the changes at once, or with the next change where the log has a fault", async () => {
+		const decision: AuditEntry = { event: "dead_letters_deleted", actor: "operator:root", target: "plugin:a" };
+		await audit.decided(decision);
+		expect(await recordsOf(changes)).toMatchObject([decision]);
+		changes.failing = true;
+		await audit.decided({ ...decision, target: "plugin:b" });
+		expect([(await recordsOf(changes)).length, leftovers(), audit.dropped]).toEqual([1, 1, 0]);
+		changes.failing = false;
+		const change = audit.change(CHANGED);
+		await kv.commit({ id: ids.next(), writes: [change.write] });
+		await change.settle();
+		const targets = (await recordsOf(changes)).map(({ event, target }) => `${event} ${target}`);
+		expect(targets.toSorted()).toEqual([
+			"dead_letters_deleted plugin:a",
+			"dead_letters_deleted plugin:b",
+			"trust_level_changed plugin:a",
+		]);
+		expect(leftovers()).toBe(0);
+	});
+});
+
 describe("denials", () => {
 	test("are written with an id and a time, under their event as the topic", async () => {
 		audit.record({ ...DENIED, requestId: "r", details: { message: "m".repeat(5000) } });

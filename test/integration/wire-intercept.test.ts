@@ -124,8 +124,9 @@ describeHubs("an interceptor", (start) => {
 		]);
 		expect(interceptor.shown()[0]!.message).toMatchObject({ id: "1", source: "alice", recipient: "bob" });
 		expect(interceptor.shown().at(-1)!.message!.requiresResponse).toBe(true);
-		await until(async () => (await hub.recorded("denials")).length === 1);
-		expect(await hub.recorded("denials")).toMatchObject([
+		const denied = async () => (await hub.recorded("denials")).filter(({ event }) => event === "message_denied");
+		await until(async () => (await denied()).length === 1);
+		expect(await denied()).toMatchObject([
 			{
 				event: "message_denied",
 				actor: "plugin:alice",

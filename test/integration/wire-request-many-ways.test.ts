@@ -180,4 +180,43 @@ describeHubs("a request to several", (start) => {
 		expect(await last.first("summary")).toMatchObject({ end: RequestManyEnd.COMPLETE, answered: 2 });
 		expect(inboxes.slow!.ids).toEqual(["r-2"]);
 	});
+
+	it("waits for room where middleware looks at more than there is room for, and asks nobody after the end", async () => {
+		let [looking, most, looked] = [0, 0, 0];
+		const slow: Middleware = {
+			name: "slow",
+			onFailure: "closed",
+			deadlineMs: 5000,
+			async inspect(): Promise<MiddlewareVerdict> {
+				looked++;
+				most = Math.max(most, ++looking);
+				await new Promise((resolve) => setImmediate(resolve));
+				looking--;
+				return { kind: "answer", reply: { success: true } };
+			},
+		};
+		await using hub = await start({ middleware: [slow] });
+		const ids = Array.from({ length: 40 }, (_, index) => `p-${index}`);
+		const asker = await hub.enrol("asker", { ...GRANTS, sendTo: ids });
+		const content = new Uint8Array(1000 * 1000);
+		for (const id of ids) {
+			await hub.operator.admin.setPermissions({ pluginId: id, permissions: { receiveFrom: ["*"] } });
+		}
+		const ask = async (more: object) => {
+			const message = { type: "ask", payload: { body: { case: "binary", value: content } } } as const;
+			const feed = new Feed(asker.messaging.requestMany({ to: plugins(...ids), message, ...more }));
+			await feed.ended;
+			expect([feed.failure, feed.all("failures")]).toEqual([undefined, []]);
+			return feed.all("summary")[0];
+		};
+		expect(await ask({})).toMatchObject({ end: RequestManyEnd.COMPLETE, answered: 40, failed: 0, unanswered: 0 });
+		expect([looked, most]).toEqual([40, 4]);
+		expect(await ask({ maxReplies: 3 })).toMatchObject({
+			end: RequestManyEnd.MAXIMUM,
+			answered: 3,
+			failed: 0,
+			unanswered: 37,
+		});
+		expect(looked).toBe(44);
+	});
 });

@@ -102,6 +102,27 @@ describeHubs("a route", (start) => {
 		]);
 	});
 
+	it("or none of an alias is the same to a sender that may send to nobody, which is recorded", async () => {
+		await using hub = await start({ readsAudit: true });
+		const { put, send } = await world(hub, "alice", "bob");
+		await put({ name: "known", match: forAlias("known"), action: { case: "alias", value: "bob" } });
+		const mute = await hub.enrol("mute", { ...ALL_GRANTS, sendTo: [] });
+		const refused = async (name: string) => {
+			const message = { type: "a" };
+			const sent = await failureOf(mute.messaging.send({ to: alias(name), message }));
+			expect(sent).toMatchObject({ code: "PermissionDenied", reason: "NO_SEND_PERMISSION", metadata: { alias: name } });
+			const asked = new Feed(mute.messaging.requestMany({ to: [alias(name)], message }));
+			await asked.ended;
+			expect(asked.failure).toMatchObject({ reason: "NO_SEND_PERMISSION" });
+			return sent.message;
+		};
+		expect(await refused("known")).toBe(await refused("unknown"));
+		expect(await failureOf(send("alice", alias("unknown")))).toMatchObject({ reason: "NO_ROUTE" });
+		const targets = async () => (await hub.recorded("denials")).map(({ reason, target }) => `${reason} ${target}`);
+		await until(async () => (await targets()).length === 4);
+		expect((await targets()).filter((target) => target.endsWith("alias:unknown"))).toHaveLength(2);
+	});
+
 	it("is refused where it could not work, with the field", async () => {
 		await using hub = await start();
 		const { put } = await world(hub);

@@ -26,6 +26,8 @@ export interface DurableRemovalOptions {
 export class DurableRemoval implements AsyncDisposable {
 	readonly #options: DurableRemovalOptions;
 	readonly #stop = new AbortController();
+	/** Ends with a round of looking for what is left. */
+	#round = new AbortController();
 	#running: Promise<void> | undefined;
 	#wake: (() => void) | undefined;
 
@@ -39,12 +41,25 @@ export class DurableRemoval implements AsyncDisposable {
 
 	async [Symbol.asyncDispose](): Promise<void> {
 		this.#stop.abort();
+		this.#round.abort();
 		this.#wake?.();
 		await this.#running;
 	}
 
-	/** Removes the events that were put back into a subscription, as it was at this revision. */
-	async removeReturned(pluginId: string, name: string, revision: number): Promise<void> {
+	/**
+	 * Removes the events that were put back into a subscription that is reset or deleted, as it was at this revision. Never
+	 * rejects: nobody sees them any more, and what cannot be removed now is removed half a second later.
+	 */
+	async discardReturned(pluginId: string, name: string, revision: number): Promise<void> {
+		try {
+			await this.#removeReturned(pluginId, name, revision);
+		} catch (error) {
+			this.#options.onFault(error);
+			this.#round.abort();
+		}
+	}
+
+	async #removeReturned(pluginId: string, name: string, revision: number): Promise<void> {
 		const start = durableKeys.returnedOf(pluginId, name, revision);
 		for (let more = true; more; ) {
 			const page = this.#options.kv.range({ start, end: prefixEnd(start), limit: KV_LIMITS.commitWrites });
@@ -56,8 +71,10 @@ export class DurableRemoval implements AsyncDisposable {
 	async #run(): Promise<void> {
 		const { signal } = this.#stop;
 		while (!signal.aborted) {
+			this.#round = new AbortController();
+			const { signal: over } = this.#round;
 			try {
-				const changes = this.#options.kv.watch(prefixes.registrations, { signal });
+				const changes = this.#options.kv.watch(prefixes.registrations, { signal: over });
 				await this.#removeOrphans("");
 				await this.#removeStrays();
 				for await (const batch of changes) {
@@ -67,9 +84,9 @@ export class DurableRemoval implements AsyncDisposable {
 				}
 			} catch (error) {
 				if (signal.aborted) return;
-				this.#options.onFault(error);
-				await this.#pause();
+				if (!over.aborted) this.#options.onFault(error);
 			}
+			if (!signal.aborted) await this.#pause();
 		}
 	}
 
@@ -95,7 +112,7 @@ export class DurableRemoval implements AsyncDisposable {
 				// Refused where another plugin of this id has made one of this name meanwhile.
 				if (!(await this.#commit(writes, [{ key: entry.key, revision }]))) continue;
 				this.#options.onGone(entry.key, name);
-				await this.removeReturned(definition.pluginId, name, revision);
+				await this.#removeReturned(definition.pluginId, name, revision);
 			}
 		}
 	}

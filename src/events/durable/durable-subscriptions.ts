@@ -9,7 +9,7 @@ import { HubError } from "../../hub-error.ts";
 import type { FirstAnswers, RepeatableRequest } from "../../idempotency/first-answers.ts";
 import { type ExpectedRevision, requireRevision } from "../../state/expected-revision.ts";
 import { keys } from "../../state/key-layout.ts";
-import type { KvStore } from "../../state/kv-store.ts";
+import type { KvStore, KvWrite } from "../../state/kv-store.ts";
 import type { LogStore } from "../../state/log-store.ts";
 import { prefixEnd } from "../../state/state-backend.ts";
 import { type Start, startPosition } from "../start-position.ts";
@@ -52,6 +52,8 @@ export interface DurableTarget {
 	readonly pluginId: string;
 	readonly name: string;
 	readonly expected: ExpectedRevision;
+	/** Further writes for the commit of the change. */
+	readonly also?: readonly KvWrite[];
 }
 
 export interface DurablePage {
@@ -171,7 +173,7 @@ export class DurableSubscriptions implements AsyncDisposable {
 	}
 
 	/** Refuses with SUBSCRIPTION_NOT_FOUND, REVISION_MISMATCH and as `FirstAnswers`. Sessions end. True: a repeat. */
-	async delete({ pluginId, name, expected }: DurableTarget, request?: RepeatableRequest): Promise<boolean> {
+	async delete({ pluginId, name, expected, also = [] }: DurableTarget, request?: RepeatableRequest): Promise<boolean> {
 		const key = durableKeys.definition(pluginId, name);
 		let revision = 0;
 		const plan = () => {
@@ -181,6 +183,7 @@ export class DurableSubscriptions implements AsyncDisposable {
 				writes: [
 					{ key, delete: true as const },
 					{ key: durableKeys.progress(pluginId, name), delete: true as const },
+					...also,
 				],
 				answer: create(DurableSubscriptionSchema),
 			};
@@ -188,7 +191,7 @@ export class DurableSubscriptions implements AsyncDisposable {
 		const { duplicate } = await this.#options.answers.settle(plan, request && { request, codec: DURABLE_ANSWERS });
 		if (!duplicate) {
 			this.#endGroup(key, notFound(name));
-			await this.#removal.removeReturned(pluginId, name, revision);
+			await this.#removal.discardReturned(pluginId, name, revision);
 		}
 		return duplicate;
 	}
@@ -199,7 +202,7 @@ export class DurableSubscriptions implements AsyncDisposable {
 		request?: RepeatableRequest,
 	): Promise<DurableChanged> {
 		const { kv, log, answers } = this.#options;
-		const { pluginId, name, expected, shownStart } = target;
+		const { pluginId, name, expected, shownStart, also = [] } = target;
 		const key = durableKeys.definition(pluginId, name);
 		const began = log.bounds().next;
 		const { sequence } = await startPosition(log, target.start);
@@ -220,6 +223,7 @@ export class DurableSubscriptions implements AsyncDisposable {
 				writes: [
 					{ key, value: encodeDefinition({ subscription, registrationRevision, began: BigInt(began) }) },
 					{ key: progressKey, value: this.#begin(sequence, progress) },
+					...also,
 				],
 				answer: subscription,
 			};
@@ -228,7 +232,7 @@ export class DurableSubscriptions implements AsyncDisposable {
 		const { answer, duplicate, firstRevision } = settled;
 		if (!duplicate) {
 			this.#endGroup(key, resetError(name));
-			await this.#removal.removeReturned(pluginId, name, revision);
+			await this.#removal.discardReturned(pluginId, name, revision);
 		}
 		return { subscription: { ...answer, revision: BigInt(firstRevision) }, duplicate };
 	}

@@ -1791,7 +1791,7 @@ export declare type RequestManyRequest = Message$1<"qirvo.hub.v1.RequestManyRequ
   timeout?: Duration | undefined;
 
   /**
-   * How long to wait for the next reply, at most 1 hour. Absent: as long as there is time.
+   * How long to wait for the next reply once all have been asked, at most 1 hour. Absent: as long as there is time.
    *
    * @generated from field: google.protobuf.Duration stall_timeout = 5;
    */
@@ -2813,7 +2813,7 @@ export declare const MessagingService: GenService<{
    * each passes, is changed, answered or refused. Of a message for many each recipient's copy is shown, and the verdict is for
    * that copy alone. Not shown are replies, copies that a mirror route makes, and the plugin's own messages. For plugins with the
    * grant `intercept`. Of the streams of one plugin and name the newest holds; the one before it ends with LIMIT_EXCEEDED.
-   * Errors: INSUFFICIENT_PERMISSIONS, INSUFFICIENT_TRUST_LEVEL, LIMIT_EXCEEDED (64 interceptors).
+   * Errors: INSUFFICIENT_PERMISSIONS, INSUFFICIENT_TRUST_LEVEL, LIMIT_EXCEEDED (64 interceptors, 16 of one plugin).
    *
    * @generated from rpc qirvo.hub.v1.MessagingService.Intercept
    */

@@ -1,6 +1,6 @@
 import { varintSize } from "../wire/varint.ts";
 import { timeSize } from "../wire/wire-time.ts";
-import { WireWriter } from "../wire/wire-writer.ts";
+import { lengthDelimited, WireWriter } from "../wire/wire-writer.ts";
 import type { MessageDraft } from "./message-draft.ts";
 
 /** What the hub says about a message. */
@@ -17,6 +17,9 @@ export interface MessageStamp {
 /** Bytes around the strings of a stamp: tags, lengths, the time. */
 const STAMP_OVERHEAD = 64;
 
+/** The fields that the hub sets, as they were written last: those of one sender to one recipient are alike for a millisecond. */
+let lastFields: { readonly stamp: MessageStamp; readonly bytes: Uint8Array } | undefined;
+
 /**
  * The hub's copy of a message in wire form: the sender's fields as they came, then the hub's. Where a field is there
  * twice the last one counts, so the sender's bytes need no rewriting. `attempt` is appended with each delivery.
@@ -24,15 +27,36 @@ const STAMP_OVERHEAD = 64;
  * It is a copy so that a message that waits does not keep the whole frame it came in.
  */
 export function stampMessage(draft: MessageDraft, stamp: MessageStamp): Uint8Array {
-	const strings = stamp.source.length + stamp.recipient.length + (draft.id === "" ? stamp.id.length : 0);
-	const writer = new WireWriter(draft.wire.byteLength + strings * 3 + STAMP_OVERHEAD);
-	writer.append(draft.wire);
-	if (draft.id === "") writer.string(1, stamp.id);
-	writer.string(16, stamp.source);
-	writer.string(17, stamp.recipient);
-	writer.time(18, stamp.hubTime);
-	if (stamp.requiresResponse) writer.varint(19, true);
-	return writer.finish();
+	const fields = hubFields(stamp);
+	const ownId = draft.id === "" ? lengthDelimited(1, Buffer.from(stamp.id)) : undefined;
+	const { byteLength } = draft.wire;
+	const bytes = Buffer.allocUnsafe(byteLength + (ownId?.byteLength ?? 0) + fields.byteLength);
+	bytes.set(draft.wire);
+	if (ownId !== undefined) bytes.set(ownId, byteLength);
+	bytes.set(fields, bytes.byteLength - fields.byteLength);
+	return bytes;
+}
+
+function hubFields(stamp: MessageStamp): Uint8Array {
+	const { source, recipient, hubTime, requiresResponse } = stamp;
+	const last = lastFields?.stamp;
+	if (
+		last !== undefined &&
+		last.hubTime === hubTime &&
+		last.recipient === recipient &&
+		last.source === source &&
+		last.requiresResponse === requiresResponse
+	) {
+		return lastFields!.bytes;
+	}
+	const writer = new WireWriter((source.length + recipient.length) * 3 + STAMP_OVERHEAD);
+	writer.string(16, source);
+	writer.string(17, recipient);
+	writer.time(18, hubTime);
+	if (requiresResponse) writer.varint(19, true);
+	const bytes = writer.finish();
+	lastFields = { stamp, bytes };
+	return bytes;
 }
 
 /** A `Message` in wire form with one attribute more; where it has one of this key already, this one counts. */

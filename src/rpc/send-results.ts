@@ -34,10 +34,15 @@ const OUTCOME_FIELD = { accepted: 2, reply: 3, error: 4 } as const;
 const FRAME_RESULTS = 1000;
 const FRAME_BYTES = 256 * 1024;
 
+/** Room that a frame begins with at most; it is as much as the one before had. */
+const FIRST_BYTES = 32 * 1024;
+
 /** Results on their way down, gathered into frames. Bounded by whoever adds them. */
 export class SendResults {
 	readonly #frames: { readonly frame: Encoded; readonly results: number }[] = [];
-	#writer = new WireWriter();
+	/** Undefined while there is nothing for the next frame. */
+	#writer: WireWriter | undefined;
+	#lastBytes = 0;
 	#inFrame = 0;
 	#closedResults = 0;
 	#closedBytes = 0;
@@ -49,39 +54,44 @@ export class SendResults {
 
 	/** Their bytes. */
 	get bytes(): number {
-		return this.#closedBytes + this.#writer.length;
+		return this.#closedBytes + (this.#writer?.length ?? 0);
 	}
 
 	add(entryId: number | bigint, outcome: keyof typeof OUTCOME_FIELD, body: Uint8Array): void {
-		const writer = this.#writer;
+		const writer = this.#open();
 		const { byteLength } = body;
 		writer.header(1, 1 + bigVarintSize(entryId) + 1 + varintSize(byteLength) + byteLength);
 		writer.varint(1, entryId);
 		writer.bytes(OUTCOME_FIELD[outcome], body);
-		this.#added();
+		this.#added(writer);
 	}
 
 	/** The same as `add` of what `encodeAccepted` gives. */
 	addAccepted(entryId: number | bigint, accepted: AcceptedMessage): void {
-		const writer = this.#writer;
+		const writer = this.#open();
 		const bytes = 2 + (accepted.duplicate ? 2 : 0) + stringSize(accepted.id);
 		writer.header(1, 1 + bigVarintSize(entryId) + 1 + varintSize(bytes) + bytes);
 		writer.varint(1, entryId);
 		writer.header(OUTCOME_FIELD.accepted, bytes);
 		writeAccepted(writer, accepted);
-		this.#added();
+		this.#added(writer);
 	}
 
-	#added(): void {
+	#open(): WireWriter {
+		this.#writer ??= new WireWriter(Math.min(Math.max(this.#lastBytes, 512), FIRST_BYTES));
+		return this.#writer;
+	}
+
+	#added(writer: WireWriter): void {
 		this.#inFrame++;
-		if (this.#inFrame >= FRAME_RESULTS || this.#writer.length >= FRAME_BYTES) this.#close();
+		if (this.#inFrame >= FRAME_RESULTS || writer.length >= FRAME_BYTES) this.#close(writer);
 	}
 
 	/** The oldest frame of results as a `SendStreamResponse`. */
 	take(): Encoded | undefined {
 		if (this.#frames.length === 0) {
-			if (this.#inFrame === 0) return undefined;
-			this.#close();
+			if (this.#writer === undefined) return undefined;
+			this.#close(this.#writer);
 		}
 		const { frame, results } = this.#frames.shift()!;
 		this.#closedResults -= results;
@@ -89,15 +99,16 @@ export class SendResults {
 		return frame;
 	}
 
-	#close(): void {
-		const batch = this.#writer.finish();
+	#close(writer: WireWriter): void {
+		const batch = writer.finish();
 		const header = new WireWriter(16);
 		header.header(2, batch.byteLength);
 		const frame = new Encoded([header.finish(), batch]);
 		this.#frames.push({ frame, results: this.#inFrame });
 		this.#closedResults += this.#inFrame;
 		this.#closedBytes += frame.byteLength;
-		this.#writer = new WireWriter();
+		this.#writer = undefined;
+		this.#lastBytes = batch.byteLength;
 		this.#inFrame = 0;
 	}
 }

@@ -36,14 +36,18 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 	server: [...DOMAIN, ...BACKENDS, "security", "plugins", "messaging", "events", "stores", "rpc"],
 	client: ["gen", "subjects", "streams", "versions", "clock"],
 	config: ["server"],
-	run: ["server", "config", "telemetry"],
+	"backup-task": ["server", "config", "client", "state", "gen"],
+	run: ["server", "config", "telemetry", "backup-task"],
 	main: ["run"],
 	index: ["server", "messaging", "stores", "hub-error", "state", "telemetry", "clock", "config"],
 };
 
 /** Libraries that only some rooms may import: transports at the edge, storage engines in their backend. */
 const LIBRARY_ROOMS: readonly { readonly specifiers: RegExp; readonly rooms: readonly string[] }[] = [
-	{ specifiers: /^(@connectrpc\/|node:http2$|node:http$|node:net$|node:tls$)/, rooms: ["rpc", "server", "client"] },
+	{
+		specifiers: /^(@connectrpc\/|node:http2$|node:http$|node:net$|node:tls$)/,
+		rooms: ["rpc", "server", "client", "backup-task"],
+	},
 	{ specifiers: /^@grpc\//, rooms: ["client"] },
 	{ specifiers: /^(ajv\/|re2js$)/, rooms: ["schemas"] },
 	{ specifiers: /^(lmdb|fs-native-extensions)$/, rooms: ["state/embedded"] },

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { DEFAULT_OPTIONS, type HubOptions } from "./server/hub-options.ts";
 
 /** A setting that cannot be used. `key` is how the user spelled it: a flag, an environment variable or a file's key. */
@@ -164,11 +165,23 @@ const SETTINGS: readonly Setting[] = [
 	},
 ];
 
+/** What the command does in place of running a hub, and what that needs to know. */
+const TASKS: readonly { readonly name: string; readonly value: string; readonly help: string }[] = [
+	{ name: "backup", value: "FILE", help: "write a backup of a running hub to FILE, which must not exist, and exit" },
+	{ name: "hub", value: "URL", help: "the hub to back up (default http://127.0.0.1:50051)" },
+	{ name: "token-file", value: "FILE", help: "an operator's token, for --backup (default DIR/operator.token)" },
+	{ name: "verify-backup", value: "FILE", help: "read all of a backup, say what is in it, and exit" },
+	{ name: "restore", value: "FILE", help: "make a backup the state in DIR, which must be empty, and exit" },
+];
+
 const BY_NAME = new Map(SETTINGS.map((setting) => [setting.name, setting]));
 const ENV_PREFIX = "QIRVO_HUB_";
 
 export type ParsedConfig =
 	| { readonly kind: "run"; readonly options: HubOptions }
+	| { readonly kind: "backup"; readonly file: string; readonly url: string; readonly tokenFile: string }
+	| { readonly kind: "verify-backup"; readonly file: string }
+	| { readonly kind: "restore"; readonly file: string; readonly directory: string }
 	| { readonly kind: "help" }
 	| { readonly kind: "version" };
 
@@ -189,12 +202,40 @@ export function parseConfig(argv: readonly string[], env: Readonly<Record<string
 		const name = variable.slice(ENV_PREFIX.length).toLowerCase().replaceAll("_", "-");
 		apply(settings, BY_NAME.get(name), text, variable);
 	}
-	for (const flag of flags) if (flag.name !== "config") apply(settings, BY_NAME.get(flag.name), flag.text, flag.key);
+	const tasks = new Map(flags.filter(isOfTask).map(({ name, text }) => [name, text]));
+	for (const flag of flags)
+		if (flag.name !== "config" && !isOfTask(flag)) apply(settings, BY_NAME.get(flag.name), flag.text, flag.key);
 	if (settings.tls && (settings.tls.certFile === "" || settings.tls.keyFile === "")) {
 		const missing = settings.tls.certFile === "" ? "tls-cert" : "tls-key";
 		throw new ConfigError(missing, "tls-cert and tls-key go together");
 	}
-	return { kind: "run", options: settings };
+	return tasks.size === 0 ? { kind: "run", options: settings } : task(tasks, settings.dataDirectory);
+}
+
+function isOfTask({ name }: Flag): boolean {
+	return TASKS.some((one) => one.name === name);
+}
+
+function task(given: ReadonlyMap<string, string>, directory: string): ParsedConfig {
+	const [name, ...others] = ["backup", "verify-backup", "restore"].filter((each) => given.has(each));
+	const file = given.get(name ?? "");
+	if (others.length > 0) throw new ConfigError(`--${others[0]}`, `does not go with --${name}`);
+	const stray = ["hub", "token-file"].find((each) => given.has(each));
+	if (stray !== undefined && name !== "backup") throw new ConfigError(`--${stray}`, "goes with --backup");
+	if (file === undefined || file === "") throw new ConfigError(`--${name}`, "needs a file");
+	switch (name) {
+		case "backup": {
+			const url = given.get("hub") ?? "http://127.0.0.1:50051";
+			if (!/^https?:\/\/[^/]/.test(url) || !URL.canParse(url)) {
+				throw new ConfigError("--hub", `needs a URL such as http://127.0.0.1:50051, got "${url}"`);
+			}
+			return { kind: "backup", file, url, tokenFile: given.get("token-file") ?? join(directory, "operator.token") };
+		}
+		case "restore":
+			return { kind: "restore", file, directory };
+		default:
+			return { kind: "verify-backup", file };
+	}
 }
 
 /** The text of `--help`. */
@@ -203,6 +244,7 @@ export function helpText(): string {
 		...SETTINGS.map(
 			(setting) => [`--${setting.name}${setting.value ? ` ${setting.value}` : ""}`, setting.help] as const,
 		),
+		...TASKS.map(({ name, value, help }) => [`--${name} ${value}`, help] as const),
 		["--config FILE", 'a JSON object with the same keys, such as { "listen": "127.0.0.1:50051" }'] as const,
 		["--help", "this text"] as const,
 		["--version", "the version"] as const,
@@ -231,7 +273,8 @@ function parseFlags(argv: readonly string[]): Flag[] {
 			continue;
 		}
 		const setting = BY_NAME.get(bare);
-		if (bare === "config" || setting?.value !== undefined) {
+		const isTask = TASKS.some((one) => one.name === bare);
+		if (bare === "config" || isTask || setting?.value !== undefined) {
 			const text = equals < 0 ? argv[++i] : argument.slice(equals + 1);
 			if (text === undefined) throw new ConfigError(key, "needs a value");
 			flags.push({ name: bare, key, text });

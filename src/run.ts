@@ -4,7 +4,8 @@ import type { RunningHub } from "./server/start-hub.ts";
 
 /**
  * The `plugin-hub` command: runs a hub until it is told to stop. Resolves with the exit code: 0 after an orderly stop, 1
- * where the hub could not start, 2 where a setting is wrong, 3 where the storage failed while running.
+ * where the hub could not start, 2 where a setting is wrong, 3 where the storage failed while running. Or takes, checks or
+ * restores a backup: 0 where that was done, 1 where it could not be.
  */
 export async function run(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): Promise<number> {
 	let parsed: ReturnType<typeof parseConfig>;
@@ -22,6 +23,10 @@ export async function run(argv: readonly string[], env: Readonly<Record<string, 
 	if (parsed.kind === "version") {
 		process.stdout.write(`${hubVersion()}\n`);
 		return 0;
+	}
+	if (parsed.kind !== "run") {
+		const { runBackupTask } = await import("./backup-task.ts");
+		return await runBackupTask(parsed);
 	}
 	const stop = Promise.withResolvers<string>();
 	// Listened for before the hub starts: whoever sees it ready, or is tired of waiting, may tell it to stop.

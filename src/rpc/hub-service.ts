@@ -3,6 +3,7 @@ import { HubService } from "#gen/qirvo/hub/v1/hub_service_pb.js";
 import type { Clock } from "../clock/clock.ts";
 import type { PeerBus } from "../state/peer-bus.ts";
 import { type MountedService, mount } from "./call.ts";
+import type { StateBackups } from "./state-backups.ts";
 
 /** Facts about this hub that do not change while it runs. Times in milliseconds, sizes in bytes. */
 export interface HubFacts {
@@ -28,8 +29,13 @@ export interface HubFacts {
 }
 
 /** What this hub is, what it offers and which nodes it consists of. */
-export function createHubService(deps: { facts: HubFacts; bus: PeerBus; clock: Clock }): MountedService {
-	const { facts, bus, clock } = deps;
+export function createHubService(deps: {
+	readonly facts: HubFacts;
+	readonly bus: PeerBus;
+	readonly clock: Clock;
+	readonly backups: StateBackups;
+}): MountedService {
+	const { facts, bus, clock, backups } = deps;
 	const { limits } = facts;
 	return mount(HubService, {
 		async getHubInfo() {
@@ -62,9 +68,11 @@ export function createHubService(deps: { facts: HubFacts; bus: PeerBus; clock: C
 					topics: true,
 					routes: true,
 					intercept: true,
+					stateBackup: facts.durable,
 				},
 			};
 		},
+		backupState: (_, call) => backups.stream(call),
 		async listNodes() {
 			return {
 				nodes: bus.nodes().map((node) => ({

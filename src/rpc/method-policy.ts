@@ -106,6 +106,7 @@ export const METHOD_POLICIES: MethodPolicies = new Map([
 
 	...rows(hub, read, "GetHubInfo"),
 	...rows(hub, { ...read, callers: "operator" }, "ListNodes"),
+	...rows(hub, { ...control, maxRequestBytes: 4 * KIB }, "BackupState"),
 ]);
 
 /**

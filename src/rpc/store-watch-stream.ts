@@ -72,8 +72,8 @@ class StoreWatchStream {
 	/** Watches that gave way. */
 	readonly #waiting = new Set<Watch>();
 	#isReady = false;
-	/** As the hub stops, the last positions are told and nothing else. */
-	#draining: "positions" | "done" | undefined;
+	/** The hub stops: the last positions are told and nothing else. */
+	#draining: { readonly error: unknown; told: boolean } | undefined;
 	/** When all positions were told last, in monotonic milliseconds. */
 	#toldPositions: number;
 	#turn: Timer | undefined;
@@ -94,7 +94,7 @@ class StoreWatchStream {
 				frames: { ...WATCH_FRAMES, heartbeat: () => this.#heartbeat() },
 				produce: () => this.#produce(),
 				onDrain: (error) => {
-					this.#draining = "positions";
+					this.#draining = { error, told: false };
 					this.responses?.finish(error);
 				},
 				onEnd: () => this.#release(),
@@ -103,6 +103,8 @@ class StoreWatchStream {
 			this.#release();
 			throw error;
 		}
+		// It began as the hub was stopping.
+		if (this.#draining !== undefined) this.responses.finish(this.#draining.error);
 	}
 
 	#begin({ id, store: name, keys, start }: AskedWatch): void {
@@ -147,9 +149,9 @@ class StoreWatchStream {
 			return watchReady(this.#deps.ids.next());
 		}
 		if (this.#draining !== undefined) {
-			const isFirst = this.#draining === "positions";
-			this.#draining = "done";
-			return isFirst ? this.#heartbeat() : undefined;
+			if (this.#draining.told) return undefined;
+			this.#draining.told = true;
+			return this.#heartbeat();
 		}
 		while (true) {
 			const ended = this.#ended.shift();

@@ -20,7 +20,8 @@ type AuditEvent =
 	| "store_restored"
 	| "plugin_enabled"
 	| "plugin_disabled"
-	| "plugin_unregistered";
+	| "plugin_unregistered"
+	| "state_backed_up";
 
 /** A decision that an operator may want to look up later. */
 export interface AuditEntry {

@@ -12,6 +12,7 @@ import { createMessagingService } from "../rpc/messaging-service.ts";
 import { CLOSED_POLICIES, METHOD_POLICIES } from "../rpc/method-policy.ts";
 import { createPluginService } from "../rpc/plugin-service.ts";
 import { createSecurityAdminService } from "../rpc/security-admin-service.ts";
+import { StateBackups } from "../rpc/state-backups.ts";
 import { createStoreService } from "../rpc/store-service.ts";
 import { bindProblem, isLoopback } from "../security/bind-rules.ts";
 import type { Guard } from "../security/guard.ts";
@@ -97,11 +98,13 @@ export async function startHub(start: StartHubOptions): Promise<RunningHub> {
 	const audience = new PluginAudience(registry.index, security.policy);
 	const operatorTokenFile = await tokenFileOrExplain(options, security, clock, ids);
 
+	const backups = new StateBackups({ state, audit, streams, clock, ids, hubVersion: version });
 	const services: MountedService[] = [
 		createHubService({
 			facts: hubFacts({ version, state, bus, options, startTime: clock.now() }),
 			bus: state.bus,
 			clock,
+			backups,
 		}),
 		createPluginService({
 			registry,

@@ -79,9 +79,9 @@ export class ChangeGroup {
 		return this.keeps(prefix) && (!this.#group.split || this.isLane(prefix));
 	}
 
-	/** Whether it is the prefix of all of its lane. */
+	/** Whether it is the prefix of all of its lane and of nothing else. */
 	isLane(prefix: string): boolean {
-		return this.#group.split && prefix.endsWith("/") && !this.#group.prefixes.includes(prefix);
+		return this.#group.split && prefix.endsWith("/") && this.#laneKey(prefix) === prefix && !this.#isWhole(prefix);
 	}
 
 	/** The lane of a prefix that it serves; it stays until `leave`. */
@@ -130,6 +130,10 @@ export class ChangeGroup {
 
 	#forget(key: string, lane: ChangeLane): void {
 		if (lane.readers === 0 && lane.isEmpty) this.#lanes.delete(key);
+	}
+
+	#isWhole(prefix: string): boolean {
+		return this.#group.prefixes.includes(prefix);
 	}
 
 	/** Of a key, or of a prefix that is watched. */

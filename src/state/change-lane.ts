@@ -30,7 +30,8 @@ export class ChangeLane {
 	readonly waiting = new Set<LaneReader>();
 	/** The newest revision of this lane whose changes are gone; every other one that is newer is here. */
 	#trimmed: number;
-	#parts: Part[] = [];
+	/** Undefined where a part is gone. */
+	#parts: (Part | undefined)[] = [];
 	#head = 0;
 	/** The number of `#parts[0]`. */
 	#base = 0;
@@ -60,7 +61,8 @@ export class ChangeLane {
 	/** Forgets the oldest part. */
 	trim(): void {
 		this.#trimmed = this.#parts[this.#head]!.revision;
-		this.#head++;
+		// At once: a part may hold megabytes.
+		this.#parts[this.#head++] = undefined;
 		if (this.#head > 256 && this.#head * 2 > this.#parts.length) {
 			this.#parts = this.#parts.slice(this.#head);
 			this.#base += this.#head;

@@ -86,16 +86,18 @@ export interface KvCheck {
 }
 
 /** The value must not change until the commit has settled. */
-export type KvWrite =
+export type KvWrite = (
 	| { readonly key: string; readonly value: Uint8Array }
 	| {
 			readonly key: string;
 			readonly delete: true;
 			/** For watches alone: what they are to know of the deletion. Counts as bytes of the commit. */
 			readonly note?: Uint8Array;
-			/** Watches are not told: what nobody may watch any more is cleared away without pushing out of the window what they may. */
-			readonly silent?: boolean;
-	  };
+	  }
+) & {
+	/** Watches are not told: what nobody can be watching is moved in or cleared away without pushing out of the window what they can. */
+	readonly silent?: boolean;
+};
 
 export interface KvCommit {
 	/**

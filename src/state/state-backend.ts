@@ -10,6 +10,11 @@ export interface StateBackend extends AsyncDisposable {
 	/** What need not: gone at a restart, on every backend. */
 	readonly volatileKv: KvStore;
 	readonly bus: PeerBus;
+	/**
+	 * Copies everything durable as it is at one moment, beside reads and writes, which wait for it at no time. Resolves when the copy
+	 * is there; undefined where nothing is durable. Rejects with `StorageError` where there is no room for it.
+	 */
+	copy(): Promise<StateCopy | undefined>;
 	/** Opens (or creates) the named log, `[a-z-]{1,32}`. Opening a name twice gives the same log. */
 	log(name: string, options?: LogOptions): Promise<LogStore>;
 	/**
@@ -17,6 +22,15 @@ export interface StateBackend extends AsyncDisposable {
 	 * acknowledged is on disk, and what is on disk can no longer be vouched for by this process.
 	 */
 	readonly failed: Promise<Error>;
+}
+
+/** A copy of everything durable. It takes up room until it is disposed. */
+export interface StateCopy extends AsyncDisposable {
+	readonly bytes: number;
+	/** The version of its form, as the backend counts it. */
+	readonly format: number;
+	/** All of its bytes, in pieces of at most 256 KiB that are the reader's own. Reads on as it is asked. */
+	read(): AsyncIterable<Uint8Array>;
 }
 
 /** Data of a newer version, held by another process, or damaged: the hub must not start on it. */

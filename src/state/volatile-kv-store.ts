@@ -113,7 +113,7 @@ export class VolatileKvStore implements KvStore {
 			const createRevision = old?.createRevision ?? revision;
 			if (value) this.#entries.set({ key, value, revision, createRevision });
 			else this.#entries.delete(key);
-			if (this.#window.keeps(key) && !("delete" in write && write.silent)) {
+			if (this.#window.keeps(key) && write.silent !== true) {
 				const lastOfCommit = index === writes.length - 1;
 				const note = "value" in write ? undefined : write.note && Buffer.from(write.note);
 				const oldRevision = old?.revision ?? 0;

@@ -1,16 +1,22 @@
 import type { KvStore } from "../state/kv-store.ts";
 import { decodeEntry } from "./entry-record.ts";
+import { storeKeys } from "./store-keys.ts";
 import type { StoredEntry } from "./stored-entry.ts";
 
 /** In place of an entry that is being written: the keyspace alone knows whether it is the old or the new one. */
 const BEING_WRITTEN = Symbol("being written");
 
+type Held = StoredEntry | typeof BEING_WRITTEN;
+
+/** By store and key. Not by their keys in the keyspace, which would have to be made and hashed for each read. */
+type Generation = Map<string, Map<string, Held>>;
+
 /** Bytes of entries that are held, about. */
-const DEFAULT_BYTES = 64 * 1024 * 1024;
+const DEFAULT_BYTES = 128 * 1024 * 1024;
 
 /**
- * Entries as reads and writes see them, by their keys in the keyspace; those used lately are held, because finding, copying and
- * decoding one costs several times what handing it out does.
+ * Entries as reads and writes see them; those used lately are held, because finding, copying and decoding one costs several times
+ * what handing it out does.
  *
  * There are two generations: when the young one is full it becomes the old one, and what is asked for again moves back. While
  * a key is being written it is read from the keyspace, so that one read never sees less than another before it.
@@ -18,8 +24,8 @@ const DEFAULT_BYTES = 64 * 1024 * 1024;
 export class EntryCache {
 	readonly #kv: KvStore;
 	readonly #generationBytes: number;
-	#young = new Map<string, StoredEntry | typeof BEING_WRITTEN>();
-	#old = new Map<string, StoredEntry | typeof BEING_WRITTEN>();
+	#young: Generation = new Map();
+	#old: Generation = new Map();
 	#youngBytes = 0;
 
 	constructor(kv: KvStore, maxBytes: number = DEFAULT_BYTES) {
@@ -27,58 +33,74 @@ export class EntryCache {
 		this.#generationBytes = maxBytes / 2;
 	}
 
-	/** Entries held. */
-	get size(): number {
-		return this.#young.size + this.#old.size;
-	}
-
 	/** The entry, or undefined. */
-	get(key: string): StoredEntry | undefined {
-		let held = this.#young.get(key);
+	get(storeId: string, key: string): StoredEntry | undefined {
+		let held = this.#young.get(storeId)?.get(key);
 		if (held === undefined) {
-			held = this.#old.get(key);
-			if (held !== undefined && held !== BEING_WRITTEN) this.#hold(key, held);
+			held = this.#old.get(storeId)?.get(key);
+			if (held !== undefined && held !== BEING_WRITTEN) this.#hold(storeId, key, held);
 		}
 		if (held !== undefined && held !== BEING_WRITTEN) return held;
-		const found = this.#kv.get(key);
+		const found = this.#kv.get(storeKeys.entry(storeId, key));
 		if (found === undefined) return undefined;
 		const entry = decodeEntry(found);
-		if (held === undefined) this.#hold(key, entry);
+		if (held === undefined) this.#hold(storeId, key, entry);
 		return entry;
 	}
 
 	/** The key is about to be written. */
-	begin(key: string): void {
-		this.#dropYoung(key);
-		this.#young.set(key, BEING_WRITTEN);
+	begin(storeId: string, key: string): void {
+		this.#drop(storeId, key);
+		this.#youngOf(storeId).set(key, BEING_WRITTEN);
 	}
 
 	/** The key was written; undefined: deleted. */
-	settle(key: string, entry: StoredEntry | undefined): void {
-		if (entry === undefined) this.forget(key);
-		else this.#hold(key, entry);
+	settle(storeId: string, key: string, entry: StoredEntry | undefined): void {
+		if (entry === undefined) this.forget(storeId, key);
+		else this.#hold(storeId, key, entry);
 	}
 
 	/** What is held of the key may not be what is there. */
-	forget(key: string): void {
-		this.#dropYoung(key);
-		this.#young.delete(key);
-		this.#old.delete(key);
+	forget(storeId: string, key: string): void {
+		this.#drop(storeId, key);
+		this.#young.get(storeId)?.delete(key);
 	}
 
-	#dropYoung(key: string): void {
-		const held = this.#young.get(key);
-		if (held !== undefined && held !== BEING_WRITTEN) this.#youngBytes -= held.weight;
+	/** A store is deleted. */
+	forgetStore(storeId: string): void {
+		const young = this.#young.get(storeId);
+		if (young !== undefined) for (const held of young.values()) this.#youngBytes -= weightOf(held);
+		this.#young.delete(storeId);
+		this.#old.delete(storeId);
 	}
 
-	#hold(key: string, entry: StoredEntry): void {
-		this.#dropYoung(key);
-		this.#old.delete(key);
-		this.#young.set(key, entry);
+	#hold(storeId: string, key: string, entry: StoredEntry): void {
+		this.#drop(storeId, key);
+		this.#youngOf(storeId).set(key, entry);
 		this.#youngBytes += entry.weight;
 		if (this.#youngBytes <= this.#generationBytes) return;
 		this.#old = this.#young;
 		this.#young = new Map();
 		this.#youngBytes = 0;
 	}
+
+	/** Takes it out of the count and out of the old generation. */
+	#drop(storeId: string, key: string): void {
+		const held = this.#young.get(storeId)?.get(key);
+		if (held !== undefined) this.#youngBytes -= weightOf(held);
+		else this.#old.get(storeId)?.delete(key);
+	}
+
+	#youngOf(storeId: string): Map<string, Held> {
+		let young = this.#young.get(storeId);
+		if (young === undefined) {
+			young = new Map();
+			this.#young.set(storeId, young);
+		}
+		return young;
+	}
+}
+
+function weightOf(held: Held): number {
+	return held === BEING_WRITTEN ? 0 : held.weight;
 }

@@ -30,6 +30,7 @@ export interface EntryKeyspaceOptions {
 export class EntryKeyspace implements AsyncDisposable {
 	readonly kv: KvStore;
 	readonly usage: UsageBook;
+	readonly #cache: EntryCache;
 	readonly writer: EntryWriter;
 	readonly reader: EntryReader;
 	readonly ends: EntryEnds;
@@ -43,6 +44,7 @@ export class EntryKeyspace implements AsyncDisposable {
 		const parts = { ...options, cache, usage, stage };
 		this.kv = kv;
 		this.usage = usage;
+		this.#cache = cache;
 		this.reader = new EntryReader(parts);
 		this.writer = new EntryWriter({ ...parts, onStored: (round) => this.#stored(round) });
 		this.ends = new EntryEnds({ ...options, writer: this.writer });
@@ -53,6 +55,13 @@ export class EntryKeyspace implements AsyncDisposable {
 	start(): void {
 		this.removal.start();
 		this.ends.start();
+	}
+
+	/** A store of it was deleted: what is left is removed. */
+	remove(storeId: string): void {
+		this.usage.forget(storeId);
+		this.#cache.forgetStore(storeId);
+		this.removal.remove(storeId);
 	}
 
 	async [Symbol.asyncDispose](): Promise<void> {

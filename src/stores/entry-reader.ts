@@ -32,7 +32,7 @@ export class EntryReader {
 	get(store: OpenStore, key: string): Uint8Array | undefined {
 		const { cache, stage, clock } = this.#options;
 		store.activity.gets++;
-		const entry = cache.get(storeKeys.entry(store.id, key));
+		const entry = cache.get(store.id, key);
 		if (entry !== undefined && (!entry.mayEnd || stage.endOf(entry, clock.now()) === undefined)) return entry.wire;
 		store.activity.misses++;
 		return undefined;
@@ -102,7 +102,7 @@ export class EntryReader {
 
 	*#versions(store: OpenStore, key: string): Generator<{ readonly revision: number; readonly version: Uint8Array }> {
 		const { kv, cache } = this.#options;
-		const entry = cache.get(storeKeys.entry(store.id, key));
+		const entry = cache.get(store.id, key);
 		let older = entry?.older;
 		if (entry !== undefined) yield { revision: entry.revision, version: presentVersion(entry) };
 		if (older === undefined) {

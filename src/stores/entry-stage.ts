@@ -68,7 +68,7 @@ export class EntryStage {
 		});
 		round.checks.push({ key: entryKey, revision: old?.revision ?? 0 });
 		const index = round.write({ key: entryKey, value: entry.record! });
-		round.staged.push({ key: entryKey, index, before: old, after: entry });
+		round.staged.push({ storeId: store.id, key, index, before: old, after: entry });
 		const keepsOld = old !== undefined && store.history > 1;
 		if (keepsOld) {
 			round.write({ key: storeKeys.version(store.id, old.revision), value: encodeVersion(old, undefined) });
@@ -90,7 +90,7 @@ export class EntryStage {
 		const note = encodeEndNote(end);
 		round.checks.push({ key: entryKey, revision: old.revision });
 		const index = round.write({ key: entryKey, delete: true, note });
-		round.staged.push({ key: entryKey, index, before: old, after: undefined });
+		round.staged.push({ storeId: store.id, key, index, before: old, after: undefined });
 		const keepsOld = store.history > 1;
 		const older = this.#olderOf(round, store, key, old);
 		if (keepsOld) {

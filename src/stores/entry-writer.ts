@@ -13,6 +13,7 @@ import { KeyTurns } from "./key-turns.ts";
 import { Leftovers } from "./leftovers.ts";
 import type { OpenStore } from "./open-store.ts";
 import { type Queued, QueuedEnd, QueuedUnit } from "./queued-unit.ts";
+import { parseEntry } from "./store-keys.ts";
 import { UnitEvaluator } from "./unit-evaluator.ts";
 import type { UsageBook } from "./usage-book.ts";
 import { type Leftover, WriteRound } from "./write-round.ts";
@@ -126,6 +127,11 @@ export class EntryWriter implements AsyncDisposable {
 		await this.#round?.promise;
 	}
 
+	/** Resolves once there is nothing left to write. */
+	async idle(): Promise<void> {
+		while (this.#running !== undefined) await this.#running;
+	}
+
 	/** Takes no more, and writes what it has taken. */
 	async [Symbol.asyncDispose](): Promise<void> {
 		this.#disposed = true;
@@ -148,10 +154,11 @@ export class EntryWriter implements AsyncDisposable {
 			const { round, units, taken } = this.#build();
 			if (round.isEmpty) {
 				round.dropRows();
+				this.#leftovers.settle(round, taken);
 				this.#finish(units, 0);
 				continue;
 			}
-			for (const { key } of round.staged) this.#options.cache.begin(key);
+			for (const { storeId, key } of round.staged) this.#options.cache.begin(storeId, key);
 			this.#round = Promise.withResolvers();
 			const { result, error } = await this.#commit(round);
 			if (result?.ok === true) {
@@ -159,7 +166,7 @@ export class EntryWriter implements AsyncDisposable {
 				this.#store(round, taken, result.firstRevision);
 				this.#finish(units, result.firstRevision);
 			} else {
-				for (const { key } of round.staged) this.#options.cache.forget(key);
+				for (const { storeId, key } of round.staged) this.#options.cache.forget(storeId, key);
 				round.dropRows();
 				if (result !== undefined && ++attempt < MAX_ATTEMPTS) {
 					this.#decideAgain(result, units);
@@ -236,10 +243,10 @@ export class EntryWriter implements AsyncDisposable {
 
 	/** The round is in the keyspace. */
 	#store(round: WriteRound, taken: readonly Leftover[], firstRevision: number): void {
-		for (const { key, index, before, after } of round.staged) {
+		for (const { storeId, key, index, before, after } of round.staged) {
 			const revision = firstRevision + index;
 			after?.settle(revision, before?.createRevision ?? revision);
-			this.#options.cache.settle(key, after);
+			this.#options.cache.settle(storeId, key, after);
 		}
 		round.settleRows(firstRevision);
 		this.#leftovers.settle(round, taken);
@@ -268,7 +275,10 @@ export class EntryWriter implements AsyncDisposable {
 
 	/** Another hub has written, or a store was changed: what was read of it is not what is there. */
 	#decideAgain({ conflicts }: Extract<KvCommitResult, { ok: false }>, units: readonly Queued[]): void {
-		for (const { key } of conflicts) this.#options.cache.forget(key);
+		for (const { key } of conflicts) {
+			const entry = parseEntry(key);
+			if (entry !== undefined) this.#options.cache.forget(entry.storeId, entry.key);
+		}
 		this.#options.usage.forgetAll();
 		this.#ready = [...units, ...this.#ready];
 	}

@@ -36,6 +36,7 @@ export const storeKeys = Object.freeze({
 
 export const storePrefixes = Object.freeze({
 	definitions: "store/definition/",
+	entries: "store/entry/",
 	expiries: "store/expiry/",
 	leases: "store/lease/",
 	doomed: "store/doomed/",
@@ -45,6 +46,11 @@ export const storePrefixes = Object.freeze({
 export interface IndexedEntry {
 	readonly storeId: string;
 	readonly key: string;
+}
+
+/** The entry of an `entry` key; undefined: it is another. */
+export function parseEntry(key: string): IndexedEntry | undefined {
+	return key.startsWith(storePrefixes.entries) ? parseIndexed(key, storePrefixes.entries.length) : undefined;
 }
 
 /** The time and the entry of an `expiry` key. */

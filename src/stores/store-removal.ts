@@ -109,7 +109,8 @@ export class StoreRemoval implements AsyncDisposable {
 function withIndexes(storeId: string, stored: KvEntry): readonly KvWrite[] {
 	const { expireTime, writer, instanceId } = decodeEntry(stored);
 	const key = stored.key.slice(storeKeys.entries(storeId).length);
-	const writes: KvWrite[] = [{ key: stored.key, delete: true }];
+	// Whoever watched it was told that the store is gone.
+	const writes: KvWrite[] = [{ key: stored.key, delete: true, silent: true }];
 	if (expireTime !== 0) writes.push({ key: storeKeys.expiry(expireTime, storeId, key), delete: true });
 	if (instanceId !== "") writes.push({ key: storeKeys.lease(writer, instanceId, storeId, key), delete: true });
 	return writes;

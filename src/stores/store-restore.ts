@@ -83,7 +83,8 @@ export class StoreRestore {
 		const { key, expireTime, writer, instanceId } = entry;
 		if (instanceId !== "" && !this.#options.leases.isLive(writer, instanceId)) return undefined;
 		const { record, bytes } = encodeEntry({ ...entry, transactionId: "", older: [] });
-		this.#write({ key: storeKeys.entry(this.#id, key), value: record! });
+		// Nobody can watch it yet.
+		this.#write({ key: storeKeys.entry(this.#id, key), value: record!, silent: true });
 		if (expireTime !== 0) this.#write({ key: storeKeys.expiry(expireTime, this.#id, key), value: new Uint8Array() });
 		if (instanceId !== "") {
 			this.#write({ key: storeKeys.lease(writer, instanceId, this.#id, key), value: new Uint8Array() });

@@ -24,7 +24,7 @@ export interface StoresOptions {
 	readonly compile: CompileValidators;
 	/** Told of faults that no caller waits for. */
 	readonly onFault: (what: string, error: unknown) => void;
-	/** Bytes of entries that are held in memory for each kind of store, about. Default 64 MiB. */
+	/** Bytes of entries that are held in memory for each kind of store, about. Default 128 MiB. */
 	readonly cacheBytes?: number | undefined;
 }
 
@@ -47,9 +47,7 @@ export class Stores implements AsyncDisposable {
 		});
 		this.definitions.onChange((_name, before, after) => {
 			if (before === undefined || before.id === after?.id) return;
-			const { usage, removal } = this.keyspaceOf(before);
-			usage.forget(before.id);
-			removal.remove(before.id);
+			this.keyspaceOf(before).remove(before.id);
 		});
 	}
 
@@ -108,11 +106,12 @@ export class Stores implements AsyncDisposable {
 		return this.keyspaceOf(store).reader.history(store, key, query);
 	}
 
-	/** Resolves once nothing is being ended or removed. */
+	/** Resolves once nothing is being written, ended or removed. */
 	async idle(): Promise<void> {
-		for (const { ends, removal } of [this.#persistent, this.#volatile]) {
+		for (const { ends, removal, writer } of [this.#persistent, this.#volatile]) {
 			await ends.idle();
 			await removal.idle();
+			await writer.idle();
 		}
 	}
 

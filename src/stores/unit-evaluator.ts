@@ -76,7 +76,7 @@ export class UnitEvaluator {
 		round.begin();
 		const { storeId, key, entryKey, indexKey } = queued;
 		const store = this.#options.storeOf(storeId);
-		const entry = store && this.#options.cache.get(entryKey);
+		const entry = store && this.#options.cache.get(storeId, key);
 		if (store === undefined || entry === undefined) {
 			round.write({ key: indexKey, delete: true });
 		} else {
@@ -90,6 +90,7 @@ export class UnitEvaluator {
 			if (isIndex) {
 				this.#enter(store, round);
 				this.#end(round, store, key, entryKey, entry);
+				round.forsake(indexKey);
 			}
 		}
 		if (round.fits) return true;
@@ -124,7 +125,7 @@ export class UnitEvaluator {
 
 	/** What is there of what the unit writes, and whether all is as it expects. Undefined: entries have to end first. */
 	#read(queued: QueuedUnit, round: WriteRound): readonly (StoredEntry | undefined)[] | undefined {
-		const { unit, keys, checkKeys } = queued;
+		const { unit, checkKeys } = queued;
 		const { now } = round;
 		const { cache, stage } = this.#options;
 		let failed: FailedCheck[] | undefined;
@@ -133,7 +134,7 @@ export class UnitEvaluator {
 		for (let at = 0; at < unit.checks.length; at++) {
 			const { store, key, expected } = unit.checks[at]!;
 			this.#enter(store, round);
-			const entry = cache.get(checkKeys[at]!);
+			const entry = cache.get(store.id, key);
 			const isOver = entry !== undefined && stage.endOf(entry, now) !== undefined;
 			round.checks.push({ key: checkKeys[at]!, revision: entry?.revision ?? 0 });
 			failed = withFailed(failed, store, key, expected, isOver ? undefined : entry);
@@ -141,7 +142,7 @@ export class UnitEvaluator {
 		for (let at = 0; at < unit.writes.length; at++) {
 			const write = unit.writes[at]!;
 			this.#enter(write.store, round);
-			let entry = cache.get(keys[at]!);
+			let entry = cache.get(write.store.id, write.key);
 			if (entry !== undefined && stage.endOf(entry, now) !== undefined) {
 				if (write.kind !== "delete") over.push(at);
 				entry = undefined;
@@ -162,7 +163,7 @@ export class UnitEvaluator {
 		for (const at of over) {
 			round.begin();
 			const { store, key } = unit.writes[at]!;
-			this.#end(round, round.stores.get(store.id)!, key, keys[at]!, this.#options.cache.get(keys[at]!)!);
+			this.#end(round, round.stores.get(store.id)!, key, keys[at]!, this.#options.cache.get(store.id, key)!);
 			if (round.fits) continue;
 			round.rollBack();
 			return;

@@ -6,7 +6,7 @@ import type { UsageRow } from "./usage-book.ts";
 
 /** An entry that a round makes, replaces or ends. */
 interface Staged {
-	/** In the keyspace. */
+	readonly storeId: string;
 	readonly key: string;
 	/** Its place among the writes. */
 	readonly index: number;
@@ -135,6 +135,12 @@ export class WriteRound {
 	revive(key: string, value: Uint8Array = NOTHING): void {
 		this.revived.push(key);
 		this.write({ key, value });
+	}
+
+	/** Takes a key from what the unit in hand leaves over: it is deleted at once. */
+	forsake(key: string): void {
+		const at = this.leftovers.findIndex((leftover, index) => index >= this.#before.leftovers && leftover.key === key);
+		if (at >= 0) this.leftovers.splice(at, 1);
 	}
 
 	count(row: UsageRow, keys: number, bytes: number, versions: number): void {

@@ -132,15 +132,17 @@ describe.each(backends)("the changes of a KvStore on $name", ({ open }) => {
 		expect(() => kv.read("store/entry/a/", 0).next()).toThrow(CompactedError);
 	});
 
-	test("KV-5 silent deletes are not told", async () => {
+	test("KV-5 silent writes are not told", async () => {
 		await put("store/entry/a/1", "store/entry/a/2");
 		using reader = kv.read("store/entry/a/");
 		await commit([
 			{ key: "store/entry/a/1", delete: true, silent: true },
 			{ key: "store/entry/a/2", delete: true },
+			{ key: "store/entry/a/3", value: bytes("3"), silent: true },
 		]);
 		expect(keysOf(readAll(reader))).toEqual(["store/entry/a/2"]);
 		expect(kv.get("store/entry/a/1")).toBeUndefined();
+		expect(text(kv.get("store/entry/a/3")?.value)).toBe("3");
 	});
 
 	test("KV-5 what is told stays what it was, whatever becomes of the bytes that were given", async () => {
@@ -154,6 +156,7 @@ describe.each(backends)("the changes of a KvStore on $name", ({ open }) => {
 	test("KV-5 of prefixes that are kept by their next part, one part is read at a time", () => {
 		expect(() => kv.read("store/entry/")).toThrow(RangeError);
 		expect(() => kv.read("store/entry/a")).toThrow(RangeError);
+		expect(() => kv.read("store/entry/a/b/")).toThrow(RangeError);
 		expect(() => kv.read("store/usage/a/")).toThrow(RangeError);
 	});
 });

@@ -17,7 +17,7 @@ export function json(value: unknown): MessageInitShape<typeof PayloadSchema> {
 
 /** A payload of these bytes. */
 export function binary(value: Uint8Array): MessageInitShape<typeof PayloadSchema> {
-	return { body: { case: "binary", value } };
+	return { body: { case: "binary", value: new Uint8Array(value) } };
 }
 
 /** What the payload's JSON says. */

@@ -21,6 +21,7 @@ import type { KvStore, KvWrite } from "../../src/state/kv-store.ts";
 import { encodeEntry } from "../../src/stores/entry-record.ts";
 import { OpenStore } from "../../src/stores/open-store.ts";
 import type { StoreListener } from "../../src/stores/store-change.ts";
+import { fillStoreConfig } from "../../src/stores/store-config.ts";
 import { storeKeys } from "../../src/stores/store-keys.ts";
 import { FakeCall, plugin } from "./event-hub.ts";
 import { type FakeClock, SequentialIds } from "./fake-clock.ts";
@@ -67,7 +68,7 @@ export class StoreWatchRig {
 	/** Makes the store, or another one of its name; `undefined` deletes it. */
 	setStore(name: string, id: string | undefined): void {
 		const before = this.#stores.get(name);
-		const stored = create(StoreSchema, { name, owner: "owner", epoch: id ?? "", config: {} });
+		const stored = create(StoreSchema, { name, owner: "owner", epoch: id ?? "", config: fillStoreConfig(undefined) });
 		const after = id === undefined ? undefined : new OpenStore({ stored, revision: 1 });
 		if (after === undefined) this.#stores.delete(name);
 		else this.#stores.set(name, after);
@@ -84,8 +85,7 @@ export class StoreWatchRig {
 		for (const listener of this.#pluginListeners) listener(pluginId);
 	}
 
-	open(watches: Watches, caller: Caller = plugin("reader")): WatchReader {
-		const call = new FakeCall(caller);
+	open(watches: Watches, caller: Caller = plugin("reader"), call: FakeCall = new FakeCall(caller)): WatchReader {
 		const request = create(StoreServiceWatchRequestSchema, { watches });
 		const responses = openStoreWatch(
 			{

@@ -2,7 +2,7 @@ import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ChangeCause } from "#gen/qirvo/hub/v1/entries_pb.js";
 import { HubError } from "../../src/hub-error.ts";
-import { operator, plugin } from "../harness/event-hub.ts";
+import { FakeCall, operator, plugin } from "../harness/event-hub.ts";
 import { refused } from "../harness/refused.ts";
 import { backends, type OpenedState } from "../harness/state-backends.ts";
 import { StoreWatchRig, saying } from "../harness/store-watch-rig.ts";
@@ -203,6 +203,16 @@ describe.each(backends)("watches of stores on $name", ({ open }) => {
 		reader.call.controller.abort(new HubError("HUB_DRAINING", "the hub is shutting down"));
 		await rig.write("s1", { a: "1" });
 		expect((await reader.expect("heartbeat")).positions.map(({ position }) => position?.sequence)).toEqual([1n, 1n]);
+		await reader.expect("draining");
+		await expect(reader.next()).rejects.toThrow(refused("HUB_DRAINING"));
+	});
+
+	test("a stream that begins as the hub stops ends at once", async () => {
+		const call = new FakeCall(operator);
+		call.controller.abort(new HubError("HUB_DRAINING", "the hub is shutting down"));
+		const reader = rig.open([{ watchId: "w", store: "shop" }], operator, call);
+		await reader.expect("ready");
+		expect((await reader.expect("heartbeat")).positions).toEqual([]);
 		await reader.expect("draining");
 		await expect(reader.next()).rejects.toThrow(refused("HUB_DRAINING"));
 	});

@@ -6,6 +6,7 @@ import { failureOf } from "../harness/failure.ts";
 import { Feed } from "../harness/feed.ts";
 import { type Clients, describeHubs, type TestHub } from "../harness/hub.ts";
 import { Outbox } from "../harness/outbox.ts";
+import { randomFrom, turns } from "../harness/random-from.ts";
 
 /** Larger runs: set these. */
 const EVENTS = Number(process.env.RESUME_EVENTS ?? 4000);
@@ -31,21 +32,6 @@ const READERS: readonly Reader[] = [
 		wants: ({ type, subject }) => subject.endsWith("7") || type === "n.end",
 	},
 ];
-
-/** Numbers from 0 to `below`, the same for the same seed. */
-function randomFrom(seed: number): (below: number) => number {
-	let state = seed >>> 0;
-	return (below) => {
-		state = (state + 0x6d2b79f5) >>> 0;
-		let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-		mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-		return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * below);
-	};
-}
-
-async function turns(count: number): Promise<void> {
-	for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));
-}
 
 /** Publishes numbered events in batches of any size, some of them in flight. */
 async function publish(writer: Clients, name: string, random: (below: number) => number): Promise<void> {

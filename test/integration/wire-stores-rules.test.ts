@@ -7,6 +7,14 @@ import { binary, contents, setOf } from "../harness/store-values.ts";
 
 const SCHEMA = JSON.stringify({ type: "object", properties: { n: { type: "integer", minimum: 0 } }, required: ["n"] });
 
+/** Lets time pass, in steps that a commit on its way survives. */
+async function pass(clock: SkippingClock, ms: number): Promise<void> {
+	for (let left = ms; left > 0; left -= 10_000) {
+		clock.skip(Math.min(left, 10_000));
+		await new Promise((resolve) => setTimeout(resolve, 20));
+	}
+}
+
 describeHubs("what a store asks of its entries", (start) => {
 	it("is judged by its validators in their order, each naming itself, the path and the rule", async () => {
 		await using hub = await start({
@@ -28,7 +36,7 @@ describeHubs("what a store asks of its entries", (start) => {
 			expect(await failureOf(set({ n: -2 }))).toMatchObject({
 				code: "FailedPrecondition",
 				reason: "VALIDATION_FAILED",
-				metadata: { validator: "shape", path: "/n", rule: "minimum" },
+				metadata: { validator: "shape", path: "/n", rule: "minimum 0" },
 			});
 			expect(await failureOf(set({ n: 2 }))).toMatchObject({
 				reason: "VALIDATION_FAILED",
@@ -66,7 +74,7 @@ describeHubs("what a store asks of its entries", (start) => {
 			expect(await failureOf(third)).toMatchObject({
 				code: "ResourceExhausted",
 				reason: "QUOTA_EXCEEDED",
-				details: ["google.rpc.QuotaFailure"],
+				details: ["QuotaFailure"],
 			});
 			await stores.set({ set: setOf(store, "c", 1) });
 			expect(await failureOf(stores.set({ set: setOf(store, "d", 1) }))).toMatchObject({ reason: "QUOTA_EXCEEDED" });
@@ -96,12 +104,13 @@ describeHubs("what a store asks of its entries", (start) => {
 			expect(timestampMs(entry!.expireTime!) - timestampMs(entry!.updateTime!)).toBe(10_000);
 			await stores.increment({ increment: { store, key: "n", delta: 1n } });
 			const keys = async () => Object.keys(contents((await stores.list({ store })).entries));
-			clock.skip(11_000);
+			await pass(clock, 11_000);
 			await until(async () => (await keys()).length === 2);
 			expect(await keys()).toEqual(["default", "ever"]);
-			clock.skip(60_000);
+			await pass(clock, 60_000);
 			await until(async () => (await keys()).length === 1);
-			expect((await stores.getStore({ name: store })).store?.usage).toMatchObject({ keys: 1n });
+			// What is over is not shown any more, and soon not there.
+			await until(async () => (await stores.getStore({ name: store })).store?.usage?.keys === 1n);
 			for (const bad of [0.5, -1, 3661 * 86_400_000]) {
 				const nanos = { seconds: BigInt(Math.floor(bad / 1000)), nanos: bad === 0.5 ? 500_000 : 0 };
 				const call = stores.set({ set: setOf(store, "x", 1, { ttl: nanos }) });
@@ -126,7 +135,7 @@ describeHubs("what a store asks of its entries", (start) => {
 			expect(await failureOf(unknown)).toMatchObject({ code: "NotFound", reason: "INSTANCE_NOT_FOUND" });
 		}
 		expect((await stores.get({ store: "s", key: "here" })).entry?.instanceId).toBe(instanceId);
-		clock.skip(31_000);
+		await pass(clock, 31_000);
 		for (const store of ["s", "v"]) {
 			await until(async () => (await stores.list({ store })).entries.length === 1);
 			expect(contents((await stores.list({ store })).entries)).toEqual({ stays: 1 });

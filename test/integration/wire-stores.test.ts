@@ -118,10 +118,7 @@ describeHubs("a store", (start) => {
 		];
 		for (const [request, field] of bad) {
 			const failure = await failureOf(stores.createStore({ name: "x", ...request }));
-			expect([failure.code, failure.fields], JSON.stringify(request).slice(0, 200)).toEqual([
-				"InvalidArgument",
-				[field],
-			]);
+			expect([failure.code, failure.fields], field).toEqual(["InvalidArgument", [field]]);
 		}
 		expect((await failureOf(stores.updateStore({ name: "x" }))).fields).toEqual(["config"]);
 	});
@@ -178,7 +175,7 @@ describeHubs("a store", (start) => {
 		expect(await failureOf(stores.createStore({ name: "one-more" }))).toMatchObject({
 			code: "ResourceExhausted",
 			reason: "LIMIT_EXCEEDED",
-			details: ["google.rpc.QuotaFailure"],
+			details: ["QuotaFailure"],
 		});
 		await stores.deleteStore({ name: "s-7" });
 		await stores.createStore({ name: "one-more" });

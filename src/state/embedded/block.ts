@@ -137,6 +137,21 @@ export class Block implements LogBlock {
 		return this.#ids.slice(this.#idStart, this.#idStart + this.#buffer[lengths + index]!);
 	}
 
+	/** Whether the tables name places inside the block, its topics and records fill it, and nothing follows. */
+	get isWhole(): boolean {
+		const { count, byteLength } = this;
+		if (count === 0 || byteLength < HEADER_BYTES + count * PER_RECORD_BYTES) return false;
+		const payload = this.#idsAt + this.#buffer.readUInt32LE(28);
+		let end = 0;
+		for (let index = 0; index < count; index++) {
+			const next = this.#buffer.readUInt32LE(HEADER_BYTES + index * 4);
+			if (next < end || this.#buffer.readUInt16LE(HEADER_BYTES + count * 4 + index * 2) >= this.topics.length)
+				return false;
+			end = next;
+		}
+		return payload + end === byteLength;
+	}
+
 	get #idsAt(): number {
 		return HEADER_BYTES + this.count * PER_RECORD_BYTES + this.#buffer.readUInt32LE(24);
 	}

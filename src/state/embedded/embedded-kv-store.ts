@@ -20,12 +20,11 @@ import type { Environment } from "./environment.ts";
 import { GROUP_BYTES, type GroupParticipant, type GroupWriter } from "./group-writer.ts";
 import { decodeKvRecord, encodeKvRecord, kvValue } from "./kv-record.ts";
 import { StoredOutcomes } from "./stored-outcomes.ts";
+import { storedRevision, storeRevision } from "./stored-revision.ts";
 
 /** Commits that may wait for the disk; more are refused. */
 const MAX_WAITING = 100_000;
 const MAX_WAITING_BYTES = 256 * 1024 * 1024;
-
-const REVISION_KEY = Buffer.from("kv/revision");
 
 interface Waiting {
 	readonly commit: KvCommit;
@@ -150,9 +149,7 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 		this.#applied = [...inGroup.values()];
 		if (this.#applied.length === 0) return;
 		this.#outcomes.write(this.#applied);
-		const revision = Buffer.allocUnsafe(8);
-		revision.writeDoubleLE(this.#written);
-		this.#environment.meta.put(REVISION_KEY, revision);
+		storeRevision(this.#environment.meta, this.#written);
 	}
 
 	flushed(): void {
@@ -217,7 +214,7 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 			const { key } = write;
 			const keyBytes = Buffer.from(key);
 			const revision = ++this.#written;
-			const watched = this.#window.keeps(key) && !("delete" in write && write.silent);
+			const watched = this.#window.keeps(key) && write.silent !== true;
 			const old = watched ? kv.getBinary(keyBytes) : kv.getBinaryFast(keyBytes);
 			const known = old && decodeKvRecord(old);
 			const createRevision = known?.createRevision ?? revision;
@@ -263,7 +260,7 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 	}
 
 	#stored(): number {
-		return this.#environment.meta.getBinary(REVISION_KEY)?.readDoubleLE(0) ?? 0;
+		return storedRevision(this.#environment.meta);
 	}
 }
 

@@ -117,7 +117,11 @@ export class GroupWriter {
 		let thrown: { readonly error: unknown } | undefined;
 		const failure = await this.#attempt(() => {
 			try {
-				for (const participant of group) participant.write();
+				for (const participant of group) {
+					// It takes what came after it was asked to be here, too: that needs no group of its own.
+					this.#requested.delete(participant);
+					participant.write();
+				}
 			} catch (error) {
 				thrown = { error };
 			}

@@ -11,6 +11,7 @@ import { openEnvironment } from "./environment.ts";
 import { lockFolder } from "./folder-lock.ts";
 import { GroupWriter, type StateLogger } from "./group-writer.ts";
 import { openLogIdentity } from "./log-state.ts";
+import { StateCopies } from "./state-copies.ts";
 
 export interface EmbeddedStateOptions {
 	/** Created with mode 0700 where it is missing. Must be on a local file system. */
@@ -31,6 +32,8 @@ export async function openEmbeddedState(options: EmbeddedStateOptions): Promise<
 	const lock = await lockFolder(directory);
 	try {
 		const environment = await openEnvironment(directory);
+		const copies = new StateCopies(environment);
+		await copies.clear();
 		const writer = new GroupWriter(environment, clock, logger);
 		const kv = new EmbeddedKvStore(environment, writer, clock);
 		const volatileKv = new VolatileKvStore(clock);
@@ -48,6 +51,7 @@ export async function openEmbeddedState(options: EmbeddedStateOptions): Promise<
 			for (const log of await Promise.allSettled(logs.values())) {
 				if (log.status === "fulfilled") log.value.close();
 			}
+			await copies[Symbol.asyncDispose]();
 			// A writer that ended may still be writing. The folder stays locked until the process is gone.
 			if (writer.stopped?.kind === "fatal") return;
 			await environment.root.close();
@@ -59,6 +63,7 @@ export async function openEmbeddedState(options: EmbeddedStateOptions): Promise<
 			volatileKv,
 			bus: new SingleNodeBus({ id: ids.next(), startTime: clock.now(), version }),
 			failed: writer.ended,
+			copy: () => copies.make(),
 			async log(name: string, logOptions?: LogOptions): Promise<LogStore> {
 				checkLogName(name);
 				if (writer.stopped) throw writer.stopped;

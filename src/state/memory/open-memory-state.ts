@@ -26,6 +26,7 @@ export function openMemoryState(options: MemoryStateOptions): StateBackend {
 		volatileKv,
 		bus: new SingleNodeBus({ id: ids.next(), startTime: clock.now(), version }),
 		failed: new Promise(() => {}),
+		copy: async () => undefined,
 		async log(name: string, logOptions?: LogOptions): Promise<LogStore> {
 			checkLogName(name);
 			let log = logs.get(name);

@@ -268,6 +268,13 @@ export declare type HubFeatures = Message<"qirvo.hub.v1.HubFeatures"> & {
    * @generated from field: bool intercept = 9;
    */
   intercept: boolean;
+
+  /**
+   * `BackupState`.
+   *
+   * @generated from field: bool state_backup = 10;
+   */
+  stateBackup: boolean;
 };
 
 /**
@@ -352,6 +359,83 @@ export declare type HubNode = Message<"qirvo.hub.v1.HubNode"> & {
 export declare const HubNodeSchema: GenMessage<HubNode>;
 
 /**
+ * Asks for nothing in particular.
+ *
+ * @generated from message qirvo.hub.v1.BackupStateRequest
+ */
+export declare type BackupStateRequest = Message<"qirvo.hub.v1.BackupStateRequest"> & {
+};
+
+/**
+ * Describes the message qirvo.hub.v1.BackupStateRequest.
+ * Use `create(BackupStateRequestSchema)` to create a new message.
+ */
+export declare const BackupStateRequestSchema: GenMessage<BackupStateRequest>;
+
+/**
+ * A part of the backup. All chunks, one after the other, are the file that `plugin-hub --restore` and `--verify-backup` take.
+ *
+ * @generated from message qirvo.hub.v1.BackupStateResponse
+ */
+export declare type BackupStateResponse = Message<"qirvo.hub.v1.BackupStateResponse"> & {
+  /**
+   * What the frame says.
+   *
+   * @generated from oneof qirvo.hub.v1.BackupStateResponse.frame
+   */
+  frame: {
+    /**
+     * The next bytes, at most 256 KiB.
+     *
+     * @generated from field: bytes chunk = 1;
+     */
+    value: Uint8Array;
+    case: "chunk";
+  } | {
+    /**
+     * Last of all. Without it, what came is not the whole backup.
+     *
+     * @generated from field: qirvo.hub.v1.BackupEnd end = 2;
+     */
+    value: BackupEnd;
+    case: "end";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message qirvo.hub.v1.BackupStateResponse.
+ * Use `create(BackupStateResponseSchema)` to create a new message.
+ */
+export declare const BackupStateResponseSchema: GenMessage<BackupStateResponse>;
+
+/**
+ * What the chunks are in all.
+ *
+ * @generated from message qirvo.hub.v1.BackupEnd
+ */
+export declare type BackupEnd = Message<"qirvo.hub.v1.BackupEnd"> & {
+  /**
+   * Their bytes.
+   *
+   * @generated from field: uint64 size = 1;
+   */
+  size: bigint;
+
+  /**
+   * Their SHA-256, 32 bytes.
+   *
+   * @generated from field: bytes sha256 = 2;
+   */
+  sha256: Uint8Array;
+};
+
+/**
+ * Describes the message qirvo.hub.v1.BackupEnd.
+ * Use `create(BackupEndSchema)` to create a new message.
+ */
+export declare const BackupEndSchema: GenMessage<BackupEnd>;
+
+/**
  * What this hub is, what it offers and which nodes it consists of.
  *
  * @generated from service qirvo.hub.v1.HubService
@@ -376,6 +460,19 @@ export declare const HubService: GenService<{
     methodKind: "unary";
     input: typeof ListNodesRequestSchema;
     output: typeof ListNodesResponseSchema;
+  },
+  /**
+   * Everything that this hub keeps, as it was at one moment, while it goes on working. What comes is secret: the key is in it that
+   * credentials are signed with. One at a time. Operators only; audited. Errors: FEATURE_NOT_AVAILABLE (nothing outlives
+   * the process), LIMIT_EXCEEDED (another backup is being taken), STORAGE_FULL (no room for the copy that is sent),
+   * STORAGE_UNAVAILABLE.
+   *
+   * @generated from rpc qirvo.hub.v1.HubService.BackupState
+   */
+  backupState: {
+    methodKind: "server_streaming";
+    input: typeof BackupStateRequestSchema;
+    output: typeof BackupStateResponseSchema;
   },
 }>;
 

@@ -192,7 +192,7 @@ export declare type EntryChangeBatch = Message<"qirvo.hub.v1.EntryChangeBatch"> 
   watchId: string;
 
   /**
-   * At least one.
+   * At least one; at most 1,000 and about 1 MiB, unless one alone is larger.
    *
    * @generated from field: repeated qirvo.hub.v1.EntryChange changes = 2;
    */
@@ -275,8 +275,8 @@ export declare type EntryChange = Message<"qirvo.hub.v1.EntryChange"> & {
   time?: Timestamp | undefined;
 
   /**
-   * Older changes of this key that a slow reader is not shown on their own: `previous` is the entry before the first of them.
-   * 0: none.
+   * Older changes of this key that a slow reader, for whom more than 4,000 changes or 16 MiB wait, is not shown on their own:
+   * `previous` is the entry before the first of them. 0: none.
    *
    * @generated from field: uint32 coalesced = 9;
    */
@@ -352,7 +352,8 @@ export declare type WatchEnded = Message<"qirvo.hub.v1.WatchEnded"> & {
 export declare const WatchEndedSchema: GenMessage<WatchEnded>;
 
 /**
- * Nothing happened; the watches are alive.
+ * The watches are alive. Sent where nothing else is; where some watches keep the stream busy, for the sake of the others; and last of
+ * all before `draining`.
  *
  * @generated from message qirvo.hub.v1.WatchHeartbeat
  */

@@ -5,13 +5,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
-/** One line of the table: the hub beside one peer, in one run. Rates are per second. */
+/** One line of the table: the hub beside one peer, in one run. Rates are per second, unless the peer's name says else. */
 export interface BenchResult {
 	readonly id: string;
 	readonly peer: string;
 	readonly peerRate: number;
 	readonly hubRate: number;
 	readonly ratio: number;
+	/** What the ratio should be; empty: it is only told. */
+	readonly reach: string;
 	/** What each side promised before it acknowledged: hub / peer. */
 	readonly durability: string;
 }
@@ -36,6 +38,7 @@ export function compare(
 	peerRates: number[],
 	hubRates: number[],
 	durability: string,
+	{ reach = "" }: { readonly reach?: string } = {},
 ): BenchResult {
 	const peerRate = median(peerRates);
 	const hubRate = median(hubRates);
@@ -45,6 +48,7 @@ export function compare(
 		peerRate: Math.round(peerRate),
 		hubRate: Math.round(hubRate),
 		ratio: round(hubRate / peerRate),
+		reach,
 		durability,
 	};
 }

@@ -44,7 +44,7 @@ export const benchmark: Benchmark = async ({ quick }) => {
 		repeated.push(rate(quick ? 100_000 : 2_000_000, (index) => trie.match(subjects[index % REPEATED]!).length));
 	}
 	return [
-		compare("P8", "linear scan, fresh subjects", scan, fresh, "none / none"),
+		compare("P8", "linear scan, fresh subjects", scan, fresh, "none / none", { reach: ">= 100" }),
 		compare("P8", "linear scan, known subjects", scan, repeated, "none / none"),
 	];
 };

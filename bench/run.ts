@@ -7,7 +7,10 @@ const BENCHMARKS: Readonly<Record<string, () => Promise<{ benchmark: Benchmark }
 	P1: () => import("./unary-emit.ts"),
 	P2: () => import("./durable-publish.ts"),
 	P3: () => import("./live-delivery.ts"),
+	P5: () => import("./request-response.ts"),
+	P6: () => import("./store-entries.ts"),
 	P8: () => import("./pattern-match.ts"),
+	WQ: () => import("./work-queue.ts"),
 };
 
 const { values } = parseArgs({
@@ -36,7 +39,7 @@ for (const id of chosen) {
 }
 
 if (results.length > 0) {
-	process.stdout.write(`\n${cells("id", "peer", "peer/s", "hub/s", "ratio", "durability (hub / peer)")}\n`);
+	process.stdout.write(`\n${cells("id", "peer", "peer/s", "hub/s", "ratio", "reach", "durability (hub / peer)")}\n`);
 	for (const result of results) process.stdout.write(`${row(result)}\n`);
 }
 if (values.json) writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`);
@@ -48,10 +51,13 @@ function row(result: BenchResult): string {
 		result.peerRate.toLocaleString("en"),
 		result.hubRate.toLocaleString("en"),
 		result.ratio.toFixed(2),
+		result.reach,
 		result.durability,
 	);
 }
 
-function cells(id: string, peer: string, peerRate: string, hubRate: string, ratio: string, durability: string): string {
-	return `${id.padEnd(14)} ${peer.padEnd(38)} ${peerRate.padStart(10)} ${hubRate.padStart(10)} ${ratio.padStart(7)}  ${durability}`;
+function cells(id: string, peer: string, peerRate: string, hubRate: string, ...rest: string[]): string {
+	const [ratio, reach, durability] = rest as [string, string, string];
+	const figures = [peerRate.padStart(10), hubRate.padStart(10), ratio.padStart(7), reach.padStart(7)];
+	return `${id.padEnd(14)} ${peer.padEnd(38)} ${figures.join(" ")}  ${durability}`;
 }

@@ -3,6 +3,7 @@ import { jetstream, jetstreamManager, StorageType } from "@nats-io/jetstream";
 import { connect } from "@nats-io/transport-node";
 import { answer } from "./commands.ts";
 import { payloadOf } from "./payload.ts";
+import { pipelined, type SendCommand } from "./pipelined.ts";
 import { Window } from "./window.ts";
 
 const STREAM = "bench";
@@ -19,21 +20,7 @@ await manager.streams.add({
 });
 const client = jetstream(connection);
 
-/** One by one, `size` unacknowledged. */
-async function pipelined(from: number, count: number, size: number): Promise<void> {
-	const window = new Window(size);
-	const last = Promise.withResolvers<void>();
-	let stored = 0;
-	for (let number = from; number < from + count; number++) {
-		const room = window.enter();
-		if (room) await room;
-		client.publish(SUBJECT, payloadOf(number), { timeout: 60_000 }).then(() => {
-			window.leave();
-			if (++stored === count) last.resolve();
-		}, last.reject);
-	}
-	await last.promise;
-}
+const publish = (number: number) => client.publish(SUBJECT, payloadOf(number), { timeout: 60_000 });
 
 /** In atomic batches of up to `batch`, `size` of them uncommitted. */
 async function batched(from: number, count: number, size: number, batch: number): Promise<void> {
@@ -56,16 +43,9 @@ async function batched(from: number, count: number, size: number, batch: number)
 	await last.promise;
 }
 
-interface Command {
-	readonly from: number;
-	readonly count: number;
-	readonly window: number;
-	readonly batch: number;
-}
-
-await answer<Command>(async ({ from, count, window, batch }) => {
+await answer<SendCommand & { readonly batch: number }>(async ({ from, count, window, batch }) => {
 	const start = performance.now();
-	await (batch === 1 ? pipelined(from, count, window) : batched(from, count, window, batch));
+	await (batch === 1 ? pipelined({ from, count, window }, publish) : batched(from, count, window, batch));
 	const ms = performance.now() - start;
 	const { state } = await manager.streams.info(STREAM);
 	if (state.messages !== from + count) throw new Error(`the stream has ${state.messages} messages of ${from + count}`);

@@ -13,6 +13,17 @@ export function numberOf(payload: string): number {
 	return Number(payload.slice(6, 15));
 }
 
+/** The same as bytes. */
+export function payloadBytes(number: number): Uint8Array {
+	return Buffer.from(payloadOf(number), "latin1");
+}
+
+/** Throws on what is not a payload of 200 bytes. */
+export function numberIn(payload: Uint8Array): number {
+	if (payload.byteLength !== 200) throw new Error(`a payload has ${payload.byteLength} bytes`);
+	return numberOf(Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength).toString("latin1"));
+}
+
 /** Counts what a subscriber gets, in rounds of one size; whatever is missing, repeated or out of order ends the worker. */
 export class Arrivals {
 	readonly #round: number;
@@ -26,7 +37,10 @@ export class Arrivals {
 	}
 
 	take(payload: string): void {
-		const number = numberOf(payload);
+		this.takeNumber(numberOf(payload));
+	}
+
+	takeNumber(number: number): void {
 		if (number !== this.#next) throw new Error(`message ${number} came where ${this.#next} was due`);
 		if (number % this.#round === 0) this.#began = performance.now();
 		this.#next++;

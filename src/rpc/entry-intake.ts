@@ -7,6 +7,8 @@ import { placing } from "./placed-error.ts";
 import { type StoreAdmission, writerOf } from "./store-admission.ts";
 import type { TransactionRequest } from "./transaction-request.ts";
 
+const NO_CHECKS: readonly EntryCheck[] = Object.freeze([]);
+
 /** What every operation on entries goes through, whichever way it comes: the guard is asked about its store and its content. */
 export class EntryIntake {
 	readonly #admission: StoreAdmission;
@@ -20,12 +22,19 @@ export class EntryIntake {
 		return this.#admission.admit(call, store, "read");
 	}
 
-	write(call: Call, request: EntryWriteRequest): WriteUnit {
-		return { writer: writerOf(call), checks: [], writes: [this.#admitWrite(call, request)], transactionId: "" };
+	/** `signal` withdraws the unit. */
+	write(call: Call, request: EntryWriteRequest, signal?: AbortSignal): WriteUnit {
+		const writes = [this.#admitWrite(call, request)];
+		return { writer: writerOf(call), checks: NO_CHECKS, writes, transactionId: "", signal };
 	}
 
 	/** A check tells what a read tells, and what a write to the same store would tell: it needs the right to one of them. */
-	transaction(call: Call, { checks, writes }: TransactionRequest, transactionId: string): WriteUnit {
+	transaction(
+		call: Call,
+		{ checks, writes }: TransactionRequest,
+		transactionId: string,
+		signal?: AbortSignal,
+	): WriteUnit {
 		const written = new Map<string, OpenStore>();
 		const admittedWrites = writes.map((request, index) => {
 			const write = placing(`writes[${index}].${request.kind}`, () => this.#admitWrite(call, request));
@@ -35,7 +44,7 @@ export class EntryIntake {
 		const admittedChecks = checks.map(({ store: name, key, expected }): EntryCheck => {
 			return { store: written.get(name) ?? this.#admission.admit(call, name, "read"), key, expected };
 		});
-		return { writer: writerOf(call), checks: admittedChecks, writes: admittedWrites, transactionId };
+		return { writer: writerOf(call), checks: admittedChecks, writes: admittedWrites, transactionId, signal };
 	}
 
 	#admitWrite(call: Call, request: EntryWriteRequest): EntryWrite {

@@ -3,9 +3,9 @@ import { EntryRuleCompiler } from "../expressions/entry-rule.ts";
 import { HubError } from "../hub-error.ts";
 import { SchemaCompiler } from "../schemas/json-schema.ts";
 import { SchemaProblem } from "../schemas/schema-problem.ts";
+import { type KeyGlob, parseKeyGlob } from "../subjects/key-glob.ts";
 import type { CompileValidators, EntryValidators, JudgedWrite } from "./entry-validators.ts";
 import { EntryToJudge, type JudgedEntry } from "./judged-entry.ts";
-import { type KeyGlob, parseKeyGlob } from "../subjects/key-glob.ts";
 
 /** What a validator finds wrong with a value. Each part is cut to a few hundred characters. */
 export interface EntryProblem {

@@ -36,6 +36,12 @@ interface Waiting {
 	readonly reject: (error: unknown) => void;
 }
 
+/** What a check has read of a key that is to be written. */
+interface Found {
+	readonly keyBytes: Buffer;
+	readonly old: KnownRecord;
+}
+
 const NO_RECORD: KnownRecord = Object.freeze({ revision: 0, createRevision: 0, bytes: undefined });
 
 /** How far ahead the write of a checked key is looked for. */
@@ -202,14 +208,15 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 		}
 		const conflicts = [];
 		// What a check has read is not read again by the write that it is for, which is near where checks and writes go in step.
-		const olds = new Array<KnownRecord | undefined>(writes.length);
+		const olds = new Array<Found | undefined>(writes.length);
 		let place = 0;
 		for (const { key, revision } of checks) {
 			const at = placeOf(key, writes, place);
-			const old = this.#read(key, at >= 0 && this.#isWatched(writes[at]!));
+			const keyBytes = Buffer.from(key);
+			const old = this.#read(keyBytes, at >= 0 && this.#isWatched(writes[at]!));
 			if (old.revision !== revision) conflicts.push({ key, actual: old.revision });
 			if (at < 0) continue;
-			olds[at] = old;
+			olds[at] = { keyBytes, old };
 			place = at + 1;
 		}
 		if (conflicts.length > 0) return { waiting, result: { ok: false, conflicts }, changes: [] };
@@ -224,7 +231,7 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 		return { waiting, result: { ok: true, firstRevision, revision }, changes };
 	}
 
-	#apply(writes: readonly KvWrite[], olds: readonly (KnownRecord | undefined)[]): readonly KvChange[] {
+	#apply(writes: readonly KvWrite[], found: readonly (Found | undefined)[]): readonly KvChange[] {
 		const { kv } = this.#environment;
 		const changes: KvChange[] = [];
 		for (let index = 0; index < writes.length; index++) {
@@ -232,15 +239,16 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 			const { key } = write;
 			const isWatched = this.#isWatched(write);
 			const isPut = "value" in write;
-			const old = olds[index] ?? (isPut || isWatched ? this.#read(key, isWatched) : NO_RECORD);
+			const keyBytes = found[index]?.keyBytes ?? Buffer.from(key);
+			const old = found[index]?.old ?? (isPut || isWatched ? this.#read(keyBytes, isWatched) : NO_RECORD);
 			const revision = ++this.#written;
 			const createRevision = old.revision === 0 ? revision : old.createRevision;
 			let bytes: BytePiece | undefined;
 			if (isPut) {
 				bytes = encodeKvRecord(this.#chunks, { revision, createRevision }, write.value);
-				kv.put(Buffer.from(key), pieceBytes(bytes));
+				kv.put(keyBytes, pieceBytes(bytes));
 			} else {
-				kv.remove(Buffer.from(key));
+				kv.remove(keyBytes);
 			}
 			if (!isWatched) continue;
 			changes.push(new StoredChange(write, old, { revision, createRevision, bytes }, index === writes.length - 1));
@@ -252,9 +260,9 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 		return silent !== true && this.#window.keeps(key);
 	}
 
-	/** In the transaction: what is stored under the key, with its bytes where they are asked for. */
-	#read(key: string, withBytes: boolean): KnownRecord {
-		const stored = this.#environment.kv.getBinaryFast(Buffer.from(key)) as Buffer | undefined;
+	/** In the transaction: what is stored under a key, with its bytes where they are asked for. */
+	#read(keyBytes: Buffer, withBytes: boolean): KnownRecord {
+		const stored = this.#environment.kv.getBinaryFast(keyBytes) as Buffer | undefined;
 		if (stored === undefined) return NO_RECORD;
 		const { revision, createRevision } = decodeKvRecord(stored);
 		return { revision, createRevision, bytes: withBytes ? copyKvRecord(this.#chunks, stored) : undefined };

@@ -10,7 +10,7 @@ import { type EntryCommand, KEYS } from "./workers/entry-rounds.ts";
 type Kind = EntryCommand["kind"];
 type Pace = Pick<EntryCommand, "window" | "batch">;
 
-const SINGLE: Pace = { window: 1024, batch: 1 };
+const SINGLE: Pace = { window: 4096, batch: 1 };
 const BATCHES: Pace = { window: 4096, batch: 256 };
 const FEW: Pace = { window: 64, batch: 1 };
 

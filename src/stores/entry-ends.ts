@@ -147,8 +147,8 @@ export class EntryEnds implements AsyncDisposable {
 			while (this.#ended.length > 0 && !this.#disposed) {
 				// What is on its way may live by this instance; what is decided from now on does not.
 				await this.#options.writer.roundSettled();
-				const instance = this.#ended[0]!;
-				if (await this.#endInstance(instance)) this.#ended.shift();
+				await this.#endInstance(this.#ended[0]!);
+				this.#ended.shift();
 			}
 		} catch (error) {
 			if (!this.#disposed) {
@@ -162,12 +162,16 @@ export class EntryEnds implements AsyncDisposable {
 		this.#ending = undefined;
 	}
 
-	/** One page of what lives by the instance. True: that was all. */
-	async #endInstance({ pluginId, instanceId }: Instance): Promise<boolean> {
-		const start = storeKeys.leases(pluginId, instanceId);
-		const page = this.#options.kv.range({ start, end: prefixEnd(start), limit: PAGE });
-		await this.#endAll(page.entries, parseLease);
-		return !page.more;
+	/** All that lives by the instance. */
+	async #endInstance({ pluginId, instanceId }: Instance): Promise<void> {
+		const prefix = storeKeys.leases(pluginId, instanceId);
+		const end = prefixEnd(prefix);
+		for (let start = prefix; !this.#disposed; ) {
+			const page = this.#options.kv.range({ start, end, limit: PAGE });
+			await this.#endAll(page.entries, parseLease);
+			if (!page.more) return;
+			start = `${page.entries.at(-1)!.key}\0`;
+		}
 	}
 
 	/** Rejects with the first fault. */

@@ -2,6 +2,7 @@ import { ChangeCause } from "#gen/qirvo/hub/v1/entries_pb.js";
 import type { FailedCheck } from "../hub-error.ts";
 import type { FirstAnswers } from "../idempotency/first-answers.ts";
 import { type ExpectedRevision, meetsRevision } from "../state/expected-revision.ts";
+import type { KvStore } from "../state/kv-store.ts";
 import { answerOf, ENTRY_ANSWERS, repeated } from "./entry-answer.ts";
 import type { EntryCache } from "./entry-cache.ts";
 import { instanceNotFound, quotaExceeded, revisionMismatch, unitTooLarge } from "./entry-refusals.ts";
@@ -18,6 +19,7 @@ import type { StoredEntry } from "./stored-entry.ts";
 import type { WriteRound } from "./write-round.ts";
 
 export interface UnitEvaluatorOptions {
+	readonly kv: KvStore;
 	readonly cache: EntryCache;
 	readonly stage: EntryStage;
 	readonly answers: FirstAnswers;
@@ -78,6 +80,8 @@ export class UnitEvaluator {
 		const store = this.#options.storeOf(storeId);
 		const entry = store && this.#options.cache.get(storeId, key);
 		if (store === undefined || entry === undefined) {
+			// What is being removed goes as a whole, and what is being restored has its ends later.
+			if (store === undefined && this.#options.kv.get(storeKeys.doomed(storeId)) !== undefined) return true;
 			round.write({ key: indexKey, delete: true });
 		} else {
 			const isIndex =

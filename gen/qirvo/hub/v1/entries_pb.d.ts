@@ -840,8 +840,10 @@ export declare type TransactRequest = Message<"qirvo.hub.v1.TransactRequest"> & 
   checks: EntryCheck[];
 
   /**
-   * What to write, at most 1 MiB in all, each key once. Each counts once, once more in a store that keeps a history, once more with
-   * a time to live and once more with an instance; at most 960 in all. The stores must all be persistent, or none.
+   * What to write, at most 1 MiB in all, each key once. Each counts once, once more in a store that keeps a history (a delete: twice
+   * more), once more with a time to live and once more with an instance; at most 960 in all. With what is kept beside them (one
+   * for each store, and one for each plugin whose share of a store changes) at most 1,000, and with the old versions that stores
+   * keep at most 4 MiB; beyond that LIMIT_EXCEEDED. The stores must all be persistent, or none.
    *
    * @generated from field: repeated qirvo.hub.v1.TransactionWrite writes = 2;
    */

@@ -157,6 +157,6 @@ export class EventSubscription<T = Data> implements AsyncDisposable {
 	}
 }
 
-function isThenable(value: unknown): value is PromiseLike<unknown> {
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
 	return typeof (value as PromiseLike<unknown> | undefined)?.then === "function";
 }

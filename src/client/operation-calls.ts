@@ -1,5 +1,5 @@
-import { type Client, createClient } from "@connectrpc/connect";
-import { StoreService } from "#gen/qirvo/hub/v1/store_service_pb.js";
+import type { Client } from "@connectrpc/connect";
+import type { StoreService } from "#gen/qirvo/hub/v1/store_service_pb.js";
 import type { ClientContext } from "./client-context.ts";
 import { oldestRemembered, outcomeUnknown } from "./emit-sink.ts";
 import { toClientError } from "./errors.ts";
@@ -21,9 +21,9 @@ export class OperationCalls implements OperationSink {
 	readonly #queue: PendingOperation[] = [];
 	#calls = 0;
 
-	constructor(context: ClientContext) {
+	constructor(context: ClientContext, client: Client<typeof StoreService>) {
 		this.#context = context;
-		this.#client = createClient(StoreService, context.transport);
+		this.#client = client;
 	}
 
 	push(operation: PendingOperation): void {

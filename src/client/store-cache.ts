@@ -19,21 +19,26 @@ export interface CacheOptions {
 	readonly maxBytes?: number;
 }
 
-/** Any change of a key is awaited. */
-const NEXT_CHANGE = "next change";
-
 interface Kept {
 	readonly entry: Entry;
 	readonly revision: bigint;
 	readonly bytes: number;
 }
 
-/** What must be told of a key before it may be answered for. */
-interface Awaited {
-	/** A revision of it, or any change. */
-	readonly until: bigint | typeof NEXT_CHANGE;
-	/** Of the cache when it began to wait. */
+/** A moment of the cache's life. */
+interface Moment {
+	/** Streams that had ended. */
 	readonly generation: number;
+	/** Heartbeats that had come. */
+	readonly beats: number;
+}
+
+/** What must be told before a key may be answered for. */
+interface Awaited {
+	/** A revision of the key; 0: none. */
+	readonly revision: bigint;
+	/** When this client learned that there was no entry: the hub does not say as of which revision. */
+	readonly absence: Moment | undefined;
 }
 
 /** What the cache knows of a key: its entry, that there is none (`missing`), or nothing that may be shown (`unknown`). */
@@ -63,12 +68,15 @@ export class StoreCache implements WriteListener, Disposable {
 	readonly #awaited = new Map<string, Awaited>();
 	/** The same for all keys, where `#awaited` is full. */
 	#awaitedByAll = 0n;
+	#absenceOfAny: Moment | undefined;
 	#bytes = 0;
 	/** Every entry that there is, is kept: a key that is not kept does not exist. */
 	#isWhole = true;
 	#position: FeedPosition | undefined;
-	/** Grows with each loss. */
+	/** Grows with the end of each stream. */
 	#generation = 0;
+	/** Heartbeats that came: then there was nothing to tell. */
+	#beats = 0;
 	#live = false;
 	#started = false;
 	#waiting: (() => void)[] = [];
@@ -110,7 +118,7 @@ export class StoreCache implements WriteListener, Disposable {
 
 	get(key: string): Lookup {
 		if (!this.#live || !this.#matches(key)) return "unknown";
-		if (this.#awaited.has(key) || this.#awaitedByAll > 0n) return "unknown";
+		if (this.#awaited.has(key) || this.#awaitedByAll > 0n || this.#absenceOfAny) return "unknown";
 		const kept = this.#kept.get(key);
 		if (kept === undefined) return this.#isWhole ? "missing" : "unknown";
 		this.#kept.delete(key);
@@ -120,15 +128,13 @@ export class StoreCache implements WriteListener, Disposable {
 
 	/** The hub has answered a read of this client; undefined: there is no entry. */
 	wasRead(key: string, revision: bigint | undefined): void {
-		if (!this.#matches(key)) return;
-		if (revision !== undefined) this.#await(key, revision);
-		else if (this.#kept.has(key) || !this.#live) this.#await(key, NEXT_CHANGE);
+		this.wrote(key, revision ?? 0n);
 	}
 
 	wrote(key: string, revision: bigint): void {
 		if (!this.#matches(key)) return;
-		if (revision > 0n) this.#await(key, revision);
-		else if (this.#kept.has(key) || !this.#live) this.#await(key, NEXT_CHANGE);
+		if (revision === 0n) this.#awaitAbsence(key);
+		else this.#awaitRevision(key, revision);
 	}
 
 	[Symbol.dispose](): void {
@@ -161,6 +167,10 @@ export class StoreCache implements WriteListener, Disposable {
 				for (const { change } of changes) this.#apply(change);
 			},
 			onPosition: (position) => this.#moveTo(position),
+			onIdle: () => {
+				this.#beats++;
+				this.#settleAwaited();
+			},
 			onLost: () => this.#lose(),
 			onLive: () => {
 				onLive();
@@ -175,8 +185,8 @@ export class StoreCache implements WriteListener, Disposable {
 		this.#drop(key);
 		if (entry !== undefined) this.#keep(key, entry);
 		const awaited = this.#awaited.get(key);
-		if (awaited === undefined) return;
-		if (awaited.until === NEXT_CHANGE ? this.#live : revision >= awaited.until) this.#awaited.delete(key);
+		if (awaited !== undefined && awaited.absence === undefined && revision >= awaited.revision)
+			this.#awaited.delete(key);
 	}
 
 	#keep(key: string, entry: Entry): void {
@@ -198,22 +208,25 @@ export class StoreCache implements WriteListener, Disposable {
 		this.#bytes -= kept.bytes;
 	}
 
-	/** Answers nothing for the key until the watch has shown what this client knows already. */
-	#await(key: string, until: Awaited["until"]): void {
-		const { until: before = 0n } = this.#awaited.get(key) ?? {};
-		if (until !== NEXT_CHANGE) {
-			if (before !== NEXT_CHANGE && before >= until) return;
-			if (this.#live && this.#hasTold(key, until)) {
-				this.#awaited.delete(key);
-				return;
-			}
-		}
-		if (this.#awaited.has(key) || this.#awaited.size < MAX_AWAITED) {
-			this.#awaited.set(key, { until, generation: this.#generation });
-		} else if (until === NEXT_CHANGE) {
-			this.#drop(key);
-			this.#isWhole = false;
-		} else if (until > this.#awaitedByAll) this.#awaitedByAll = until;
+	/** Answers nothing for the key until the watch has told what this client knows already. */
+	#awaitRevision(key: string, revision: bigint): void {
+		const before = this.#awaited.get(key);
+		if ((before?.revision ?? 0n) >= revision || (this.#live && this.#hasTold(key, revision))) return;
+		if (before !== undefined || this.#awaited.size < MAX_AWAITED) {
+			this.#awaited.set(key, { revision, absence: before?.absence });
+		} else if (revision > this.#awaitedByAll) this.#awaitedByAll = revision;
+	}
+
+	#awaitAbsence(key: string): void {
+		const before = this.#awaited.get(key);
+		const absence = this.#now();
+		if (before !== undefined || this.#awaited.size < MAX_AWAITED) {
+			this.#awaited.set(key, { revision: before?.revision ?? 0n, absence });
+		} else this.#absenceOfAny = absence;
+	}
+
+	#now(): Moment {
+		return { generation: this.#generation, beats: this.#beats };
 	}
 
 	#hasTold(key: string, revision: bigint): boolean {
@@ -227,27 +240,39 @@ export class StoreCache implements WriteListener, Disposable {
 		if (this.#awaitedByAll > 0n && position.sequence >= this.#awaitedByAll) this.#awaitedByAll = 0n;
 	}
 
-	/** The store is another one: what was awaited of the one before does not come. */
+	/** The store is another one, whose revisions may begin anew: what was awaited is told with all that is there. */
 	#forgetBefore(): void {
-		for (const [key, { generation }] of this.#awaited) if (generation < this.#generation) this.#awaited.delete(key);
+		const absence = this.#now();
+		for (const key of this.#awaited.keys()) this.#awaited.set(key, { revision: 0n, absence });
+		if (this.#awaitedByAll > 0n) this.#absenceOfAny = absence;
 		this.#awaitedByAll = 0n;
 	}
 
-	/** Lets go of what the snapshot, or what came after a loss, has shown. */
+	/** Lets go of what has been told by now. */
 	#settleAwaited(): void {
-		for (const [key, { until }] of this.#awaited) {
-			if (until === NEXT_CHANGE ? !this.#kept.has(key) && this.#isWhole : this.#hasTold(key, until))
-				this.#awaited.delete(key);
+		for (const [key, { revision, absence }] of this.#awaited) {
+			const isTold = this.#hasTold(key, revision);
+			if (absence !== undefined && !this.#isPast(absence)) continue;
+			if (isTold) this.#awaited.delete(key);
+			else if (absence !== undefined) this.#awaited.set(key, { revision, absence: undefined });
 		}
+		if (this.#absenceOfAny && this.#isPast(this.#absenceOfAny)) this.#absenceOfAny = undefined;
+	}
+
+	/**
+	 * Whether all is told that was so when the wait began: by a stream that began after it and has caught up, or by one that had nothing to
+	 * tell after it. The first heartbeat may have been on its way already.
+	 */
+	#isPast({ generation, beats }: Moment): boolean {
+		return this.#live && (generation < this.#generation || this.#beats >= beats + 2);
 	}
 
 	#lose(): void {
-		if (this.#live) this.#generation++;
+		this.#generation++;
 		this.#live = false;
 	}
 
 	#clear(): void {
-		this.#generation++;
 		this.#kept.clear();
 		this.#bytes = 0;
 		this.#isWhole = true;

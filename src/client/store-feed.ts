@@ -41,6 +41,8 @@ export interface StoreFeedListener {
 	onLive?(position: FeedPosition): void | Promise<void>;
 	/** Everything up to here is told. */
 	onPosition?(position: FeedPosition): void;
+	/** The hub had nothing to tell for a while. */
+	onIdle?(): void;
 	/** The stream broke; what was told may no longer be so. */
 	onLost?(): void;
 	/**
@@ -133,6 +135,7 @@ export class StoreFeed {
 			const position = frame.value.positions.find(({ watchId }) => watchId === WATCH_ID)?.position;
 			if (position === undefined || this.#position === undefined) return;
 			this.#moveTo(position);
+			this.#listener.onIdle?.();
 		}
 	}
 

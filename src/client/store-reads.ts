@@ -1,5 +1,5 @@
-import { type Client, createClient } from "@connectrpc/connect";
-import { StoreService } from "#gen/qirvo/hub/v1/store_service_pb.js";
+import type { Client } from "@connectrpc/connect";
+import type { StoreService } from "#gen/qirvo/hub/v1/store_service_pb.js";
 import type { ClientContext } from "./client-context.ts";
 import { toDate } from "./durations.ts";
 import type { FeedPosition } from "./feed-position.ts";
@@ -50,10 +50,10 @@ export class StoreReads<T> {
 	readonly #context: ClientContext;
 	readonly #client: Client<typeof StoreService>;
 
-	constructor(store: WatchedStore<T>) {
+	constructor(store: WatchedStore<T>, client: Client<typeof StoreService>) {
 		this.#store = store;
 		this.#context = store.context;
-		this.#client = createClient(StoreService, store.context.transport);
+		this.#client = client;
 	}
 
 	async *list(options: StoreListOptions): AsyncGenerator<StoreEntry<T>, void, undefined> {

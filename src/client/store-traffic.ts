@@ -1,3 +1,5 @@
+import { type Client, createClient } from "@connectrpc/connect";
+import { StoreService } from "#gen/qirvo/hub/v1/store_service_pb.js";
 import { DeadlineQueue } from "../streams/deadline-queue.ts";
 import { Admission } from "./admission.ts";
 import type { ClientContext } from "./client-context.ts";
@@ -23,6 +25,8 @@ export interface WriteListener {
 /** The operations of one client on entries of any store: encoded, bounded, on their way and overdue. */
 export class StoreTraffic implements OperationOwner {
 	readonly context: ClientContext;
+	/** For calls of any kind. */
+	readonly client: Client<typeof StoreService>;
 	readonly #encoder = new OperationEncoder();
 	readonly #admission = new Admission(MAX_UNANSWERED, MAX_UNANSWERED_BYTES);
 	readonly #deadlines: DeadlineQueue;
@@ -34,7 +38,8 @@ export class StoreTraffic implements OperationOwner {
 	constructor(context: ClientContext) {
 		this.context = context;
 		this.#deadlines = new DeadlineQueue(context.clock);
-		this.#calls = new OperationCalls(context);
+		this.client = createClient(StoreService, context.transport);
+		this.#calls = new OperationCalls(context, this.client);
 		this.#channel = context.bidi ? new OperationChannel(context, this.#calls) : this.#calls;
 		context.session.signal.addEventListener("abort", () => this.#deadlines[Symbol.dispose](), { once: true });
 	}

@@ -1,6 +1,7 @@
 import { Mailbox } from "../streams/mailbox.ts";
 import type { ClientContext } from "./client-context.ts";
 import { HubClientError } from "./errors.ts";
+import { isThenable } from "./event-subscription.ts";
 import type { FeedPosition } from "./feed-position.ts";
 import type { Data } from "./payload.ts";
 import { type FedChange, type StoreChange, viewChange } from "./store-change.ts";
@@ -163,7 +164,7 @@ export class StoreWatch<T = Data> implements AsyncDisposable {
 			if (this.#controller.signal.aborted) return;
 			try {
 				const handled = this.#handler(seen);
-				if (handled instanceof Promise) await handled;
+				if (isThenable(handled)) await handled;
 			} catch (error) {
 				this.#report(error, seen);
 			}

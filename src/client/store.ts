@@ -42,7 +42,7 @@ import {
 import type { WriteAnswer } from "./write-answer.ts";
 
 export interface StoreOptions<T> {
-	/** Judges and types values, on reads and on writes. */
+	/** Judges and types values, on reads and on writes. While one that gives promises judges a write, later writes may pass it. */
 	readonly schema?: StoreSchema<T>;
 	/**
 	 * Keeps entries here by a watch, from the first `get` on, so that `get` answers without the hub: with what was so a moment ago, never
@@ -104,7 +104,7 @@ export class Store<T = Data> implements Disposable {
 		this.schema = schema;
 		this.context = traffic.context;
 		this.#traffic = traffic;
-		this.#reads = new StoreReads(this);
+		this.#reads = new StoreReads(this, traffic.client);
 		const common = { store: name, ...this.#bounds({}) };
 		// A promise of a view becomes the view of whoever waits.
 		const entry = (read: AnyEntry | undefined) => this.#view(read) as StoreEntry<T> | undefined;

@@ -22,7 +22,7 @@ export class EntryIntake {
 		return this.#admission.admit(call, store, "read");
 	}
 
-	/** `signal` withdraws the unit. */
+	/** `signal` withdraws it. */
 	write(call: Call, request: EntryWriteRequest, signal?: AbortSignal): WriteUnit {
 		const writes = [this.#admitWrite(call, request)];
 		return { writer: writerOf(call), checks: NO_CHECKS, writes, transactionId: "", signal };

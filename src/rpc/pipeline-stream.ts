@@ -116,6 +116,7 @@ export class PipelineStream {
 	#begin({ id, kind, body }: PipelineOperation): void {
 		const { intake, entries, ids } = this.#deps;
 		const bytes = body.end - body.pos;
+		const { signal } = this.#withdrawal;
 		if (kind === "get") {
 			const address = readAddress(body);
 			const entry = entries.get(intake.read(this.#call, address), address.key);
@@ -124,10 +125,10 @@ export class PipelineStream {
 		} else if (kind === "transact") {
 			const request = readTransaction(body);
 			if (request.requestId !== "") throw HubError.field("request_id", "must be empty in a pipeline");
-			const unit = intake.transaction(this.#call, request, ids.next(), this.#withdrawal.signal);
+			const unit = intake.transaction(this.#call, request, ids.next(), signal);
 			this.#submit(id, unit, bytes, this.#addTransaction);
 		} else if (kind !== undefined) {
-			const unit = intake.write(this.#call, readWrite(body, kind), this.#withdrawal.signal);
+			const unit = intake.write(this.#call, readWrite(body, kind), signal);
 			this.#submit(id, unit, bytes, this.#addWrite);
 		} else throw HubError.field("operation", "must be set");
 	}

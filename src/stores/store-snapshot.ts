@@ -12,6 +12,8 @@ export interface StoreSnapshotOptions {
 	readonly storeId: string;
 	/** Bytes of entries as they were that may be held. Default 64 MiB. */
 	readonly maxHeldBytes?: number;
+	/** Entries that are read at once, 1 to 1,000. Default 200. */
+	readonly pageEntries?: number;
 }
 
 const PAGE_ENTRIES = 200;
@@ -31,6 +33,7 @@ export class StoreSnapshot implements Disposable {
 	readonly #kv: KvStore;
 	readonly #prefix: string;
 	readonly #maxHeldBytes: number;
+	readonly #pageEntries: number;
 	readonly #reader: ChangeReader;
 	/** How many entries there were, as the store itself counts. */
 	readonly #expected: number;
@@ -45,11 +48,12 @@ export class StoreSnapshot implements Disposable {
 	#waiting: { readonly revision: number; readonly resolve: () => void } | undefined;
 	#disposed = false;
 
-	constructor({ kv, storeId, maxHeldBytes = MAX_HELD_BYTES }: StoreSnapshotOptions) {
+	constructor({ kv, storeId, maxHeldBytes = MAX_HELD_BYTES, pageEntries = PAGE_ENTRIES }: StoreSnapshotOptions) {
 		this.#kv = kv;
 		this.#prefix = storeKeys.entries(storeId);
 		this.#cursor = this.#prefix;
 		this.#maxHeldBytes = maxHeldBytes;
+		this.#pageEntries = pageEntries;
 		const usage = kv.get(storeKeys.usage(storeId, ""));
 		this.#expected = usage === undefined ? 0 : Number(fromBinary(UsageRecordSchema, usage.value).keys);
 		this.#reader = kv.read(this.#prefix, kv.revision);
@@ -62,7 +66,7 @@ export class StoreSnapshot implements Disposable {
 		const page = this.#kv.range({
 			start: `${this.#cursor}\0`,
 			end: prefixEnd(this.#prefix),
-			limit: PAGE_ENTRIES,
+			limit: this.#pageEntries,
 		});
 		await this.#followed(page.revision);
 		const last = page.more ? page.entries.at(-1)!.key : undefined;

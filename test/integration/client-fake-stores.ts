@@ -39,6 +39,8 @@ type Change = MessageInitShape<typeof EntryChangeSchema> & { readonly key: strin
 type WatchFrame = MessageInitShape<typeof StoreServiceWatchResponseSchema>;
 type Check = MessageInitShape<typeof FailedCheckSchema>;
 
+const EVERYTHING = 2n ** 62n;
+
 /** An operation that is refused. */
 class Refusal extends Error {
 	readonly reason: string;
@@ -75,11 +77,12 @@ export class FakeStoreHub extends FakeHub {
 	/** Frames of a watch after which it breaks. */
 	breakWatchAfter = 0;
 	refusePipeline = false;
-	/** Watches are told nothing while this is set. */
-	holdChanges = false;
+	/** Watches are told no changes beyond this revision. */
+	tellUpTo = EVERYTHING;
 	/** No answers are given while this is set. */
 	silent = false;
 	changes: Change[] = [];
+	#beats = 0;
 	readonly #stirred = new Signal();
 	readonly #answers = new Map<string, Write>();
 	#cut = new AbortController();
@@ -109,10 +112,21 @@ export class FakeStoreHub extends FakeHub {
 		this.#note({ key, previous, revision: ++this.revision, cause, actor: "other" });
 	}
 
-	/** Lets watches be told again. */
-	release(): void {
-		this.holdChanges = false;
+	/** Lets watches be told of so many more revisions; without a number of all. */
+	tell(more?: bigint): void {
+		this.tellUpTo = more === undefined ? EVERYTHING : this.tellUpTo + more;
 		this.#stirred.raise();
+	}
+
+	/** Watches that have nothing to tell say so. */
+	beat(): void {
+		this.#beats++;
+		this.#stirred.raise();
+	}
+
+	/** Watches are told nothing more. */
+	hold(): void {
+		if (this.tellUpTo > this.revision) this.tellUpTo = this.revision;
 	}
 
 	/** Forgets changes, so that no watch resumes from before now. */
@@ -303,26 +317,30 @@ export class FakeStoreHub extends FakeHub {
 				yield { frame: { case: "batch", value: { watchId, changes } } };
 			}
 		}
+		const target = this.revision;
 		let caughtUp = false;
+		let beats = this.#beats;
 		while (!signal.aborted) {
 			if (this.storeEpoch !== epoch) return yield ended("STORE_NOT_FOUND");
 			if (at < this.keptFrom) return yield ended("POSITION_TRIMMED");
-			if (this.holdChanges) {
-				await this.#stirred.wait(signal);
-				continue;
-			}
-			const news = this.changes.filter(({ revision }) => revision > at).slice(0, 3);
+			const news = this.changes.filter(({ revision }) => revision > at && revision <= this.tellUpTo).slice(0, 3);
 			at = news.at(-1)?.revision ?? at;
 			const changes = news.filter(matches);
 			const position = { epoch, sequence: at };
 			if (changes.length > 0) {
 				spend();
 				yield { frame: { case: "batch", value: { watchId, changes, position } } };
-			} else if (!caughtUp) {
+			} else if (!caughtUp && at >= target) {
 				caughtUp = true;
 				spend();
 				yield { frame: { case: "caughtUp", value: { watchId, position } } };
-			} else if (news.length === 0) await this.#stirred.wait(signal);
+			} else if (news.length === 0) {
+				const isDue = caughtUp && beats < this.#beats && this.tellUpTo === EVERYTHING;
+				beats = this.#beats;
+				if (isDue) {
+					yield { frame: { case: "heartbeat", value: { positions: [{ watchId, position }] } } };
+				} else await this.#stirred.wait(signal);
+			}
 		}
 		if (cut.aborted) throw cut.reason;
 	}

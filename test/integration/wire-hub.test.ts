@@ -8,7 +8,9 @@ import { ServerReflection as ServerReflectionAlpha } from "#gen/grpc/reflection/
 import { failureOf } from "../harness/failure.ts";
 import { describeHubs } from "../harness/hub.ts";
 
-const OWN_SERVICES = ["EventService", "HubService", "MessagingService", "PluginService", "SecurityAdminService"];
+const OWN_SERVICES = [
+	...["EventService", "HubService", "MessagingService", "PluginService", "SecurityAdminService", "StoreService"],
+];
 const SERVICES = [
 	...["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"],
 	...OWN_SERVICES.map((name) => `qirvo.hub.v1.${name}`),
@@ -43,7 +45,8 @@ describeHubs("what a hub says of itself", (start) => {
 			features: {
 				durableMessages: true,
 				durableSubscriptions: true,
-				stores: false,
+				stores: true,
+				stateBackup: embedded,
 				discovery: false,
 				cluster: false,
 			},

@@ -9,6 +9,7 @@ import { HubService } from "#gen/qirvo/hub/v1/hub_service_pb.js";
 import { MessagingService } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { PluginService } from "#gen/qirvo/hub/v1/plugin_service_pb.js";
 import { SecurityAdminService } from "#gen/qirvo/hub/v1/security_admin_service_pb.js";
+import { StoreService } from "#gen/qirvo/hub/v1/store_service_pb.js";
 import { METHOD_POLICIES } from "../../src/rpc/method-policy.ts";
 import { startEcho } from "../harness/echo-server.ts";
 import { describeHubs } from "../harness/hub.ts";
@@ -16,7 +17,7 @@ import { grpcFrame, rawCall, rawCallOn } from "../harness/raw-grpc.ts";
 import { SkippingClock, UNHURRIED } from "../harness/skipping-clock.ts";
 
 const SERVICES: readonly DescService[] = [
-	...[EventService, HubService, MessagingService, PluginService, SecurityAdminService],
+	...[EventService, HubService, MessagingService, PluginService, SecurityAdminService, StoreService],
 	...[Health, ServerReflection, ServerReflectionAlpha],
 ];
 const PATHS = SERVICES.flatMap((service) => service.methods.map(({ name }) => `/${service.typeName}/${name}`));
@@ -80,7 +81,7 @@ describeHubs("the method policy", (start) => {
 		session.on("error", () => {});
 		const calls = Object.entries(credentials).flatMap(([credential, authorization]) =>
 			PATHS.map(async (path) => {
-				const headers = { "grpc-timeout": "500m", ...(authorization === undefined ? {} : { authorization }) };
+				const headers = { "grpc-timeout": "2S", ...(authorization === undefined ? {} : { authorization }) };
 				const outcome = await rawCallOn(session, { path, headers, body: [grpcFrame(new Uint8Array(0))] });
 				return { path, credential: credential as Credential, outcome };
 			}),

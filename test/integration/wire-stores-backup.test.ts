@@ -3,6 +3,10 @@ import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, it } from "vitest";
 import type { Entry } from "#gen/qirvo/hub/v1/entries_pb.js";
 import type { OpenRestore } from "#gen/qirvo/hub/v1/store_backup_pb.js";
+import { randomIds, systemClock } from "../../src/clock/system-clock.ts";
+import { openMemoryState } from "../../src/state/memory/open-memory-state.ts";
+import { prefixEnd } from "../../src/state/state-backend.ts";
+import { postJson } from "../harness/connect-json.ts";
 import { type Failure, failureOf } from "../harness/failure.ts";
 import { type Clients, describeHubs, manifestOf, until } from "../harness/hub.ts";
 import { binary, contents, json, setOf } from "../harness/store-values.ts";
@@ -58,6 +62,22 @@ function resealed(lines: readonly string[]): string[] {
 }
 
 describeHubs("a backup of a store", (start) => {
+	it("can be read without gRPC, as can entries", async () => {
+		await using hub = await start();
+		const { stores } = await hub.enrol("plugin");
+		await stores.createStore({ name: "s" });
+		await stores.set({ set: setOf("s", "people/ada", { greeted: 1 }) });
+		const post = (method: string, body: object) =>
+			postJson(hub.url, `/qirvo.hub.v1.StoreService/${method}`, hub.operator.token, JSON.stringify(body));
+		expect(await post("Get", { store: "s", key: "people/ada" })).toMatchObject({
+			entry: { key: "people/ada", value: { json: '{"greeted":1}' }, writer: "plugin" },
+		});
+		expect(await post("List", { store: "s", prefix: "people/" })).toMatchObject({ entries: [{ writer: "plugin" }] });
+		expect(await post("ListStores", {})).toMatchObject({
+			stores: [{ name: "s", owner: "plugin", usage: { keys: "1" } }],
+		});
+	});
+
 	it("makes the same store again, here and in another hub", async () => {
 		await using hub = await start();
 		await using other = await start();
@@ -242,7 +262,8 @@ describeHubs("a backup of a store", (start) => {
 	});
 
 	it("is for operators, and is undone where its stream ends early", async () => {
-		await using hub = await start();
+		const state = openMemoryState({ clock: systemClock, ids: randomIds });
+		await using hub = await start({ state });
 		const plugin = await hub.enrol("plugin");
 		await plugin.stores.createStore({ name: "s", config: { quota: { keys: 10_000n } } });
 		const writes = (from: number) =>
@@ -265,6 +286,14 @@ describeHubs("a backup of a store", (start) => {
 		expect(await failureOf(plugin.stores.getStore({ name: "copy" }))).toMatchObject({ reason: "STORE_NOT_FOUND" });
 		abort.abort();
 		expect(await failureOf(frames.next())).toMatchObject({ code: "Canceled" });
+		const epoch = (await hub.operator.stores.getStore({ name: "s" })).store!.epoch;
+		const left = () =>
+			["store/entry/", "store/usage/", "store/doomed/"].flatMap((prefix) => {
+				const { entries } = state.kv.range({ start: prefix, end: prefixEnd(prefix), limit: 1000, reverse: true });
+				const { entries: first } = state.kv.range({ start: prefix, end: prefixEnd(prefix), limit: 1000 });
+				return [...entries, ...first].filter(({ key }) => !key.includes(epoch));
+			});
+		await until(() => left().length === 0);
 		await restore(hub.operator, lines, { name: "copy" });
 		expect((await hub.operator.stores.getStore({ name: "copy" })).store?.usage?.keys).toBe(3000n);
 	});

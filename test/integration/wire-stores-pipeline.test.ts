@@ -115,13 +115,13 @@ describeHubs("a pipeline", (start) => {
 		const plugin = await world(hub);
 		for (const store of ["s", "v"]) {
 			const pipe = new Pipe(plugin);
-			const frames = 10;
+			const frames = 5;
 			const each = 2000;
 			for (let frame = 0; frame < frames; frame++) {
 				const number = (index: number) => frame * each + index;
 				pipe.send(
 					...Array.from({ length: each }, (_, index) =>
-						index % 2 === 0 ? set(store, `k${index % 50}`, number(index)) : add(store, "n"),
+						index % 100 === 99 ? add(store, "n") : set(store, `k${index % 50}`, number(index)),
 					),
 				);
 			}
@@ -131,9 +131,8 @@ describeHubs("a pipeline", (start) => {
 			expect(pipe.results).toHaveLength(frames * each);
 			expect(new Set(pipe.results.map(({ id }) => id)).size).toBe(frames * each);
 			const found = contents((await plugin.stores.list({ store, pageSize: 1000 })).entries);
-			expect(found.n).toBe((frames * each) / 2);
-			for (let index = 0; index < 50; index += 2)
-				expect(found[`k${index}`]).toBe((frames - 1) * each + each - 50 + index);
+			expect(found.n).toBe((frames * each) / 100);
+			for (let index = 0; index < 49; index++) expect(found[`k${index}`]).toBe((frames - 1) * each + each - 50 + index);
 			const numbers = pipe.results.flatMap(({ result }) =>
 				result.case === "write" && result.value.number > 0n ? [Number(result.value.number)] : [],
 			);
@@ -148,7 +147,7 @@ describeHubs("a pipeline", (start) => {
 		await plugin.stores.set({ set: { store: "s", key: "large", value: binary(large) } });
 		let sent = 0;
 		async function* requests(): AsyncGenerator<Up> {
-			for (let frame = 0; frame < 20; frame++) {
+			for (let frame = 0; frame < 10; frame++) {
 				const operations = Array.from({ length: 100 }, () => ({ id: BigInt(++sent), operation: get("s", "large") }));
 				yield { operations };
 			}
@@ -159,8 +158,8 @@ describeHubs("a pipeline", (start) => {
 		const before = process.memoryUsage().arrayBuffers;
 		await until(() => sent >= 500);
 		await new Promise((resolve) => setTimeout(resolve, 200));
-		// 2,000 results are 400 MB.
-		expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(100_000_000);
+		// 1,000 results are 200 MB.
+		expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(80_000_000);
 		for (let next = await iterator.next(); !next.done; next = await iterator.next()) {
 			if (next.value.frame.case !== "results") continue;
 			for (const { result } of next.value.frame.value.results) {
@@ -168,7 +167,7 @@ describeHubs("a pipeline", (start) => {
 				read++;
 			}
 		}
-		expect(read).toBe(2000);
+		expect(read).toBe(1000);
 	});
 
 	it("withdraws what nobody has begun when its caller goes, and leaves nothing half done", async () => {

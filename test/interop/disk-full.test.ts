@@ -1,11 +1,15 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import type { StoreServiceListResponse } from "#gen/qirvo/hub/v1/entries_pb.js";
 import { randomIds, systemClock } from "../../src/clock/system-clock.ts";
 import { openEmbeddedState } from "../../src/state/embedded/open-embedded-state.ts";
 import type { StateBackend } from "../../src/state/state-backend.ts";
+import { type Clients, reasonOf, TestHub } from "../harness/hub.ts";
 import { temporaryFolder } from "../harness/state-backends.ts";
+import { parsed } from "../harness/store-values.ts";
 
 const DISK_BYTES = 12 * 1024 * 1024;
 const BALLAST_BYTES = 4 * 1024 * 1024;
@@ -79,6 +83,55 @@ test("LOG-1 KV-2 a full disk refuses writes, keeps reads, and recovers by itself
 	).toEqual(keys.toSorted());
 	expect(refused).toBeGreaterThanOrEqual(ROUNDS);
 });
+
+test("stores refuse writes on a full disk, go on to be read, and recover by themselves when room returns", async () => {
+	const ballast = join(disk, "ballast");
+	const written = new Map<string, number>();
+	let refused = 0;
+	for (const isRestarted of [false, true]) {
+		await using hub = await TestHub.start({ directory: join(disk, "hub"), options: { state: "embedded" } });
+		const { stores } = isRestarted ? hub.operator : await hub.enrol("plugin");
+		if (!isRestarted) {
+			await stores.createStore({ name: "s" });
+			for (let round = 0, attempt = 0; round < ROUNDS; round++) {
+				writeFileSync(ballast, Buffer.alloc(BALLAST_BYTES));
+				for (const seen = refused; refused === seen; attempt++) {
+					expect(attempt).toBeLessThan((round + 1) * 200);
+					const keys = [`k${attempt}.a`, `k${attempt}.b`];
+					const value = { body: { case: "json", value: JSON.stringify([attempt, "x".repeat(100_000)]) } } as const;
+					const writes = keys.map((key) => ({ write: { case: "set", value: { store: "s", key, value } } }) as const);
+					const failure = await stores.transact({ writes }).then(() => undefined, ConnectError.from);
+					if (failure === undefined) for (const key of keys) written.set(key, attempt);
+					else {
+						refused++;
+						expect([failure.code, reasonOf(failure)]).toEqual([Code.ResourceExhausted, "STORAGE_FULL"]);
+					}
+				}
+				expect(await numbersIn(stores)).toEqual(written);
+				rmSync(ballast);
+				const room = await stores.increment({ increment: { store: "s", key: "rounds", delta: 1n } });
+				expect(room.result?.number).toBe(BigInt(round + 1));
+				for (const key of [...written.keys()].slice(0, -4)) {
+					await stores.delete({ delete: { store: "s", key } });
+					written.delete(key);
+				}
+			}
+		}
+		expect(await numbersIn(stores)).toEqual(written);
+		expect(refused).toBe(ROUNDS);
+	}
+});
+
+/** The number that each `k` entry begins with. */
+async function numbersIn(stores: Clients["stores"]): Promise<Map<string, number>> {
+	const numbers = new Map<string, number>();
+	for (let pageToken: string | undefined = ""; pageToken !== undefined; ) {
+		const page: StoreServiceListResponse = await stores.list({ store: "s", prefix: "k", pageToken });
+		for (const { key, value } of page.entries) numbers.set(key, (parsed(value) as [number])[0]);
+		pageToken = page.nextPageToken || undefined;
+	}
+	return numbers;
+}
 
 async function idsIn(state: StateBackend): Promise<string[]> {
 	const log = await state.log("events");

@@ -259,7 +259,10 @@ export declare type StoreValidator = Message<"qirvo.hub.v1.StoreValidator"> & {
    */
   rule: {
     /**
-     * A JSON Schema (draft 2020-12), at most 64 KiB, without references to other documents. Values that are no JSON are refused.
+     * A JSON Schema (draft 2020-12), at most 64 KiB and 500 schemas, without references to other documents. Values that are no JSON
+     * are refused, and those that would take too long to check (rule `cost`). Formats are checked: date, time, date-time,
+     * email, hostname, ipv4, ipv6, uri, uuid. Others, and keywords that the draft does not have, are refused, but for those that begin
+     * with `x-`. Patterns have neither look-around nor back references.
      *
      * @generated from field: string json_schema = 3;
      */
@@ -267,7 +270,7 @@ export declare type StoreValidator = Message<"qirvo.hub.v1.StoreValidator"> & {
     case: "jsonSchema";
   } | {
     /**
-     * A CEL expression that must be true, at most 4 KiB, over `key` (string), `value` and `old_value` (the JSON, or null
+     * A CEL expression that must be true, at most 4,096 characters, over `key` (string), `value` and `old_value` (the JSON, or null
      * where there is none or it is no JSON), `exists` (whether there is an old value), `writer` (the plugin's id).
      *
      * @generated from field: string cel = 4;

@@ -1,6 +1,6 @@
 // P6: gets and sets of entries, 200 bytes a value, 20,000 keys, each answered. Client and server are a process each, and as many
-// operations are unanswered on the one side as on the other, but where the row says what the hub has. A hub's client is its SDK or, where the row says so, a bare stream of
-// batches, beside a Redis client that sends batches.
+// operations are unanswered on the one side as on the other, but where the row says what the hub has. A hub's client is its SDK
+// or, where the row says batches, a bare stream of them, beside a Redis client that sends batches.
 import { type Benchmark, type BenchResult, compare, type Skipped, Worker } from "./bench.ts";
 import { ETCD_MISSING, EtcdProcess } from "./etcd-process.ts";
 import { HubProcess } from "./hub-process.ts";

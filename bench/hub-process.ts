@@ -42,7 +42,14 @@ export class HubProcess implements AsyncDisposable {
 		const { token } = await admin.issueCredential({ principal: { case: "pluginId", value: pluginId } });
 		await admin.setPermissions({
 			pluginId,
-			permissions: { emit: ["**"], subscribe: ["**"], replay: ["**"], sendTo: ["*"], receiveFrom: ["*"] },
+			permissions: {
+				emit: ["**"],
+				subscribe: ["**"],
+				replay: ["**"],
+				sendTo: ["*"],
+				receiveFrom: ["*"],
+				stores: [{ store: "*", read: true, write: true, create: true }],
+			},
 		});
 		return token;
 	}

@@ -8,6 +8,7 @@ const BENCHMARKS: Readonly<Record<string, () => Promise<{ benchmark: Benchmark }
 	P2: () => import("./durable-publish.ts"),
 	P3: () => import("./live-delivery.ts"),
 	P5: () => import("./request-response.ts"),
+	P6: () => import("./store-entries.ts"),
 	P8: () => import("./pattern-match.ts"),
 	WQ: () => import("./work-queue.ts"),
 };

@@ -30,7 +30,7 @@ export function readEntryValue(wire: Uint8Array | undefined): EntryValue {
 				break;
 			case 2:
 				json = undefined;
-				bytes = reader.view().byteLength;
+				bytes = reader.skipped();
 				break;
 			case 3:
 				contentType = reader.string();

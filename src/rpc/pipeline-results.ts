@@ -1,6 +1,8 @@
+import type { WriteResult } from "../stores/entry-write.ts";
 import { varintSize } from "../wire/varint.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 import { Encoded } from "./call.ts";
+import { encodeWriteResult } from "./write-results.ts";
 
 /** Fields of `PipelineResult`. */
 const ID = 1;
@@ -48,6 +50,23 @@ export class PipelineResults {
 		writer.header(field, body.byteLength);
 		if (body.byteLength < SPLICE_BYTES) writer.append(body);
 		else this.#splice(body);
+		this.#added();
+	}
+
+	/** The result of one write. */
+	addWrite(id: number | bigint, result: WriteResult): void {
+		const { revision, changed, previous, number } = result;
+		if (!changed || previous !== undefined || number !== undefined) {
+			this.add(id, RESULT_FIELD.write, encodeWriteResult(result));
+			return;
+		}
+		const writer = this.#writer;
+		const body = 3 + varintSize(revision);
+		writer.header(1, idSize(id) + 2 + body);
+		writer.varint(ID, id);
+		writer.header(RESULT_FIELD.write, body);
+		writer.varint(1, revision);
+		writer.varint(2, true);
 		this.#added();
 	}
 

@@ -19,7 +19,7 @@ import { writerOf } from "./store-admission.ts";
 import type { StreamRegistry } from "./stream-ending.ts";
 import { readyFrame, streamFrames } from "./stream-frames.ts";
 import { readTransaction } from "./transaction-request.ts";
-import { encodeTransaction, encodeWriteResult } from "./write-results.ts";
+import { encodeTransaction } from "./write-results.ts";
 
 export interface PipelineStreamDeps {
 	readonly clock: Clock;
@@ -141,19 +141,24 @@ export class PipelineStream {
 			const request = readTransaction(body);
 			if (request.requestId !== "") throw HubError.field("request_id", "must be empty in a pipeline");
 			const unit = intake.transaction(this.#call, request, ids.next(), signal);
-			this.#submit(id, unit, bytes, RESULT_FIELD.transaction, encodeTransaction);
+			this.#submit(id, unit, bytes, this.#addTransaction);
 		} else if (kind !== undefined) {
 			const unit = intake.write(this.#call, readWrite(body, kind), signal);
-			this.#submit(id, unit, bytes, RESULT_FIELD.write, encodeFirstResult);
+			this.#submit(id, unit, bytes, this.#addWrite);
 		} else throw HubError.field("operation", "must be set");
 	}
+
+	readonly #addTransaction = (id: number | bigint, written: Written) => {
+		this.#results.add(id, RESULT_FIELD.transaction, encodeTransaction(written));
+	};
+
+	readonly #addWrite = (id: number | bigint, { results }: Written) => this.#results.addWrite(id, results[0]!);
 
 	#submit(
 		id: number | bigint,
 		unit: WriteUnit,
 		bytes: number,
-		field: number,
-		encode: (written: Written) => Uint8Array,
+		add: (id: number | bigint, written: Written) => void,
 	): void {
 		const burden = burdenOf(unit, bytes);
 		this.#writing++;
@@ -163,7 +168,7 @@ export class PipelineStream {
 			this.#writingBytes -= burden;
 			if (this.responses.ended) return;
 			if (written === undefined) this.#fail(id, error);
-			else this.#results.add(id, field, encode(written));
+			else add(id, written);
 			this.responses.wake();
 			this.#finishWhenDone();
 		});
@@ -193,8 +198,4 @@ export class PipelineStream {
 		if (this.#draining !== undefined) this.responses.finish(this.#draining.error);
 		else if (this.#inputEnded) this.responses.finish();
 	}
-}
-
-function encodeFirstResult({ results }: Written): Uint8Array {
-	return encodeWriteResult(results[0]!);
 }

@@ -13,6 +13,8 @@ interface Kept {
 	readonly time: number;
 }
 
+const NONE: readonly KvChange[] = Object.freeze([]);
+
 /**
  * The kept changes of prefixes that share bounds: what is pushed over a bound takes the oldest commits of the group with it
  * and touches no other group. Lanes are as many as have changes or readers.
@@ -36,7 +38,16 @@ export class ChangeGroup {
 
 	/** Whether changes of keys that begin with this are kept here. */
 	keeps(key: string): boolean {
-		return this.#group.prefixes.some((prefix) => key.startsWith(prefix));
+		for (const prefix of this.#group.prefixes) if (key.startsWith(prefix)) return true;
+		return false;
+	}
+
+	/** Those that are kept here: most commits change keys of one group alone. */
+	kept(changes: readonly KvChange[]): readonly KvChange[] {
+		let mine = 0;
+		for (const { key } of changes) if (this.keeps(key)) mine++;
+		if (mine === 0 || mine === changes.length) return mine === 0 ? NONE : changes;
+		return changes.filter(({ key }) => this.keeps(key));
 	}
 
 	/** Adds what a commit changed here; in order, at least one change. */
@@ -147,8 +158,10 @@ export class ChangeGroup {
 
 function sizeOf(changes: readonly KvChange[]): number {
 	let bytes = 0;
-	for (const { key, value, oldValue, note } of changes) {
-		bytes += key.length + (value?.byteLength ?? 0) + (oldValue?.byteLength ?? 0) + (note?.byteLength ?? 0);
-	}
+	for (const change of changes) bytes += change.size ?? countSize(change);
 	return bytes;
+}
+
+function countSize({ key, value, oldValue, note }: KvChange): number {
+	return key.length + (value?.byteLength ?? 0) + (oldValue?.byteLength ?? 0) + (note?.byteLength ?? 0);
 }

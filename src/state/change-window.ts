@@ -51,7 +51,7 @@ export class ChangeWindow {
 		let left = changes.length;
 		for (const group of this.#groups) {
 			if (left === 0) break;
-			const mine = changes.filter((change) => group.keeps(change.key));
+			const mine = group.kept(changes);
 			if (mine.length > 0) group.push(revision, mine);
 			left -= mine.length;
 		}
@@ -128,10 +128,15 @@ function nextBatch(reader: ChangeReader): KvChange[] {
 		for (const change of changes) batch.push(change);
 		const last = batch.at(-1)!;
 		// What follows in the commit is outside the prefix, so resuming after this change misses nothing.
-		if (!last.lastOfCommit) batch[batch.length - 1] = { ...last, lastOfCommit: true };
+		if (!last.lastOfCommit) batch[batch.length - 1] = asLast(last);
 		reader.advance(last.revision);
 	}
 	return batch;
+}
+
+/** Not by spreading it: its values may be made when they are asked for. */
+function asLast({ key, value, oldValue, note, revision, createRevision, oldRevision }: KvChange): KvChange {
+	return { key, value, oldValue, note, revision, createRevision, oldRevision, lastOfCommit: true };
 }
 
 function arrival(reader: WindowReader, signal: AbortSignal): Promise<void> {

@@ -3,10 +3,11 @@ import { decodeEntry } from "./entry-record.ts";
 import { storeKeys } from "./store-keys.ts";
 import type { StoredEntry } from "./stored-entry.ts";
 
-/** In place of an entry that is being written: the keyspace alone knows whether it is the old or the new one. */
-const BEING_WRITTEN = Symbol("being written");
-
-type Held = StoredEntry | typeof BEING_WRITTEN;
+/** What is held of one key. */
+interface Held {
+	/** Undefined while the key is being written: the keyspace alone knows whether it is the old or the new one. */
+	entry: StoredEntry | undefined;
+}
 
 /** By store and key. Not by their keys in the keyspace, which would have to be made and hashed for each read. */
 type Generation = Map<string, Map<string, Held>>;
@@ -35,35 +36,44 @@ export class EntryCache {
 
 	/** The entry, or undefined. */
 	get(storeId: string, key: string): StoredEntry | undefined {
-		let held = this.#young.get(storeId)?.get(key);
-		if (held === undefined) {
-			held = this.#old.get(storeId)?.get(key);
-			if (held !== undefined && held !== BEING_WRITTEN) this.#hold(storeId, key, held);
-		}
-		if (held !== undefined && held !== BEING_WRITTEN) return held;
+		const held = this.#young.get(storeId)?.get(key) ?? this.#moved(storeId, key);
+		if (held?.entry !== undefined) return held.entry;
 		const found = this.#kv.get(storeKeys.entry(storeId, key));
 		if (found === undefined) return undefined;
 		const entry = decodeEntry(found);
-		if (held === undefined) this.#hold(storeId, key, entry);
+		if (held === undefined) this.#put(storeId, key, entry);
 		return entry;
 	}
 
 	/** The key is about to be written. */
 	begin(storeId: string, key: string): void {
-		this.#drop(storeId, key);
-		this.#youngOf(storeId).set(key, BEING_WRITTEN);
+		const young = this.#youngOf(storeId);
+		const held = young.get(key);
+		if (held === undefined) {
+			this.#old.get(storeId)?.delete(key);
+			young.set(key, { entry: undefined });
+			return;
+		}
+		this.#youngBytes -= weightOf(held);
+		held.entry = undefined;
 	}
 
 	/** The key was written; undefined: deleted. */
 	settle(storeId: string, key: string, entry: StoredEntry | undefined): void {
 		if (entry === undefined) this.forget(storeId, key);
-		else this.#hold(storeId, key, entry);
+		else this.#put(storeId, key, entry);
 	}
 
 	/** What is held of the key may not be what is there. */
 	forget(storeId: string, key: string): void {
-		this.#drop(storeId, key);
-		this.#young.get(storeId)?.delete(key);
+		const young = this.#young.get(storeId);
+		const held = young?.get(key);
+		if (held === undefined) {
+			this.#old.get(storeId)?.delete(key);
+			return;
+		}
+		this.#youngBytes -= weightOf(held);
+		young!.delete(key);
 	}
 
 	/** A store is deleted. */
@@ -74,21 +84,37 @@ export class EntryCache {
 		this.#old.delete(storeId);
 	}
 
-	#hold(storeId: string, key: string, entry: StoredEntry): void {
-		this.#drop(storeId, key);
-		this.#youngOf(storeId).set(key, entry);
-		this.#youngBytes += entry.weight;
+	/** Brings what the old generation holds back into the young one. */
+	#moved(storeId: string, key: string): Held | undefined {
+		const old = this.#old.get(storeId);
+		const held = old?.get(key);
+		if (held === undefined) return undefined;
+		old!.delete(key);
+		this.#youngOf(storeId).set(key, held);
+		this.#grow(weightOf(held));
+		return held;
+	}
+
+	#put(storeId: string, key: string, entry: StoredEntry): void {
+		const young = this.#youngOf(storeId);
+		const held = young.get(key);
+		if (held === undefined) {
+			this.#old.get(storeId)?.delete(key);
+			young.set(key, { entry });
+			this.#grow(entry.weight);
+			return;
+		}
+		const before = weightOf(held);
+		held.entry = entry;
+		this.#grow(entry.weight - before);
+	}
+
+	#grow(bytes: number): void {
+		this.#youngBytes += bytes;
 		if (this.#youngBytes <= this.#generationBytes) return;
 		this.#old = this.#young;
 		this.#young = new Map();
 		this.#youngBytes = 0;
-	}
-
-	/** Takes it out of the count and out of the old generation. */
-	#drop(storeId: string, key: string): void {
-		const held = this.#young.get(storeId)?.get(key);
-		if (held !== undefined) this.#youngBytes -= weightOf(held);
-		else this.#old.get(storeId)?.delete(key);
 	}
 
 	#youngOf(storeId: string): Map<string, Held> {
@@ -101,6 +127,6 @@ export class EntryCache {
 	}
 }
 
-function weightOf(held: Held): number {
-	return held === BEING_WRITTEN ? 0 : held.weight;
+function weightOf({ entry }: Held): number {
+	return entry === undefined ? 0 : entry.weight;
 }

@@ -37,6 +37,13 @@ export class WireReader {
 	/** The number of the next field; 0 at the end. */
 	next(): number {
 		if (this.pos >= this.end) return 0;
+		const first = this.bytes[this.pos]!;
+		// A field up to 15 has a tag of one byte.
+		if (first >= 8 && first < 0x80) {
+			this.pos++;
+			this.wireType = first & 7;
+			return first >> 3;
+		}
 		const tag = this.varint();
 		this.wireType = tag & 7;
 		const field = Math.floor(tag / 8);
@@ -48,6 +55,7 @@ export class WireReader {
 	/** An unsigned varint. Beyond 2^53 the value is no longer exact; a negative one reads as about 2^64. */
 	varint(): number {
 		const bytes = this.bytes;
+		if (this.pos < this.end && bytes[this.pos]! < 0x80) return bytes[this.pos++]!;
 		let value = 0;
 		let scale = 1;
 		for (let i = 0; i < 10; i++) {
@@ -107,6 +115,14 @@ export class WireReader {
 		const view = this.bytes.subarray(this.pos, end);
 		this.pos = end;
 		return view;
+	}
+
+	/** Steps over the bytes of a field and gives how many they are. */
+	skipped(): number {
+		const end = this.delimited();
+		const bytes = end - this.pos;
+		this.pos = end;
+		return bytes;
 	}
 
 	/** A string field, which must be UTF-8: what a recipient's decoder refuses must not reach it. */

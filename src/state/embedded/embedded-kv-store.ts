@@ -14,11 +14,14 @@ import {
 	type KvPage,
 	type KvRange,
 	type KvStore,
+	type KvWrite,
 	StorageError,
 } from "../kv-store.ts";
+import { ByteChunks, type BytePiece, pieceBytes } from "./byte-chunks.ts";
 import type { Environment } from "./environment.ts";
 import { GROUP_BYTES, type GroupParticipant, type GroupWriter } from "./group-writer.ts";
-import { decodeKvRecord, encodeKvRecord, kvValue } from "./kv-record.ts";
+import { copyKvRecord, decodeKvRecord, encodeKvRecord, kvValue } from "./kv-record.ts";
+import { type KnownRecord, StoredChange } from "./stored-change.ts";
 import { StoredOutcomes } from "./stored-outcomes.ts";
 import { storedRevision, storeRevision } from "./stored-revision.ts";
 
@@ -32,6 +35,17 @@ interface Waiting {
 	readonly resolve: (result: KvCommitResult) => void;
 	readonly reject: (error: unknown) => void;
 }
+
+/** What a check has read of a key that is to be written. */
+interface Found {
+	readonly keyBytes: Buffer;
+	readonly old: KnownRecord;
+}
+
+const NO_RECORD: KnownRecord = Object.freeze({ revision: 0, createRevision: 0, bytes: undefined });
+
+/** How far ahead the write of a checked key is looked for. */
+const NEAR = 4;
 
 /** A commit that the group in hand has seen to. */
 interface Seen {
@@ -51,6 +65,8 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 	readonly #clock: Clock;
 	readonly #window: ChangeWindow;
 	readonly #outcomes: StoredOutcomes;
+	/** What is written, and what it replaces where watches are to know that. */
+	readonly #chunks = new ByteChunks();
 	#waiting: Waiting[] = [];
 	#waitingBytes = 0;
 	#seen: Seen[] = [];
@@ -191,9 +207,17 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 			return { waiting, result: { ok: true, firstRevision, revision }, changes: [] };
 		}
 		const conflicts = [];
+		// What a check has read is not read again by the write that it is for, which is near where checks and writes go in step.
+		const olds = new Array<Found | undefined>(writes.length);
+		let place = 0;
 		for (const { key, revision } of checks) {
-			const actual = this.#record(key)?.revision ?? 0;
-			if (actual !== revision) conflicts.push({ key, actual });
+			const at = placeOf(key, writes, place);
+			const keyBytes = Buffer.from(key);
+			const old = this.#read(keyBytes, at >= 0 && this.#isWatched(writes[at]!));
+			if (old.revision !== revision) conflicts.push({ key, actual: old.revision });
+			if (at < 0) continue;
+			olds[at] = { keyBytes, old };
+			place = at + 1;
 		}
 		if (conflicts.length > 0) return { waiting, result: { ok: false, conflicts }, changes: [] };
 		if (writes.length === 0) {
@@ -201,49 +225,47 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 			return { waiting, result: { ok: true, firstRevision: revision, revision }, changes: [] };
 		}
 		const firstRevision = this.#written + 1;
-		const changes = this.#apply(waiting.commit);
+		const changes = this.#apply(writes, olds);
 		const revision = this.#written;
 		inGroup.set(id, { id, firstRevision, revision, time: now });
 		return { waiting, result: { ok: true, firstRevision, revision }, changes };
 	}
 
-	#apply({ writes }: KvCommit): readonly KvChange[] {
+	#apply(writes: readonly KvWrite[], found: readonly (Found | undefined)[]): readonly KvChange[] {
 		const { kv } = this.#environment;
 		const changes: KvChange[] = [];
 		for (let index = 0; index < writes.length; index++) {
 			const write = writes[index]!;
 			const { key } = write;
-			const keyBytes = Buffer.from(key);
-			const revision = ++this.#written;
-			const watched = this.#window.keeps(key) && write.silent !== true;
+			const isWatched = this.#isWatched(write);
 			const isPut = "value" in write;
-			// What is deleted need not be read, unless a watch tells what it was.
-			const old = watched ? kv.getBinary(keyBytes) : isPut ? kv.getBinaryFast(keyBytes) : undefined;
-			const known = old && decodeKvRecord(old);
-			const createRevision = known?.createRevision ?? revision;
-			if (isPut) kv.put(keyBytes, encodeKvRecord({ revision, createRevision }, write.value));
-			else kv.remove(keyBytes);
-			if (watched) {
-				const note = "value" in write ? undefined : write.note && Buffer.from(write.note);
-				changes.push({
-					key,
-					// A copy, because the caller may use its buffer again.
-					value: "value" in write ? Buffer.from(write.value) : undefined,
-					oldValue: old && kvValue(old),
-					...(note && { note }),
-					revision,
-					createRevision,
-					oldRevision: known?.revision ?? 0,
-					lastOfCommit: index === writes.length - 1,
-				});
+			const keyBytes = found[index]?.keyBytes ?? Buffer.from(key);
+			const old = found[index]?.old ?? (isPut || isWatched ? this.#read(keyBytes, isWatched) : NO_RECORD);
+			const revision = ++this.#written;
+			const createRevision = old.revision === 0 ? revision : old.createRevision;
+			let bytes: BytePiece | undefined;
+			if (isPut) {
+				bytes = encodeKvRecord(this.#chunks, { revision, createRevision }, write.value);
+				kv.put(keyBytes, pieceBytes(bytes));
+			} else {
+				kv.remove(keyBytes);
 			}
+			if (!isWatched) continue;
+			changes.push(new StoredChange(write, old, { revision, createRevision, bytes }, index === writes.length - 1));
 		}
 		return changes;
 	}
 
-	#record(key: string): { readonly revision: number } | undefined {
-		const stored = this.#environment.kv.getBinaryFast(Buffer.from(key));
-		return stored && decodeKvRecord(stored);
+	#isWatched({ key, silent }: KvWrite): boolean {
+		return silent !== true && this.#window.keeps(key);
+	}
+
+	/** In the transaction: what is stored under a key, with its bytes where they are asked for. */
+	#read(keyBytes: Buffer, withBytes: boolean): KnownRecord {
+		const stored = this.#environment.kv.getBinaryFast(keyBytes) as Buffer | undefined;
+		if (stored === undefined) return NO_RECORD;
+		const { revision, createRevision } = decodeKvRecord(stored);
+		return { revision, createRevision, bytes: withBytes ? copyKvRecord(this.#chunks, stored) : undefined };
 	}
 
 	#cursor(query: KvRange): Iterable<{ key: Uint8Array; value: Uint8Array }> {
@@ -265,6 +287,13 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 	#stored(): number {
 		return storedRevision(this.#environment.meta);
 	}
+}
+
+/** The place of the key's write, where it is one of the next few from `from` on; else -1. */
+function placeOf(key: string, writes: readonly KvWrite[], from: number): number {
+	const end = Math.min(from + NEAR, writes.length);
+	for (let at = from; at < end; at++) if (writes[at]!.key === key) return at;
+	return -1;
 }
 
 /** The error for something that was never tried. */

@@ -1,3 +1,5 @@
+import type { ByteChunks, BytePiece } from "./byte-chunks.ts";
+
 /** What is stored under a key: two revisions as little-endian doubles, then the value. */
 const HEADER_BYTES = 16;
 
@@ -6,12 +8,14 @@ export interface KvRecord {
 	readonly createRevision: number;
 }
 
-export function encodeKvRecord(record: KvRecord, value: Uint8Array): Uint8Array {
-	const stored = Buffer.allocUnsafe(HEADER_BYTES + value.byteLength);
-	stored.writeDoubleLE(record.revision, 0);
-	stored.writeDoubleLE(record.createRevision, 8);
-	stored.set(value, HEADER_BYTES);
-	return stored;
+/** The record of a value, which is copied. */
+export function encodeKvRecord(chunks: ByteChunks, record: KvRecord, value: Uint8Array): BytePiece {
+	const piece = chunks.take(HEADER_BYTES + value.byteLength);
+	const { chunk, start } = piece;
+	chunk.writeDoubleLE(record.revision, start);
+	chunk.writeDoubleLE(record.createRevision, start + 8);
+	chunk.set(value, start + HEADER_BYTES);
+	return piece;
 }
 
 /** The revisions of a stored record, which may be longer than what is read. */
@@ -22,4 +26,12 @@ export function decodeKvRecord(stored: Buffer): KvRecord {
 /** The value of a stored record, as a view. */
 export function kvValue(stored: Buffer): Uint8Array {
 	return stored.subarray(HEADER_BYTES);
+}
+
+/** A copy of a stored record. */
+export function copyKvRecord(chunks: ByteChunks, stored: Buffer): BytePiece {
+	const { length } = stored;
+	const piece = chunks.take(length);
+	stored.copy(piece.chunk, piece.start, 0, length);
+	return piece;
 }

@@ -6,6 +6,7 @@ import type { IdSource } from "../../clock/clock.ts";
 import { BackupDecoder, type BackupDescription, BackupError } from "../backup-file.ts";
 import { newEpoch } from "../log-epoch.ts";
 import { StateOpenError } from "../state-backend.ts";
+import { ByteChunks, pieceBytes } from "./byte-chunks.ts";
 import { type Environment, FORMAT_VERSION, openEnvironment } from "./environment.ts";
 import { lockFolder } from "./folder-lock.ts";
 import { inspectState, logIdentities, type StateInspection, type StateVisitor } from "./inspect-state.ts";
@@ -137,11 +138,14 @@ async function renewNumbering(environment: Environment, { ids, renew }: RestoreO
 		epochs.set(identity.epoch, epoch);
 		return [Buffer.from(`log/${name}`), Buffer.from(JSON.stringify({ ...identity, epoch }))] as const;
 	});
+	const chunks = new ByteChunks();
 	const renewed: [Uint8Array, Uint8Array][] = [];
 	for (const { key, value } of kv.getRange({})) {
 		const stored = Buffer.from(value);
 		const changed = renew(Buffer.from(key).toString(), kvValue(stored), epochs);
-		if (changed !== undefined) renewed.push([Buffer.from(key), encodeKvRecord(decodeKvRecord(stored), changed)]);
+		if (changed === undefined) continue;
+		const record = encodeKvRecord(chunks, decodeKvRecord(stored), changed);
+		renewed.push([Buffer.from(key), pieceBytes(record)]);
 	}
 	await root.transaction(() => {
 		for (const [key, value] of identities) meta.put(key, value);

@@ -3,12 +3,14 @@ import { once } from "node:events";
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { Clock } from "../../src/clock/clock.ts";
 import { randomIds, systemClock } from "../../src/clock/system-clock.ts";
 import { FORMAT_VERSION, openEnvironment } from "../../src/state/embedded/environment.ts";
 import { type GroupParticipant, GroupWriter } from "../../src/state/embedded/group-writer.ts";
 import { openEmbeddedState } from "../../src/state/embedded/open-embedded-state.ts";
 import type { StorageError } from "../../src/state/kv-store.ts";
 import { FakeClock } from "../harness/fake-clock.ts";
+import { SkippingClock } from "../harness/skipping-clock.ts";
 import { temporaryFolder } from "../harness/state-backends.ts";
 
 const value = new TextEncoder().encode("v");
@@ -22,7 +24,16 @@ describe("the embedded state", () => {
 	});
 	afterEach(() => folder[Symbol.dispose]());
 
-	const open = (clock = systemClock) => openEmbeddedState({ directory, clock, ids: randomIds });
+	const open = (clock: Clock = systemClock) => openEmbeddedState({ directory, clock, ids: randomIds });
+
+	test("does not hold it against the disk that the process was halted during a commit", async () => {
+		const clock = new SkippingClock();
+		await using state = await open(clock);
+		const committing = state.kv.commit({ id: "1", writes: [{ key: "plugin/a", value }] });
+		await undefined;
+		clock.skip(120_000);
+		expect(await committing).toMatchObject({ ok: true });
+	});
 
 	test("keeps everything over a restart and goes on counting", async () => {
 		{

@@ -23,6 +23,8 @@ export const GROUP_BYTES = 8 * 1024 * 1024;
 
 /** How long a group may take to reach the disk, in milliseconds. */
 const STALL_MS = 30_000;
+/** Times that it is looked at within that, so that a process which was halted meanwhile has its turn before it is judged. */
+const STALL_LOOKS = 10;
 
 /** How long an empty transaction may take after a failed one, in milliseconds. */
 const PROBE_MS = 500;
@@ -103,13 +105,19 @@ export class GroupWriter {
 	/** Undefined once the group is on the disk. */
 	async #commit(group: readonly GroupParticipant[]): Promise<StorageError | undefined> {
 		const stalled = Promise.withResolvers<StorageError>();
-		const timer: Timer = this.#clock.after(STALL_MS, () => {
-			stalled.resolve(this.#end(new Error(`a commit did not settle within ${STALL_MS} ms`)));
-		});
+		let left = STALL_LOOKS;
+		let timer: Timer;
+		const lookLater = () => {
+			timer = this.#clock.after(STALL_MS / STALL_LOOKS, () => {
+				if (--left > 0) lookLater();
+				else stalled.resolve(this.#end(new Error(`a commit did not settle within ${STALL_MS} ms`)));
+			});
+		};
+		lookLater();
 		try {
 			return await Promise.race([this.#transact(group), stalled.promise]);
 		} finally {
-			timer.cancel();
+			timer!.cancel();
 		}
 	}
 

@@ -53,8 +53,8 @@ export function unitTooLarge(description: string): HubError {
 
 /** The writer has more to do than it may hold, in all or of one plugin. */
 export function writerFull(): HubError {
-	return new HubError("STORAGE_UNAVAILABLE", "too many writes wait to be stored", {
+	return new HubError("LIMIT_EXCEEDED", "too many writes wait to be stored", {
 		retryAfterMs: 1000,
-		metadata: { outcome: "not-written" },
+		quota: { subject: "writes", description: "writes that wait to be stored, of all plugins or of this one" },
 	});
 }

@@ -154,7 +154,7 @@ test("what waits to be written is bounded by all it holds, and of one writer by 
 	await Promise.all(settled);
 	expect(refusals.length).toBeGreaterThan(50);
 	expect(refusals.length).toBeLessThan(150);
-	expect(refusals[0]).toEqual(refused("STORAGE_UNAVAILABLE"));
+	expect(refusals[0]).toEqual(refused("LIMIT_EXCEEDED"));
 	expect(world.get(store, "m")).toBeDefined();
 	await world.submit({ writer: "greedy", writes: [set(store, "later", 1)] });
 });

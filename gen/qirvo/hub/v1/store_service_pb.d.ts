@@ -23,8 +23,8 @@ export declare const file_qirvo_hub_v1_store_service: GenFile;
  *
  * Errors of all of them: INSUFFICIENT_PERMISSIONS (no grant admits the caller), INSUFFICIENT_TRUST_LEVEL (the grant or
  * the list asks for more trust), STORE_NOT_FOUND, INVALID_FIELD. Of all that write: PERMISSION_REVOKED (the right was taken away
- * while the write waited for others), STORAGE_FULL, STORAGE_UNAVAILABLE, ID_REUSED (`request_id`
- * was used for something else).
+ * while the write waited for others), LIMIT_EXCEEDED (100,000 writes or 64 MiB wait, or half of that of the caller's; `RetryInfo` says
+ * when to come back), STORAGE_FULL, STORAGE_UNAVAILABLE, ID_REUSED (`request_id` was used for something else).
  *
  * @generated from service qirvo.hub.v1.StoreService
  */

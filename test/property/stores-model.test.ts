@@ -173,7 +173,7 @@ async function drop(world: StoreWorld, name: string): Promise<void> {
 	const { store: dropped } = await world.stores.definitions.delete(name, change());
 	await world.stores.idle();
 	const { entries } = world.stores.keyspaceOf(dropped).kv.range({ start: "store/", end: "store0", limit: 1000 });
-	expect(entries.filter(({ key }) => key.includes(dropped.id))).toEqual([]);
+	expect(entries.filter(({ key }) => `${key}/`.includes(`/${dropped.id}/`))).toEqual([]);
 }
 
 async function takeUnit({ writer: by, checks, writes }: UnitStep, world: StoreWorld, model: StoreModel): Promise<void> {

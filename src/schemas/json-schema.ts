@@ -20,7 +20,7 @@ export interface JsonSchema {
 const importLibrary = () => import("ajv/dist/2020.js");
 
 interface Engines {
-	readonly library: Awaited<ReturnType<typeof importLibrary>>;
+	readonly ajv: Awaited<ReturnType<typeof importLibrary>>;
 	readonly patterns: PatternEngine;
 }
 
@@ -34,8 +34,8 @@ let engines: Promise<Engines> | undefined;
 const budget = new SchemaBudget();
 
 async function load(): Promise<Engines> {
-	const [library, patterns] = await Promise.all([importLibrary(), import("re2js")]);
-	return { library, patterns: patterns.RE2JS };
+	const [ajv, patterns] = await Promise.all([importLibrary(), import("re2js")]);
+	return { ajv, patterns: patterns.RE2JS };
 }
 
 /** Compiles the texts of schemas. Only loading the engines takes turns of the event loop. */
@@ -84,7 +84,7 @@ export class SchemaCompiler {
 	#generate(rewritten: RewrittenSchema, patterns: LinearPatterns): ValidateFunction {
 		// `code` is read where the code is written to a file, which it never is.
 		const regExp = Object.assign((source: string) => patterns.compile(source, ""), { code: "patterns" });
-		const library = new this.#engines.library.Ajv2020({
+		const library = new this.#engines.ajv.Ajv2020({
 			strict: false,
 			meta: false,
 			validateSchema: false,
@@ -111,7 +111,7 @@ export class SchemaCompiler {
 	}
 
 	#addKeywords(library: Ajv2020, { constants, hasUnevaluated }: RewrittenSchema): void {
-		const { _ } = this.#engines.library;
+		const { _ } = this.#engines.ajv;
 		library.addKeyword({
 			keyword: "hub:cost",
 			schemaType: "object",

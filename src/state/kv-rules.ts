@@ -12,13 +12,14 @@ export function checkCommit(commit: KvCommit): number {
 	}
 	for (const check of commit.checks ?? []) {
 		checkKey(check.key);
-		if (!Number.isSafeInteger(check.revision) || check.revision < 0) throw new RangeError("a revision is 0 or more");
+		checkRevision(check.revision);
 	}
 	let bytes = 0;
 	for (const write of commit.writes) {
 		bytes += checkKey(write.key);
-		if ("value" in write) bytes += write.value.byteLength;
+		if (write.value !== undefined) bytes += write.value.byteLength;
 		else bytes += write.note?.byteLength ?? 0;
+		if (write.expected !== undefined) checkRevision(write.expected);
 	}
 	if (bytes > KV_LIMITS.commitBytes) throw new RangeError(`a commit has at most ${KV_LIMITS.commitBytes} bytes`);
 	if (commit.writes.length > 1 && new Set(commit.writes.map((write) => write.key)).size < commit.writes.length) {
@@ -34,6 +35,10 @@ export function checkRange(query: KvRange): void {
 	}
 	checkBoundary(query.start);
 	if (query.end !== undefined) checkBoundary(query.end);
+}
+
+function checkRevision(revision: number): void {
+	if (!Number.isSafeInteger(revision) || revision < 0) throw new RangeError("a revision is 0 or more");
 }
 
 /** A boundary need not be a key: it may be empty, or a key of any length with one more character, to begin after it. */

@@ -4,6 +4,7 @@ import { checkCommit, checkRange } from "./kv-rules.ts";
 import {
 	type ChangeReader,
 	KV_LIMITS,
+	type KvBytes,
 	type KvCapabilities,
 	type KvChange,
 	type KvCommit,
@@ -76,6 +77,11 @@ export class VolatileKvStore implements KvStore {
 			const actual = this.#entries.get(key)?.revision ?? 0;
 			if (actual !== revision) conflicts.push({ key, actual });
 		}
+		for (const { key, expected } of commit.writes) {
+			if (expected === undefined) continue;
+			const actual = this.#entries.get(key)?.revision ?? 0;
+			if (actual !== expected) conflicts.push({ key, actual });
+		}
 		if (conflicts.length > 0) return { ok: false, conflicts };
 		const firstRevision = this.#revision + 1;
 		this.#write(commit);
@@ -109,13 +115,13 @@ export class VolatileKvStore implements KvStore {
 			const revision = ++this.#revision;
 			const old = this.#entries.get(key);
 			// A copy, because the caller may use its buffer again and an entry stays valid for ever.
-			const value = "value" in write ? Buffer.from(write.value) : undefined;
+			const value = write.value === undefined ? undefined : copyOf(write.value);
 			const createRevision = old?.createRevision ?? revision;
 			if (value) this.#entries.set({ key, value, revision, createRevision });
 			else this.#entries.delete(key);
 			if (this.#window.keeps(key) && write.silent !== true) {
 				const lastOfCommit = index === writes.length - 1;
-				const note = "value" in write ? undefined : write.note && Buffer.from(write.note);
+				const note = write.value === undefined && write.note ? Buffer.from(write.note) : undefined;
 				const oldRevision = old?.revision ?? 0;
 				const oldValue = old?.value;
 				const also = note && { note };
@@ -124,4 +130,11 @@ export class VolatileKvStore implements KvStore {
 		}
 		if (writes.length > 0) this.#window.push(this.#revision, changes);
 	}
+}
+
+function copyOf(value: Uint8Array | KvBytes): Buffer {
+	if (value instanceof Uint8Array) return Buffer.from(value);
+	const copy = Buffer.allocUnsafe(value.byteLength);
+	value.copyTo(copy, 0);
+	return copy;
 }

@@ -116,7 +116,7 @@ export class WriteRound {
 	write(write: KvWrite): number {
 		// A UTF-16 unit is at most three bytes of UTF-8.
 		this.#bytes += write.key.length * 3;
-		this.#bytes += "value" in write ? write.value.byteLength : (write.note?.byteLength ?? 0);
+		this.#bytes += write.value === undefined ? (write.note?.byteLength ?? 0) : write.value.byteLength;
 		return this.writes.push(write) - 1;
 	}
 

@@ -219,6 +219,13 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 			olds[at] = { keyBytes, old };
 			place = at + 1;
 		}
+		for (const [at, { key, expected }] of writes.entries()) {
+			if (expected === undefined) continue;
+			const keyBytes = Buffer.from(key);
+			const old = this.#read(keyBytes, this.#isWatched(writes[at]!));
+			if (old.revision !== expected) conflicts.push({ key, actual: old.revision });
+			olds[at] = { keyBytes, old };
+		}
 		if (conflicts.length > 0) return { waiting, result: { ok: false, conflicts }, changes: [] };
 		if (writes.length === 0) {
 			const revision = this.#written;
@@ -238,14 +245,14 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 			const write = writes[index]!;
 			const { key } = write;
 			const isWatched = this.#isWatched(write);
-			const isPut = "value" in write;
 			const keyBytes = found[index]?.keyBytes ?? Buffer.from(key);
-			const old = found[index]?.old ?? (isPut || isWatched ? this.#read(keyBytes, isWatched) : NO_RECORD);
+			const { value } = write;
+			const old = found[index]?.old ?? (value !== undefined || isWatched ? this.#read(keyBytes, isWatched) : NO_RECORD);
 			const revision = ++this.#written;
 			const createRevision = old.revision === 0 ? revision : old.createRevision;
 			let bytes: BytePiece | undefined;
-			if (isPut) {
-				bytes = encodeKvRecord(this.#chunks, { revision, createRevision }, write.value);
+			if (value !== undefined) {
+				bytes = encodeKvRecord(this.#chunks, { revision, createRevision }, value);
 				kv.put(keyBytes, pieceBytes(bytes));
 			} else {
 				kv.remove(keyBytes);

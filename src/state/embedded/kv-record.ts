@@ -1,3 +1,4 @@
+import type { KvBytes } from "../kv-store.ts";
 import type { ByteChunks, BytePiece } from "./byte-chunks.ts";
 
 /** What is stored under a key: two revisions as little-endian doubles, then the value. */
@@ -9,12 +10,13 @@ export interface KvRecord {
 }
 
 /** The record of a value, which is copied. */
-export function encodeKvRecord(chunks: ByteChunks, record: KvRecord, value: Uint8Array): BytePiece {
+export function encodeKvRecord(chunks: ByteChunks, record: KvRecord, value: Uint8Array | KvBytes): BytePiece {
 	const piece = chunks.take(HEADER_BYTES + value.byteLength);
 	const { chunk, start } = piece;
 	chunk.writeDoubleLE(record.revision, start);
 	chunk.writeDoubleLE(record.createRevision, start + 8);
-	chunk.set(value, start + HEADER_BYTES);
+	if (value instanceof Uint8Array) chunk.set(value, start + HEADER_BYTES);
+	else value.copyTo(chunk, start + HEADER_BYTES);
 	return piece;
 }
 

@@ -33,7 +33,7 @@ export class StoredChange implements KvChange {
 		this.oldRevision = old.revision;
 		this.lastOfCommit = lastOfCommit;
 		// A copy, because the caller may use its buffer again.
-		this.note = "delete" in write && write.note !== undefined ? Buffer.from(write.note) : undefined;
+		this.note = write.value === undefined && write.note !== undefined ? Buffer.from(write.note) : undefined;
 		this.#bytes = now.bytes;
 		this.#oldBytes = old.bytes;
 	}

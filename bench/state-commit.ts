@@ -10,8 +10,8 @@ import { join } from "node:path";
 import { PerformanceObserver } from "node:perf_hooks";
 import { randomIds, systemClock } from "../src/clock/system-clock.ts";
 import { openEmbeddedState } from "../src/state/embedded/open-embedded-state.ts";
-import type { KvStore } from "../src/state/kv-store.ts";
 import { keys } from "../src/state/key-layout.ts";
+import type { KvStore } from "../src/state/kv-store.ts";
 
 const KEYS = 20_000;
 const BATCH = 1000;

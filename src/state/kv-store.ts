@@ -145,8 +145,6 @@ export interface KvChange {
 	readonly createRevision: number;
 	/** The revision of the old value; 0 where there is none. */
 	readonly oldRevision: number;
-	/** About how many bytes key, values and note are together, where that is known without making the values. */
-	readonly size?: number;
 	/** True on the last change of its commit under the watched prefix: a watch may be resumed after this revision. */
 	readonly lastOfCommit: boolean;
 }

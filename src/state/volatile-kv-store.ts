@@ -1,3 +1,4 @@
+import type { ChangeGroup } from "./change-group.ts";
 import { ChangeWindow } from "./change-window.ts";
 import { CommitOutcomes } from "./commit-outcomes.ts";
 import { checkCommit, checkRange } from "./kv-rules.ts";
@@ -109,7 +110,9 @@ export class VolatileKvStore implements KvStore {
 	}
 
 	#write({ writes }: KvCommit): void {
-		const changes: KvChange[] = [];
+		if (writes.length === 0) return;
+		const firstRevision = this.#revision + 1;
+		const touched: ChangeGroup[] = [];
 		for (const [index, write] of writes.entries()) {
 			const { key } = write;
 			const revision = ++this.#revision;
@@ -119,16 +122,19 @@ export class VolatileKvStore implements KvStore {
 			const createRevision = old?.createRevision ?? revision;
 			if (value) this.#entries.set({ key, value, revision, createRevision });
 			else this.#entries.delete(key);
-			if (this.#window.keeps(key) && write.silent !== true) {
-				const lastOfCommit = index === writes.length - 1;
-				const note = write.value === undefined && write.note ? Buffer.from(write.note) : undefined;
-				const oldRevision = old?.revision ?? 0;
-				const oldValue = old?.value;
-				const also = note && { note };
-				changes.push({ key, value, oldValue, ...also, revision, createRevision, oldRevision, lastOfCommit });
+			const group = write.silent === true ? undefined : this.#window.groupOf(key);
+			if (group === undefined) continue;
+			const { packer } = group;
+			if (!touched.includes(group)) {
+				touched.push(group);
+				packer.begin();
 			}
+			if (old) packer.oldEntry(index, old);
+			if (value) packer.set(index, key, revision, createRevision, value);
+			else packer.remove(index, key, write.value === undefined ? write.note : undefined);
 		}
-		if (writes.length > 0) this.#window.push(this.#revision, changes);
+		for (const group of touched) group.push(group.packer.finish(firstRevision, this.#revision));
+		this.#window.reach(this.#revision);
 	}
 }
 

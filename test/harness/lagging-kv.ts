@@ -44,6 +44,23 @@ export class LaggingKv {
 
 	/** The next commits reach the window. */
 	settle(commits: number = this.#unsettled.length): void {
-		for (const { revision, changes } of this.#unsettled.splice(0, commits)) this.#window.push(revision, changes);
+		for (const { revision, changes } of this.#unsettled.splice(0, commits)) {
+			this.#push(revision, changes);
+			this.#window.reach(revision);
+		}
+	}
+
+	#push(revision: number, changes: readonly KvChange[]): void {
+		const group = this.#window.groupOf("store/entry/s/")!;
+		const first = changes[0]?.revision;
+		if (first === undefined) return;
+		group.packer.begin();
+		for (const { key, value, oldValue, note, createRevision, oldRevision, ...change } of changes) {
+			const write = change.revision - first;
+			if (oldValue) group.packer.oldEntry(write, { key, value: oldValue, revision: oldRevision, createRevision });
+			if (value) group.packer.set(write, key, change.revision, createRevision, value);
+			else group.packer.remove(write, key, note);
+		}
+		group.push(group.packer.finish(first, revision));
 	}
 }

@@ -1,0 +1,134 @@
+import { RECORD_HEADER_BYTES, writeKvRecord } from "./kv-record.ts";
+import { KV_LIMITS, type KvBytes, type KvEntry } from "./kv-store.ts";
+import { CHANGE_BYTES, HAS_NOTE, HAS_OLD, HAS_VALUE, PackedChanges, ROW_BYTES } from "./packed-changes.ts";
+import { Slabs } from "./slabs.ts";
+
+const ROW_WORDS = ROW_BYTES / 4;
+const WRITES = KV_LIMITS.commitWrites;
+
+/**
+ * Packs what a commit changes under the prefixes of a group, one commit at a time:
+ *
+ * begin -> for each write that is kept: `old` where the key lives, then `set` or `remove` in the order of the writes -> finish
+ *
+ * The pieces of a group are of slabs of its own: a slab that also held what another group keeps for longer would outlive what
+ * counts for it.
+ */
+export class ChangePacker {
+	readonly #slabs = new Slabs();
+	/** The slabs of the commit in hand. */
+	#used: Buffer[] = [];
+	#keys: string[] = [];
+	#bytes = 0;
+	readonly #rows = new Uint32Array(WRITES * ROW_WORDS);
+	readonly #rowBytes = Buffer.from(this.#rows.buffer);
+	/** Of the old records, by the number of the write: slab, start and length; 0: there is none. */
+	readonly #oldSlabs = new Uint16Array(WRITES);
+	readonly #oldStarts = new Uint32Array(WRITES);
+	readonly #oldLengths = new Uint32Array(WRITES);
+
+	/** The slab that holds the record that was written last; it begins at the start of its memory. */
+	get slab(): Buffer {
+		return this.#slabs.slab;
+	}
+
+	/** Where in it. */
+	get start(): number {
+		return this.#slabs.start;
+	}
+
+	/** Whether the commit in hand has changed anything here. */
+	get isEmpty(): boolean {
+		return this.#keys.length === 0;
+	}
+
+	/** A commit begins, or begins again. */
+	begin(): void {
+		this.#slabs.mark();
+		this.#oldLengths.fill(0);
+		this.#used = [];
+		this.#keys = [];
+		this.#bytes = 0;
+	}
+
+	/** The commit in hand comes to nothing. */
+	abandon(): void {
+		this.#slabs.rewind();
+		this.#used = [];
+		this.#keys = [];
+	}
+
+	/** What is stored under the key of a write, which is copied. */
+	oldRecord(write: number, stored: Buffer, length: number): void {
+		this.#takeOld(write, length);
+		stored.copy(this.#slabs.slab, this.#slabs.start, 0, length);
+	}
+
+	/** The same where it is not stored as a record. */
+	oldEntry(write: number, { value, revision, createRevision }: KvEntry): void {
+		this.#takeOld(write, RECORD_HEADER_BYTES + value.byteLength);
+		writeKvRecord(this.#slabs.slab, this.#slabs.start, revision, createRevision, value);
+	}
+
+	/** Gives the length of the record, whose place is `slab` and `start` until the next call. */
+	set(write: number, key: string, revision: number, createRevision: number, value: Uint8Array | KvBytes): number {
+		const length = RECORD_HEADER_BYTES + value.byteLength;
+		const slab = this.#take(length);
+		writeKvRecord(this.#slabs.slab, this.#slabs.start, revision, createRevision, value);
+		this.#add(write, key, HAS_VALUE, slab, length);
+		return length;
+	}
+
+	remove(write: number, key: string, note: Uint8Array | undefined): void {
+		if (note === undefined) {
+			this.#add(write, key, 0, 0, 0);
+			return;
+		}
+		const slab = this.#take(note.byteLength);
+		this.#slabs.slab.set(note, this.#slabs.start);
+		this.#add(write, key, HAS_NOTE, slab, note.byteLength);
+	}
+
+	/** What was packed of the commit, at least one change. `firstRevision`: of its first write; `revision`: of its last. */
+	finish(firstRevision: number, revision: number): PackedChanges {
+		const keys = this.#keys;
+		const length = keys.length * ROW_BYTES;
+		this.#take(length);
+		this.#rowBytes.copy(this.#slabs.slab, this.#slabs.start, 0, length);
+		const bytes = this.#bytes + keys.length * CHANGE_BYTES;
+		const packed = new PackedChanges(firstRevision, revision, keys, this.#used, this.#slabs.start, bytes);
+		this.#used = [];
+		this.#keys = [];
+		return packed;
+	}
+
+	#takeOld(write: number, length: number): void {
+		this.#oldSlabs[write] = this.#take(length);
+		this.#oldStarts[write] = this.#slabs.start;
+		this.#oldLengths[write] = length;
+	}
+
+	/** Gives the number of the slab. */
+	#take(length: number): number {
+		this.#slabs.take(length);
+		const used = this.#used;
+		const { slab } = this.#slabs;
+		// Of large pieces, which have slabs of their own, one may come between two of the shared slab: that counts twice then.
+		if (used.length === 0 || used[used.length - 1] !== slab) used.push(slab);
+		return used.length - 1;
+	}
+
+	#add(write: number, key: string, flags: number, slab: number, length: number): void {
+		const row = this.#keys.length * ROW_WORDS;
+		const rows = this.#rows;
+		const oldLength = this.#oldLengths[write]!;
+		rows[row] = write | ((flags | (oldLength > 0 ? HAS_OLD : 0)) << 16);
+		rows[row + 1] = slab | (this.#oldSlabs[write]! << 16);
+		rows[row + 2] = this.#slabs.start;
+		rows[row + 3] = length;
+		rows[row + 4] = this.#oldStarts[write]!;
+		rows[row + 5] = oldLength;
+		this.#keys.push(key);
+		this.#bytes += key.length + length + oldLength;
+	}
+}

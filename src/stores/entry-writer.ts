@@ -244,7 +244,8 @@ export class EntryWriter implements AsyncDisposable {
 
 	#openDraft(): Draft {
 		if (this.#draft === undefined) {
-			const round = new WriteRound(++this.#drafts, this.#options.clock.now());
+			const { clock, kv } = this.#options;
+			const round = new WriteRound(++this.#drafts, clock.now(), kv.capabilities.commitWrites);
 			this.#draft = { round, units: [], next: [], taken: [], isFull: false };
 		}
 		return this.#draft;

@@ -87,6 +87,7 @@ export class WriteRound {
 	readonly rows: UsageRow[] = [];
 	/** The first time at which an entry that it writes ends, in milliseconds since the Unix epoch. */
 	firstExpiry = Number.POSITIVE_INFINITY;
+	readonly #maxWrites: number;
 	/** Of the rows: whether they are on this round's list. */
 	readonly #number: number;
 	#sealed: readonly SealedRow[] = [];
@@ -103,20 +104,21 @@ export class WriteRound {
 	#counted = 0;
 
 	/** `number` tells it from others that are made at the same time. */
-	constructor(number: number, now: number) {
+	constructor(number: number, now: number, maxWrites: number) {
 		this.#number = number;
+		this.#maxWrites = maxWrites;
 		this.now = now;
 	}
 
 	/** Whether all that is in it is within the bounds of a commit. */
 	get fits(): boolean {
 		const writes = this.writes.length + this.rows.length;
-		return writes <= KV_LIMITS.commitWrites && this.#bytes + this.rows.length * ROW_BYTES <= KV_LIMITS.commitBytes;
+		return writes <= this.#maxWrites && this.#bytes + this.rows.length * ROW_BYTES <= KV_LIMITS.commitBytes;
 	}
 
 	/** Writes that there is still room for. */
 	get room(): number {
-		return KV_LIMITS.commitWrites - this.writes.length - this.rows.length;
+		return this.#maxWrites - this.writes.length - this.rows.length;
 	}
 
 	/** Whether nothing would be written. */

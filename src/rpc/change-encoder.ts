@@ -76,7 +76,8 @@ function previousOf({ key, oldValue, oldRevision, createRevision }: KvChange): S
 	return oldValue && decodeEntry({ key, value: oldValue, revision: oldRevision, createRevision });
 }
 
-function factsOf({ writer, transactionId, updateTime }: StoredEntry): Facts {
+function factsOf({ facts, updateTime }: StoredEntry): Facts {
+	const { writer, transactionId } = facts;
 	return { actor: writer, cause: ChangeCause.SET, transactionId, time: updateTime };
 }
 

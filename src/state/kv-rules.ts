@@ -1,14 +1,14 @@
-import { KV_LIMITS, type KvCommit, type KvRange } from "./kv-store.ts";
+import { KV_LIMITS, type KvCapabilities, type KvCommit, type KvRange } from "./kv-store.ts";
 
 const MAX_COMMIT_ID = 64;
 
 /** Throws a RangeError unless the commit keeps KV-2 and KV-7. Returns about how many bytes it writes. */
-export function checkCommit(commit: KvCommit): number {
+export function checkCommit(commit: KvCommit, { commitWrites }: KvCapabilities): number {
 	if (commit.id.length < 1 || commit.id.length > MAX_COMMIT_ID || !commit.id.isWellFormed()) {
 		throw new RangeError(`a commit id has 1 to ${MAX_COMMIT_ID} characters`);
 	}
-	if (commit.writes.length > KV_LIMITS.commitWrites) {
-		throw new RangeError(`a commit has at most ${KV_LIMITS.commitWrites} writes`);
+	if (commit.writes.length > commitWrites) {
+		throw new RangeError(`a commit has at most ${commitWrites} writes`);
 	}
 	for (const check of commit.checks ?? []) {
 		checkKey(check.key);

@@ -7,7 +7,7 @@
  * - KV-1 `get` and `range` are synchronous, give bounded pages (never an open iterator) and the revision they read at.
  *   On one node reads are monotonic and see the node's own settled writes. They never show a write that is not yet
  *   acknowledged as stored. After `barrier()` the next read is linearizable across nodes.
- * - KV-2 `commit` applies all of its writes or none: at most 1,000 writes and 4 MiB, a key written at most once; checks
+ * - KV-2 `commit` applies all of its writes or none: at most `capabilities.commitWrites` writes and 4 MiB, a key written at most once; checks
  *   may name keys that are not written. What a write expects is a check of its key.
  * - KV-3 Each write has its own, increasing revision; those of one commit are consecutive and become visible together.
  *   A watch resumes only at a commit's boundary.
@@ -51,6 +51,8 @@ export interface KvCapabilities {
 	readonly durable: boolean;
 	/** Whether several hubs see this store. */
 	readonly shared: boolean;
+	/** Writes that one commit may have: `KV_LIMITS.commitWrites` or more. */
+	readonly commitWrites: number;
 }
 
 export interface KvEntry {
@@ -176,6 +178,7 @@ export interface ChangeReader extends Disposable {
 
 export const KV_LIMITS = Object.freeze({
 	keyBytes: 1024,
+	/** What every store takes. */
 	commitWrites: 1000,
 	commitBytes: 4 * 1024 * 1024,
 	pageEntries: 1000,

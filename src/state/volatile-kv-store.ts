@@ -26,7 +26,11 @@ export interface KvClock {
 
 /** A KvStore that ends with the process. A commit is applied before `commit` returns its promise. */
 export class VolatileKvStore implements KvStore {
-	readonly capabilities: KvCapabilities = Object.freeze({ durable: false, shared: false });
+	readonly capabilities: KvCapabilities = Object.freeze({
+		durable: false,
+		shared: false,
+		commitWrites: KV_LIMITS.commitWrites,
+	});
 	readonly #clock: KvClock;
 	readonly #entries = new OrderedMap<KvEntry>();
 	readonly #outcomes = new CommitOutcomes();
@@ -69,7 +73,7 @@ export class VolatileKvStore implements KvStore {
 	}
 
 	async commit(commit: KvCommit): Promise<KvCommitResult> {
-		checkCommit(commit);
+		checkCommit(commit, this.capabilities);
 		if (this.#closed) throw new StorageError("unavailable", "not-written", "the store is closed");
 		const known = this.#outcomes.get(commit.id, this.#clock.now());
 		if (known) return { ok: true, firstRevision: known.firstRevision, revision: known.revision };

@@ -6,7 +6,9 @@ import type { KvStore } from "../state/kv-store.ts";
 import { answerOf, ENTRY_ANSWERS, repeated } from "./entry-answer.ts";
 import type { EntryCache } from "./entry-cache.ts";
 import { instanceNotFound, quotaExceeded, revisionMismatch, unitTooLarge } from "./entry-refusals.ts";
+import type { EntrySlot } from "./entry-slot.ts";
 import type { EntryStage } from "./entry-stage.ts";
+import { NO_VALIDATORS } from "./entry-validators.ts";
 import type { AppendWrite, EntryWrite, IncrementWrite, SetWrite, WriteUnit, Written } from "./entry-write.ts";
 import type { InstanceLeases } from "./instance-leases.ts";
 import { addedTo, appendedTo } from "./json-values.ts";
@@ -40,8 +42,7 @@ interface OneWrite {
 	readonly write: EntryWrite;
 	/** As it is now. */
 	readonly store: OpenStore;
-	/** In the keyspace. */
-	readonly entryKey: string;
+	readonly slot: EntrySlot;
 	readonly old: StoredEntry | undefined;
 	readonly writer: string;
 	readonly transactionId: string;
@@ -77,24 +78,26 @@ export class UnitEvaluator {
 	/** False: it did not fit. */
 	evaluateEnd(queued: QueuedEnd, round: WriteRound): boolean {
 		round.begin();
-		const { storeId, key, entryKey, indexKey } = queued;
+		const { slot, indexKey } = queued;
+		const { storeId, key } = slot;
 		const store = this.#options.storeOf(storeId);
-		const entry = store && this.#options.cache.get(storeId, key);
+		const entry = store && this.#options.cache.read(slot);
 		if (store === undefined || entry === undefined) {
 			// What is being removed goes as a whole, and what is being restored has its ends later.
 			if (store === undefined && this.#options.kv.get(storeKeys.doomed(storeId)) !== undefined) return true;
 			round.write({ key: indexKey, delete: true });
 		} else {
+			const { expireTime, instanceId, writer } = entry.facts;
 			const isIndex =
-				(entry.expireTime !== 0 && indexKey === storeKeys.expiry(entry.expireTime, storeId, key)) ||
-				(entry.instanceId !== "" && indexKey === storeKeys.lease(entry.writer, entry.instanceId, storeId, key));
+				(expireTime !== 0 && indexKey === storeKeys.expiry(expireTime, storeId, key)) ||
+				(instanceId !== "" && indexKey === storeKeys.lease(writer, instanceId, storeId, key));
 			const cause = this.#options.stage.endOf(entry, round.now);
 			// The clock was stepped back: it ends when its time comes again.
 			if (isIndex && cause === undefined) return true;
 			round.write({ key: indexKey, delete: true });
 			if (isIndex) {
 				this.#enter(store, round);
-				this.#end(round, store, key, entryKey, entry);
+				this.#end(round, store, slot, entry);
 				round.forsake(indexKey);
 			}
 		}
@@ -104,7 +107,7 @@ export class UnitEvaluator {
 	}
 
 	#evaluate(queued: QueuedUnit, round: WriteRound): Verdict {
-		const { unit, keys } = queued;
+		const { unit, slots } = queued;
 		const { writes, writer, transactionId, request } = unit;
 		const olds = this.#read(queued, round);
 		if (olds === undefined) return "ending";
@@ -113,7 +116,7 @@ export class UnitEvaluator {
 		for (let at = 0; at < writes.length; at++) {
 			const write = writes[at]!;
 			const store = round.stores.get(write.store.id)!;
-			outcomes.push(this.#write(round, { write, store, entryKey: keys[at]!, old: olds[at], writer, transactionId }));
+			outcomes.push(this.#write(round, { write, store, slot: slots[at]!, old: olds[at], writer, transactionId }));
 		}
 		requireShowable(outcomes);
 		this.#requireRoom(round, writer);
@@ -130,7 +133,7 @@ export class UnitEvaluator {
 
 	/** What is there of what the unit writes, and whether all is as it expects. Undefined: entries have to end first. */
 	#read(queued: QueuedUnit, round: WriteRound): readonly (StoredEntry | undefined)[] | undefined {
-		const { unit, checkKeys } = queued;
+		const { unit, slots, checkSlots } = queued;
 		const { now } = round;
 		const { cache, stage } = this.#options;
 		let failed: FailedCheck[] | undefined;
@@ -139,17 +142,18 @@ export class UnitEvaluator {
 		for (let at = 0; at < unit.checks.length; at++) {
 			const { store, key, expected } = unit.checks[at]!;
 			if (this.#enter(store, round) !== store || queued.hadToWait) this.#recheck(unit, store, "read");
-			const entry = cache.get(store.id, key);
+			const slot = checkSlots[at]!;
+			const entry = cache.read(slot);
 			const isOver = entry !== undefined && stage.endOf(entry, now) !== undefined;
-			round.checks.push({ key: checkKeys[at]!, revision: entry?.revision ?? 0 });
+			round.checks.push({ key: slot.entryKey, revision: entry?.revision ?? 0 });
 			failed = withFailed(failed, store, key, expected, isOver ? undefined : entry);
 		}
 		for (let at = 0; at < unit.writes.length; at++) {
 			const write = unit.writes[at]!;
 			if (this.#enter(write.store, round) !== write.store || queued.hadToWait)
 				this.#recheck(unit, write.store, "write");
-			let entry = cache.get(write.store.id, write.key);
-			if (entry !== undefined && stage.endOf(entry, now) !== undefined) {
+			let entry = cache.read(slots[at]!);
+			if (entry?.mayEnd === true && stage.endOf(entry, now) !== undefined) {
 				if (write.kind !== "delete") over.push(at);
 				entry = undefined;
 			}
@@ -165,21 +169,21 @@ export class UnitEvaluator {
 	}
 
 	/** Ends entries whose time is over and that are to be written anew, as many as there is room for. */
-	#endAll({ unit, keys }: QueuedUnit, over: readonly number[], round: WriteRound): void {
+	#endAll({ unit, slots }: QueuedUnit, over: readonly number[], round: WriteRound): void {
 		for (const at of over) {
 			round.begin();
-			const { store, key } = unit.writes[at]!;
-			this.#end(round, round.stores.get(store.id)!, key, keys[at]!, this.#options.cache.get(store.id, key)!);
+			const slot = slots[at]!;
+			this.#end(round, round.stores.get(unit.writes[at]!.store.id)!, slot, this.#options.cache.read(slot)!);
 			if (round.fits) continue;
 			round.rollBack();
 			return;
 		}
 	}
 
-	#end(round: WriteRound, store: OpenStore, key: string, entryKey: string, entry: StoredEntry): void {
+	#end(round: WriteRound, store: OpenStore, slot: EntrySlot, entry: StoredEntry): void {
 		const { stage } = this.#options;
 		const cause = stage.endOf(entry, round.now)!;
-		stage.end(round, store, key, entryKey, entry, { actor: "", cause, transactionId: "", time: round.now });
+		stage.end(round, store, slot, entry, { actor: "", cause, transactionId: "", time: round.now });
 	}
 
 	/** What was admitted some time ago may no longer be. A check of a store that is written to needs no more than the write. */
@@ -216,7 +220,7 @@ export class UnitEvaluator {
 					transactionId: one.transactionId,
 					time: round.now,
 				} as const;
-				const revision = this.#options.stage.end(round, store, write.key, one.entryKey, old, end);
+				const revision = this.#options.stage.end(round, store, one.slot, old, end);
 				return { revision, changed: true, previous, number: undefined };
 			}
 		}
@@ -246,31 +250,33 @@ export class UnitEvaluator {
 		const { old, store, writer } = one;
 		const value = withJsonBody(old?.value, json);
 		const expireTime =
-			ttlMs === undefined && old !== undefined ? old.expireTime : expiry(round, ttlMs ?? store.defaultTtlMs);
+			ttlMs === undefined && old !== undefined ? old.facts.expireTime : expiry(round, ttlMs ?? store.defaultTtlMs);
 		// An entry lives by an instance of its own writer alone.
-		return this.#put(round, one, value, expireTime, old?.writer === writer ? old.instanceId : "");
+		return this.#put(round, one, value, expireTime, old?.facts.writer === writer ? old.facts.instanceId : "");
 	}
 
 	#put(round: WriteRound, one: OneWrite, value: Uint8Array, expireTime: number, instanceId: string): number {
-		const { write, store, entryKey, old, writer, transactionId } = one;
-		const { key } = write;
-		const refusal = store.validators.check({ store: store.name, key, value, oldValue: old?.value, writer });
-		if (refusal !== undefined) throw refusal;
-		const draft = { store, key, entryKey, old, value, expireTime, writer, instanceId, transactionId };
+		const { store, slot, old, writer, transactionId } = one;
+		if (store.validators !== NO_VALIDATORS) {
+			const oldValue = old?.value;
+			const refusal = store.validators.check({ store: store.name, key: slot.key, value, oldValue, writer });
+			if (refusal !== undefined) throw refusal;
+		}
+		const draft = { store, slot, old, value, expireTime, writer, instanceId, transactionId };
 		return this.#options.stage.put(round, draft);
 	}
 
 	/** Refuses with QUOTA_EXCEEDED what makes more of a store, or of the writer's share of it, than there may be. */
 	#requireRoom(round: WriteRound, writer: string): void {
-		for (const { row, keys, bytes } of round.counted) {
-			if (row.pluginId !== "" && row.pluginId !== writer) continue;
+		round.eachCounted((row, keys, bytes) => {
+			if (row.pluginId !== "" && row.pluginId !== writer) return;
 			const { name, quota, pluginQuota } = round.stores.get(row.storeId)!;
 			const most = row.pluginId === "" ? quota : pluginQuota;
 			if (row.nextKeys > keys && row.nextKeys > most.keys) throw quotaExceeded(name, row.pluginId, "keys", most.keys);
 			if (row.nextBytes > bytes && row.nextBytes > most.bytes) {
 				throw quotaExceeded(name, row.pluginId, "bytes", most.bytes);
 			}
-		}
+		});
 	}
 }
 

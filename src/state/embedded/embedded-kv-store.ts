@@ -25,6 +25,8 @@ import { storedRevision, storeRevision } from "./stored-revision.ts";
 
 /** Commits that may wait for the disk; more are refused. */
 const MAX_WAITING = 100_000;
+/** A few milliseconds of the process's time. */
+const COMMIT_WRITES = 4000;
 const MAX_WAITING_BYTES = 256 * 1024 * 1024;
 
 interface Waiting {
@@ -48,7 +50,11 @@ interface Seen {
  * transaction that writes it, where it sees the commits ahead of it in the same group.
  */
 export class EmbeddedKvStore implements KvStore, GroupParticipant {
-	readonly capabilities: KvCapabilities = Object.freeze({ durable: true, shared: false });
+	readonly capabilities: KvCapabilities = Object.freeze({
+		durable: true,
+		shared: false,
+		commitWrites: COMMIT_WRITES,
+	});
 	readonly #environment: Environment;
 	readonly #writer: GroupWriter;
 	readonly #clock: Clock;
@@ -113,7 +119,7 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 
 	commit(commit: KvCommit): Promise<KvCommitResult> {
 		return new Promise((resolve, reject) => {
-			const bytes = checkCommit(commit);
+			const bytes = checkCommit(commit, this.capabilities);
 			if (this.#writer.stopped) throw refused(this.#writer.stopped);
 			if (this.#waiting.length >= MAX_WAITING || this.#waitingBytes + bytes > MAX_WAITING_BYTES) {
 				throw new StorageError("unavailable", "not-written", "too many commits wait for the disk");

@@ -5,9 +5,8 @@ import type { WatchedGroup } from "./watched-groups.ts";
 
 /** What one commit left in the group. */
 interface Kept {
+	readonly packed: PackedChanges;
 	readonly lanes: readonly ChangeLane[];
-	readonly revision: number;
-	readonly changes: number;
 	readonly bytes: number;
 	/** Monotonic milliseconds. */
 	readonly time: number;
@@ -50,9 +49,8 @@ export class ChangeGroup {
 	push(packed: PackedChanges): void {
 		const lanes = this.#pushToLanes(packed);
 		const bytes = packed.bytes + COMMIT_BYTES + lanes.length * PART_BYTES;
-		const { revision, count } = packed;
-		this.#kept.push({ lanes, revision, changes: count, bytes, time: this.#now() });
-		this.#changes += count;
+		this.#kept.push({ packed, lanes, bytes, time: this.#now() });
+		this.#changes += packed.count;
 		this.#bytes += bytes;
 		this.prune();
 	}
@@ -86,14 +84,16 @@ export class ChangeGroup {
 		while (this.#head < this.#kept.length) {
 			const oldest = this.#kept[this.#head]!;
 			if (this.#changes <= maxChanges && this.#bytes <= maxBytes && oldest.time >= expired) break;
-			this.#changes -= oldest.changes;
-			this.#bytes -= oldest.bytes;
-			this.#trimmed = oldest.revision;
+			const { packed, lanes, bytes } = oldest;
+			this.#changes -= packed.count;
+			this.#bytes -= bytes;
+			this.#trimmed = packed.revision;
 			this.#kept[this.#head++] = undefined;
-			for (const lane of oldest.lanes) {
+			for (const lane of lanes) {
 				lane.trim();
 				this.#forget(lane);
 			}
+			this.packer.release(packed);
 		}
 		if (this.#head > 1024 && this.#head * 2 > this.#kept.length) {
 			this.#kept = this.#kept.slice(this.#head);

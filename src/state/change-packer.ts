@@ -1,7 +1,7 @@
 import { RECORD_HEADER_BYTES, writeKvRecord } from "./kv-record.ts";
 import { KV_LIMITS, type KvBytes, type KvEntry } from "./kv-store.ts";
 import { CHANGE_BYTES, HAS_NOTE, HAS_OLD, HAS_VALUE, PackedChanges, ROW_BYTES } from "./packed-changes.ts";
-import { Slabs } from "./slabs.ts";
+import { type Slab, Slabs } from "./slabs.ts";
 
 const ROW_WORDS = ROW_BYTES / 4;
 const WRITES = KV_LIMITS.commitWrites;
@@ -17,8 +17,10 @@ const WRITES = KV_LIMITS.commitWrites;
 export class ChangePacker {
 	readonly #slabs = new Slabs();
 	/** The slabs of the commit in hand. */
-	#used: Buffer[] = [];
-	#keys: string[] = [];
+	#used: Slab[] = [];
+	/** Its changes, and their keys. */
+	#count = 0;
+	readonly #keys: string[] = [];
 	#bytes = 0;
 	readonly #rows = new Uint32Array(WRITES * ROW_WORDS);
 	readonly #rowBytes = Buffer.from(this.#rows.buffer);
@@ -29,7 +31,7 @@ export class ChangePacker {
 
 	/** The slab that holds the record that was written last; it begins at the start of its memory. */
 	get slab(): Buffer {
-		return this.#slabs.slab;
+		return this.#slabs.slab.bytes;
 	}
 
 	/** Where in it. */
@@ -37,44 +39,37 @@ export class ChangePacker {
 		return this.#slabs.start;
 	}
 
-	/** Whether the commit in hand has changed anything here. */
-	get isEmpty(): boolean {
-		return this.#keys.length === 0;
-	}
-
 	/** A commit begins, or begins again. */
 	begin(): void {
 		this.#slabs.mark();
 		this.#oldLengths.fill(0);
 		this.#used = [];
-		this.#keys = [];
+		this.#count = 0;
 		this.#bytes = 0;
 	}
 
 	/** The commit in hand comes to nothing. */
 	abandon(): void {
 		this.#slabs.rewind();
-		this.#used = [];
-		this.#keys = [];
 	}
 
 	/** What is stored under the key of a write, which is copied. */
 	oldRecord(write: number, stored: Buffer, length: number): void {
 		this.#takeOld(write, length);
-		stored.copy(this.#slabs.slab, this.#slabs.start, 0, length);
+		stored.copy(this.#slabs.slab.bytes, this.#slabs.start, 0, length);
 	}
 
 	/** The same where it is not stored as a record. */
 	oldEntry(write: number, { value, revision, createRevision }: KvEntry): void {
 		this.#takeOld(write, RECORD_HEADER_BYTES + value.byteLength);
-		writeKvRecord(this.#slabs.slab, this.#slabs.start, revision, createRevision, value);
+		writeKvRecord(this.#slabs.slab.bytes, this.#slabs.start, revision, createRevision, value);
 	}
 
 	/** Gives the length of the record, whose place is `slab` and `start` until the next call. */
 	set(write: number, key: string, revision: number, createRevision: number, value: Uint8Array | KvBytes): number {
 		const length = RECORD_HEADER_BYTES + value.byteLength;
 		const slab = this.#take(length);
-		writeKvRecord(this.#slabs.slab, this.#slabs.start, revision, createRevision, value);
+		writeKvRecord(this.#slabs.slab.bytes, this.#slabs.start, revision, createRevision, value);
 		this.#add(write, key, HAS_VALUE, slab, length);
 		return length;
 	}
@@ -85,21 +80,24 @@ export class ChangePacker {
 			return;
 		}
 		const slab = this.#take(note.byteLength);
-		this.#slabs.slab.set(note, this.#slabs.start);
+		this.#slabs.slab.bytes.set(note, this.#slabs.start);
 		this.#add(write, key, HAS_NOTE, slab, note.byteLength);
 	}
 
 	/** What was packed of the commit, at least one change. `firstRevision`: of its first write; `revision`: of its last. */
 	finish(firstRevision: number, revision: number): PackedChanges {
-		const keys = this.#keys;
+		const keys = this.#keys.slice(0, this.#count);
 		const length = keys.length * ROW_BYTES;
 		this.#take(length);
-		this.#rowBytes.copy(this.#slabs.slab, this.#slabs.start, 0, length);
+		this.#rowBytes.copy(this.#slabs.slab.bytes, this.#slabs.start, 0, length);
 		const bytes = this.#bytes + keys.length * CHANGE_BYTES;
-		const packed = new PackedChanges(firstRevision, revision, keys, this.#used, this.#slabs.start, bytes);
-		this.#used = [];
-		this.#keys = [];
-		return packed;
+		for (const slab of this.#used) slab.takers++;
+		return new PackedChanges(firstRevision, revision, keys, this.#used, this.#slabs.start, bytes);
+	}
+
+	/** What was packed is not needed any more, and will not be read again. */
+	release(packed: PackedChanges): void {
+		for (const slab of packed.slabs) this.#slabs.release(slab);
 	}
 
 	#takeOld(write: number, length: number): void {
@@ -119,7 +117,7 @@ export class ChangePacker {
 	}
 
 	#add(write: number, key: string, flags: number, slab: number, length: number): void {
-		const row = this.#keys.length * ROW_WORDS;
+		const row = this.#count * ROW_WORDS;
 		const rows = this.#rows;
 		const oldLength = this.#oldLengths[write]!;
 		rows[row] = write | ((flags | (oldLength > 0 ? HAS_OLD : 0)) << 16);
@@ -128,7 +126,7 @@ export class ChangePacker {
 		rows[row + 3] = length;
 		rows[row + 4] = this.#oldStarts[write]!;
 		rows[row + 5] = oldLength;
-		this.#keys.push(key);
+		this.#keys[this.#count++] = key;
 		this.#bytes += key.length + length + oldLength;
 	}
 }

@@ -1,6 +1,7 @@
 import { createRevisionOf, RECORD_HEADER_BYTES, revisionOf } from "./kv-record.ts";
 import type { KvChange } from "./kv-store.ts";
 import { PackedChange, Piece } from "./packed-change.ts";
+import type { Slab } from "./slabs.ts";
 
 /**
  * Of each change in turn, little-endian: u16 number of the write, u16 flags, u16 slab and u16 slab of the old record, u32 start
@@ -24,23 +25,23 @@ export class PackedChanges {
 	readonly keys: readonly string[];
 	/** Of all changes, with what they take here. */
 	readonly bytes: number;
+	/** Where it is all kept; the last of them has the rows. */
+	readonly slabs: readonly Slab[];
 	readonly #firstRevision: number;
-	/** The last of them has the rows. */
-	readonly #slabs: readonly Buffer[];
 	readonly #rows: number;
 
 	constructor(
 		firstRevision: number,
 		revision: number,
 		keys: readonly string[],
-		slabs: readonly Buffer[],
+		slabs: readonly Slab[],
 		rows: number,
 		bytes: number,
 	) {
 		this.#firstRevision = firstRevision;
 		this.revision = revision;
 		this.keys = keys;
-		this.#slabs = slabs;
+		this.slabs = slabs;
 		this.#rows = rows;
 		this.bytes = bytes;
 	}
@@ -62,8 +63,8 @@ export class PackedChanges {
 		const revision = this.revisionAt(at);
 		const flags = this.#word(at, 0) >>> 16;
 		const slabs = this.#word(at, 1);
-		const slab = this.#slabs[slabs & 0xffff]!;
-		const oldSlab = this.#slabs[slabs >>> 16]!;
+		const slab = this.#lend(slabs & 0xffff);
+		const oldSlab = this.#lend(slabs >>> 16);
 		const start = this.#word(at, 2);
 		const length = this.#word(at, 3);
 		const oldStart = this.#word(at, 4);
@@ -84,8 +85,14 @@ export class PackedChanges {
 		);
 	}
 
+	#lend(number: number): Buffer {
+		const slab = this.slabs[number]!;
+		slab.isLent = true;
+		return slab.bytes;
+	}
+
 	#word(at: number, word: number): number {
-		return this.#slabs[this.#slabs.length - 1]!.readUInt32LE(this.#rows + at * ROW_BYTES + word * 4);
+		return this.slabs[this.slabs.length - 1]!.bytes.readUInt32LE(this.#rows + at * ROW_BYTES + word * 4);
 	}
 }
 

@@ -120,8 +120,9 @@ export class ChangePacker {
 		const row = this.#count * ROW_WORDS;
 		const rows = this.#rows;
 		const oldLength = this.#oldLengths[write]!;
-		rows[row] = write | ((flags | (oldLength > 0 ? HAS_OLD : 0)) << 16);
-		rows[row + 1] = slab | (this.#oldSlabs[write]! << 16);
+		const hasOld = oldLength > 0;
+		rows[row] = write | ((hasOld ? flags | HAS_OLD : flags) << 16);
+		rows[row + 1] = hasOld ? slab | (this.#oldSlabs[write]! << 16) : slab;
 		rows[row + 2] = this.#slabs.start;
 		rows[row + 3] = length;
 		rows[row + 4] = this.#oldStarts[write]!;

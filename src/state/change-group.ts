@@ -22,7 +22,7 @@ const PART_BYTES = 96;
  */
 export class ChangeGroup {
 	/** For what is pushed here. */
-	readonly packer = new ChangePacker();
+	readonly packer: ChangePacker;
 	readonly #group: WatchedGroup;
 	readonly #now: () => number;
 	readonly #lanes = new Map<string, ChangeLane>();
@@ -33,7 +33,8 @@ export class ChangeGroup {
 	/** The newest revision whose changes are no longer here. */
 	#trimmed: number;
 
-	constructor(group: WatchedGroup, now: () => number, start: number) {
+	constructor(group: WatchedGroup, now: () => number, start: number, commitWrites: number) {
+		this.packer = new ChangePacker(commitWrites);
 		this.#group = group;
 		this.#now = now;
 		this.#trimmed = start;

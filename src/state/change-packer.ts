@@ -1,10 +1,11 @@
 import { RECORD_HEADER_BYTES, writeKvRecord } from "./kv-record.ts";
-import { KV_LIMITS, type KvBytes, type KvEntry } from "./kv-store.ts";
+import type { KvBytes, KvEntry } from "./kv-store.ts";
 import { CHANGE_BYTES, HAS_NOTE, HAS_OLD, HAS_VALUE, PackedChanges, ROW_BYTES } from "./packed-changes.ts";
 import { type Slab, Slabs } from "./slabs.ts";
 
 const ROW_WORDS = ROW_BYTES / 4;
-const WRITES = KV_LIMITS.commitWrites;
+/** Their numbers are 16 bits. */
+const MAX_WRITES = 65_536;
 
 /**
  * Packs what a commit changes under the prefixes of a group, one commit at a time:
@@ -22,12 +23,22 @@ export class ChangePacker {
 	#count = 0;
 	readonly #keys: string[] = [];
 	#bytes = 0;
-	readonly #rows = new Uint32Array(WRITES * ROW_WORDS);
-	readonly #rowBytes = Buffer.from(this.#rows.buffer);
+	readonly #rows: Uint32Array<ArrayBuffer>;
+	readonly #rowBytes: Buffer;
 	/** Of the old records, by the number of the write: slab, start and length; 0: there is none. */
-	readonly #oldSlabs = new Uint16Array(WRITES);
-	readonly #oldStarts = new Uint32Array(WRITES);
-	readonly #oldLengths = new Uint32Array(WRITES);
+	readonly #oldSlabs: Uint16Array;
+	readonly #oldStarts: Uint32Array;
+	readonly #oldLengths: Uint32Array;
+
+	/** `commitWrites`: that one commit has at most. */
+	constructor(commitWrites: number) {
+		if (commitWrites > MAX_WRITES) throw new RangeError(`a commit that is packed has at most ${MAX_WRITES} writes`);
+		this.#rows = new Uint32Array(commitWrites * ROW_WORDS);
+		this.#rowBytes = Buffer.from(this.#rows.buffer);
+		this.#oldSlabs = new Uint16Array(commitWrites);
+		this.#oldStarts = new Uint32Array(commitWrites);
+		this.#oldLengths = new Uint32Array(commitWrites);
+	}
 
 	/** The slab that holds the record that was written last; it begins at the start of its memory. */
 	get slab(): Buffer {
@@ -39,10 +50,10 @@ export class ChangePacker {
 		return this.#slabs.start;
 	}
 
-	/** A commit begins, or begins again. */
-	begin(): void {
+	/** A commit of so many writes begins. */
+	begin(writes: number): void {
 		this.#slabs.mark();
-		this.#oldLengths.fill(0);
+		this.#oldLengths.fill(0, 0, writes);
 		this.#used = [];
 		this.#count = 0;
 		this.#bytes = 0;

@@ -12,6 +12,8 @@ export interface ChangeWindowOptions {
 	readonly revision: () => number;
 	/** Changes before this revision are not in the window. */
 	readonly start: number;
+	/** Writes that one commit of the store has at most. */
+	readonly commitWrites: number;
 }
 
 const BATCH_CHANGES = 1000;
@@ -35,8 +37,8 @@ export class ChangeWindow {
 	constructor(options: ChangeWindowOptions) {
 		this.#options = options;
 		this.#revision = options.start;
-		const { groups = WATCHED_GROUPS, now, start } = options;
-		this.#groups = groups.map((group) => new ChangeGroup(group, now, start));
+		const { groups = WATCHED_GROUPS, now, start, commitWrites } = options;
+		this.#groups = groups.map((group) => new ChangeGroup(group, now, start, commitWrites));
 	}
 
 	/** Where changes of this key are kept; undefined: nowhere. */

@@ -1,6 +1,8 @@
-import { KV_LIMITS, type KvCapabilities, type KvCommit, type KvRange } from "./kv-store.ts";
+import { KV_LIMITS, type KvCapabilities, type KvCommit, type KvRange, type KvWrite } from "./kv-store.ts";
 
 const MAX_COMMIT_ID = 64;
+/** Of a UTF-16 unit in UTF-8. */
+const MAX_UNIT_BYTES = 3;
 
 /** Throws a RangeError unless the commit keeps KV-2 and KV-7. Returns about how many bytes it writes. */
 export function checkCommit(commit: KvCommit, { commitWrites }: KvCapabilities): number {
@@ -14,18 +16,22 @@ export function checkCommit(commit: KvCommit, { commitWrites }: KvCapabilities):
 		checkKey(check.key);
 		checkRevision(check.revision);
 	}
+	const { writes } = commit;
+	let units = 0;
 	let bytes = 0;
-	for (const write of commit.writes) {
-		bytes += checkKey(write.key);
-		if (write.value !== undefined) bytes += write.value.byteLength;
-		else bytes += write.note?.byteLength ?? 0;
-		if (write.expected !== undefined) checkRevision(write.expected);
+	for (const write of writes) {
+		const { key, value, expected } = write;
+		checkKey(key);
+		units += key.length;
+		bytes += value === undefined ? (write.note?.byteLength ?? 0) : value.byteLength;
+		if (expected !== undefined) checkRevision(expected);
 	}
-	if (bytes > KV_LIMITS.commitBytes) throw new RangeError(`a commit has at most ${KV_LIMITS.commitBytes} bytes`);
-	if (commit.writes.length > 1 && new Set(commit.writes.map((write) => write.key)).size < commit.writes.length) {
-		throw new RangeError("a commit writes a key once");
+	// Few commits are so large that it depends on what their keys are in UTF-8.
+	if (bytes + units * MAX_UNIT_BYTES > KV_LIMITS.commitBytes && bytes + keyBytes(writes) > KV_LIMITS.commitBytes) {
+		throw new RangeError(`a commit has at most ${KV_LIMITS.commitBytes} bytes`);
 	}
-	return bytes;
+	if (writes.length > 1) checkDistinct(writes);
+	return bytes + units;
 }
 
 /** Throws a RangeError unless the page asked for is a bounded one. */
@@ -48,11 +54,26 @@ function checkBoundary(boundary: string): void {
 	}
 }
 
-/** KV-7. Returns the key's length in bytes. A lone surrogate has no UTF-8 form and would collide with another key. */
-function checkKey(key: string): number {
-	const bytes = Buffer.byteLength(key);
-	if (bytes < 1 || bytes > KV_LIMITS.keyBytes || !key.isWellFormed()) {
+/** KV-7. A lone surrogate has no UTF-8 form and would collide with another key. */
+function checkKey(key: string): void {
+	if (key === "" || isTooLong(key) || !key.isWellFormed()) {
 		throw new RangeError(`a key is well formed and has 1 to ${KV_LIMITS.keyBytes} bytes`);
 	}
+}
+
+/** KV-7. */
+export function isTooLong(key: string): boolean {
+	return key.length * MAX_UNIT_BYTES > KV_LIMITS.keyBytes && Buffer.byteLength(key) > KV_LIMITS.keyBytes;
+}
+
+function keyBytes(writes: readonly KvWrite[]): number {
+	let bytes = 0;
+	for (const { key } of writes) bytes += Buffer.byteLength(key);
 	return bytes;
+}
+
+function checkDistinct(writes: readonly KvWrite[]): void {
+	const keys = new Set<string>();
+	for (const { key } of writes) keys.add(key);
+	if (keys.size < writes.length) throw new RangeError("a commit writes a key once");
 }

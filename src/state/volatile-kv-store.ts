@@ -44,6 +44,7 @@ export class VolatileKvStore implements KvStore {
 			now: () => clock.monotonic(),
 			revision: () => this.#revision,
 			start: 0,
+			commitWrites: this.capabilities.commitWrites,
 		});
 	}
 
@@ -131,7 +132,7 @@ export class VolatileKvStore implements KvStore {
 			const { packer } = group;
 			if (!touched.includes(group)) {
 				touched.push(group);
-				packer.begin();
+				packer.begin(writes.length);
 			}
 			if (old) packer.oldEntry(index, old);
 			if (value) packer.set(index, key, revision, createRevision, value);

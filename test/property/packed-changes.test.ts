@@ -44,7 +44,7 @@ interface Told {
 test("what is packed is told as it was, for as long as it is held, whatever becomes of the rest", () => {
 	fc.assert(
 		fc.property(fc.array(step, { maxLength: 60, size: "max" }), (steps) => {
-			const group = new ChangeGroup(GROUP, () => 0, 0);
+			const group = new ChangeGroup(GROUP, () => 0, 0, 8);
 			const held: Told[] = [];
 			let revision = 0;
 			for (const [at, { writes, fate }] of steps.entries()) {
@@ -75,7 +75,7 @@ test("what is packed is told as it was, for as long as it is held, whatever beco
 
 function pack(group: ChangeGroup, writes: readonly Written[], revision: number, refused: boolean) {
 	const { packer } = group;
-	packer.begin();
+	packer.begin(writes.length);
 	for (const [index, { old, lane }] of writes.entries()) {
 		if (old === undefined) continue;
 		const value = bytesOf(old, index + 100);

@@ -1,7 +1,7 @@
 import type { ChangeGroup } from "../change-group.ts";
 import type { ChangeWindow } from "../change-window.ts";
 import { createRevisionOf, RECORD_HEADER_BYTES, revisionOf, writeKvRecord } from "../kv-record.ts";
-import { KV_LIMITS, type KvBytes, type KvCheck, type KvCommit, type KvWrite } from "../kv-store.ts";
+import type { KvBytes, KvCheck, KvCommit, KvWrite } from "../kv-store.ts";
 import type { PackedChanges } from "../packed-changes.ts";
 import type { TextDatabase } from "./environment.ts";
 
@@ -35,17 +35,21 @@ export class CommitWriter {
 	readonly #window: ChangeWindow;
 	/** By the number of the write: where the change is kept, whether the key was read, and what was found; 0: nothing. */
 	readonly #groups: (ChangeGroup | undefined)[] = [];
-	readonly #isRead = new Uint8Array(KV_LIMITS.commitWrites);
-	readonly #revisions = new Float64Array(KV_LIMITS.commitWrites);
-	readonly #createRevisions = new Float64Array(KV_LIMITS.commitWrites);
+	readonly #isRead: Uint8Array;
+	readonly #revisions: Float64Array;
+	readonly #createRevisions: Float64Array;
 	/** Groups that the commit in hand has writes for. */
 	readonly #touched: ChangeGroup[] = [];
 	/** For records that are not kept. */
 	#record: Buffer = Buffer.allocUnsafeSlow(64 * 1024);
 
-	constructor(kv: TextDatabase, window: ChangeWindow) {
+	/** `commitWrites`: that one commit has at most. */
+	constructor(kv: TextDatabase, window: ChangeWindow, commitWrites: number) {
 		this.#kv = kv;
 		this.#window = window;
+		this.#isRead = new Uint8Array(commitWrites);
+		this.#revisions = new Float64Array(commitWrites);
+		this.#createRevisions = new Float64Array(commitWrites);
 	}
 
 	/** Every check that fails, those of writes last. The commit in hand is this one from now on. */
@@ -112,7 +116,7 @@ export class CommitWriter {
 			last = group;
 			if (this.#touched.includes(group)) continue;
 			this.#touched.push(group);
-			group.packer.begin();
+			group.packer.begin(writes.length);
 		}
 	}
 

@@ -3,7 +3,7 @@ import { ChangeWindow } from "../change-window.ts";
 import type { CommitOutcome } from "../commit-outcomes.ts";
 import { compareKeys } from "../key-order.ts";
 import { decodeKvRecord, kvValue } from "../kv-record.ts";
-import { checkCommit, checkRange } from "../kv-rules.ts";
+import { checkCommit, checkRange, isTooLong } from "../kv-rules.ts";
 import {
 	type ChangeReader,
 	KV_LIMITS,
@@ -80,8 +80,9 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 			now: () => clock.monotonic(),
 			revision: () => this.#shown,
 			start: this.#shown,
+			commitWrites: COMMIT_WRITES,
 		});
-		this.#commits = new CommitWriter(environment.kv, this.#window);
+		this.#commits = new CommitWriter(environment.kv, this.#window, COMMIT_WRITES);
 		this.#outcomes = new StoredOutcomes(environment);
 		this.#outcomes.load();
 	}
@@ -234,10 +235,6 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 	#stored(): number {
 		return storedRevision(this.#environment.meta);
 	}
-}
-
-function isTooLong(key: string): boolean {
-	return key.length * 3 > KV_LIMITS.keyBytes && Buffer.byteLength(key) > KV_LIMITS.keyBytes;
 }
 
 /** The error for something that was never tried. */

@@ -85,4 +85,4 @@ export type Queued = QueuedUnit | QueuedEnd;
 const NO_SLOTS: readonly EntrySlot[] = Object.freeze([]);
 const NO_OUTCOMES: Outcome[] = [];
 /** What a unit takes beside its values, and each of its operations, about. */
-const UNIT_BYTES = 256;
+const UNIT_BYTES = 320;

@@ -111,12 +111,12 @@ export class UnitEvaluator {
 		const { writes, writer, transactionId, request } = unit;
 		const olds = this.#read(queued, round);
 		if (olds === undefined) return "ending";
-		const outcomes: Outcome[] = [];
+		const outcomes = new Array<Outcome>(writes.length);
 		const answerIndex = request === undefined ? -1 : round.reserve();
 		for (let at = 0; at < writes.length; at++) {
 			const write = writes[at]!;
 			const store = round.stores.get(write.store.id)!;
-			outcomes.push(this.#write(round, { write, store, slot: slots[at]!, old: olds[at], writer, transactionId }));
+			outcomes[at] = this.#write(round, { write, store, slot: slots[at]!, old: olds[at], writer, transactionId });
 		}
 		requireShowable(outcomes);
 		this.#requireRoom(round, writer);
@@ -137,8 +137,8 @@ export class UnitEvaluator {
 		const { now } = round;
 		const { cache, stage } = this.#options;
 		let failed: FailedCheck[] | undefined;
-		const olds: (StoredEntry | undefined)[] = [];
-		const over: number[] = [];
+		const olds = new Array<StoredEntry | undefined>(unit.writes.length);
+		let over: number[] | undefined;
 		for (let at = 0; at < unit.checks.length; at++) {
 			const { store, key, expected } = unit.checks[at]!;
 			if (this.#enter(store, round) !== store || queued.hadToWait) this.#recheck(unit, store, "read");
@@ -154,16 +154,16 @@ export class UnitEvaluator {
 				this.#recheck(unit, write.store, "write");
 			let entry = cache.read(slots[at]!);
 			if (entry?.mayEnd === true && stage.endOf(entry, now) !== undefined) {
-				if (write.kind !== "delete") over.push(at);
+				if (write.kind !== "delete") over = [...(over ?? []), at];
 				entry = undefined;
 			}
-			olds.push(entry);
+			olds[at] = entry;
 			if (write.kind === "set" || write.kind === "delete") {
 				failed = withFailed(failed, write.store, write.key, write.expected, entry);
 			}
 		}
 		if (failed !== undefined) throw revisionMismatch(failed);
-		if (over.length === 0) return olds;
+		if (over === undefined) return olds;
 		this.#endAll(queued, over, round);
 		return undefined;
 	}
@@ -268,15 +268,16 @@ export class UnitEvaluator {
 
 	/** Refuses with QUOTA_EXCEEDED what makes more of a store, or of the writer's share of it, than there may be. */
 	#requireRoom(round: WriteRound, writer: string): void {
-		round.eachCounted((row, keys, bytes) => {
-			if (row.pluginId !== "" && row.pluginId !== writer) return;
+		for (let at = 0; at < round.counted; at++) {
+			const { row, keys, bytes } = round.countedRow(at);
+			if (row.pluginId !== "" && row.pluginId !== writer) continue;
 			const { name, quota, pluginQuota } = round.stores.get(row.storeId)!;
 			const most = row.pluginId === "" ? quota : pluginQuota;
 			if (row.nextKeys > keys && row.nextKeys > most.keys) throw quotaExceeded(name, row.pluginId, "keys", most.keys);
 			if (row.nextBytes > bytes && row.nextBytes > most.bytes) {
 				throw quotaExceeded(name, row.pluginId, "bytes", most.bytes);
 			}
-		});
+		}
 	}
 }
 

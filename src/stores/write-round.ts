@@ -210,12 +210,14 @@ export class WriteRound {
 		row.nextVersions += versions;
 	}
 
-	/** Calls `look` with each row that the unit in hand has counted in, and what was in it before. */
-	eachCounted(look: (row: UsageRow, keys: number, bytes: number) => void): void {
-		for (let at = 0; at < this.#counted; at++) {
-			const { row, keys, bytes } = this.#rowsBefore[at]!;
-			look(row, keys, bytes);
-		}
+	/** How many rows the unit in hand has counted in. */
+	get counted(): number {
+		return this.#counted;
+	}
+
+	/** One of them, as it was before the unit. Good until the next one begins. */
+	countedRow(at: number): Readonly<RowBefore> {
+		return this.#rowsBefore[at]!;
 	}
 
 	/** When all is in it, and what was decided before it is stored: the rows, and that the stores are as they were. */

@@ -20,9 +20,9 @@ const SHORT_STRING = 48;
  * lets through is well formed; what is not is refused with MALFORMED_REQUEST.
  */
 export class WireReader {
-	readonly bytes: Buffer;
+	bytes: Buffer;
 	pos: number;
-	readonly end: number;
+	end: number;
 	/** The wire type of the field last begun. */
 	wireType = VARINT;
 	/** Its number. */
@@ -30,6 +30,13 @@ export class WireReader {
 
 	constructor(bytes: Uint8Array, start = 0, end: number = bytes.byteLength) {
 		this.bytes = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+		this.pos = start;
+		this.end = end;
+	}
+
+	/** Reads from here on, what is between these places. */
+	begin(bytes: Buffer, start: number, end: number): void {
+		this.bytes = bytes;
 		this.pos = start;
 		this.end = end;
 	}

@@ -9,10 +9,16 @@ const GROUP = { prefixes: ["s/"], split: true, maxChanges: 1_000_000, maxBytes: 
 setFlagsFromString("--expose-gc");
 const collect = runInNewContext("gc") as () => void;
 
-function usedBytes(): number {
-	collect();
-	const { heapUsed, arrayBuffers } = process.memoryUsage();
-	return heapUsed + arrayBuffers;
+/** Buffers that are collected are given back a little later. */
+async function usedBytes(): Promise<number> {
+	let least = Number.POSITIVE_INFINITY;
+	for (let turn = 0; turn < 10; turn++) {
+		collect();
+		await new Promise(setImmediate);
+		const { heapUsed, arrayBuffers } = process.memoryUsage();
+		least = Math.min(least, heapUsed + arrayBuffers);
+	}
+	return least;
 }
 
 test.each([
@@ -20,8 +26,8 @@ test.each([
 	{ name: "one write", writes: 1, valueBytes: 250 },
 	{ name: "a thousand writes", writes: 1000, valueBytes: 250 },
 	{ name: "ten writes of many kilobytes", writes: 10, valueBytes: 15_000 },
-])("a window takes about the memory that it is bounded by, of commits of $name", ({ writes, valueBytes }) => {
-	const before = usedBytes();
+])("a window takes about the memory that it is bounded by, of commits of $name", async ({ writes, valueBytes }) => {
+	const before = await usedBytes();
 	const group = new ChangeGroup(GROUP, () => 0, 0, writes);
 	const value = Buffer.alloc(valueBytes);
 	// Enough for the bound to be passed twice, with keys that nobody else holds.
@@ -37,7 +43,7 @@ test.each([
 		group.push(group.packer.finish(revision + 1, revision + writes));
 		revision += writes;
 	}
-	const taken = usedBytes() - before;
+	const taken = (await usedBytes()) - before;
 	expect(group.enter("s/a/").trimmed).toBeGreaterThan(0);
 	expect(taken).toBeLessThan(GROUP.maxBytes * 1.6);
 	expect(taken).toBeGreaterThan(GROUP.maxBytes * 0.5);

@@ -30,10 +30,9 @@ export class PipelineOperations {
 
 	/** Takes a frame in the place of the one before. Refuses one of none or too many. */
 	read(frame: Uint8Array): void {
-		const bytes = Buffer.isBuffer(frame) ? frame : Buffer.from(frame.buffer, frame.byteOffset, frame.byteLength);
 		const reader = this.#reader;
-		reader.begin(bytes, 0, bytes.byteLength);
-		this.#frame = bytes;
+		reader.begin(frame);
+		this.#frame = reader.bytes;
 		this.#length = 0;
 		for (let number = reader.next(); number !== 0; number = reader.next()) {
 			if (number !== 1) {

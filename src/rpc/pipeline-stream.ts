@@ -52,7 +52,7 @@ interface PipelineUnit extends WriteUnit {
 }
 
 /** What a unit holds on its way, about, and what its answer may hold. */
-function burdenOf({ checks, writes }: Pick<WriteUnit, "checks" | "writes">, bytes: number): number {
+function burdenOf(checks: WriteUnit["checks"], writes: WriteUnit["writes"], bytes: number): number {
 	let shown = 0;
 	for (const write of writes) {
 		if ((write.kind === "set" || write.kind === "delete") && write.returnPrevious) shown += SHOWN_BYTES;
@@ -168,7 +168,7 @@ export class PipelineStream {
 		transactionId: string,
 		bytes: number,
 	): void {
-		const burden = burdenOf({ checks, writes }, bytes);
+		const burden = burdenOf(checks, writes, bytes);
 		this.#writing++;
 		this.#writingBytes += burden;
 		const unit: PipelineUnit = {

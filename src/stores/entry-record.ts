@@ -4,7 +4,7 @@ import { WireReader } from "../wire/wire-reader.ts";
 import { readTimestamp, timeSize, writeTime } from "../wire/wire-time.ts";
 import type { ByteSlabs } from "./byte-slabs.ts";
 import { payloadBytes } from "./payload-wire.ts";
-import { type EntryFacts, fieldSize, REVISIONS_BYTES, StoredEntry } from "./stored-entry.ts";
+import { type EntryFacts, type EntryPlace, fieldSize, REVISIONS_BYTES, StoredEntry } from "./stored-entry.ts";
 
 /** What is to be stored of an entry. Times are milliseconds since the Unix epoch. */
 export interface EntryDraft {
@@ -31,9 +31,19 @@ const RECORD_OLDER = 0x1a;
 
 const NONE: readonly number[] = Object.freeze([]);
 
+/** Where the entry is that is being encoded: it is copied into the entry, and there are many. */
+const PLACE: { -readonly [K in keyof EntryPlace]: EntryPlace[K] } = {
+	buffer: Buffer.alloc(0),
+	record: 0,
+	start: 0,
+	end: 0,
+	valueStart: 0,
+	valueEnd: 0,
+	created: 0,
+};
+
 /** Encodes an entry that is to be stored. */
-export function encodeEntry(draft: EntryDraft, slabs: ByteSlabs): StoredEntry {
-	const { key, value, created, updateTime, facts } = draft;
+export function encodeEntry({ key, value, created, updateTime, facts }: EntryDraft, slabs: ByteSlabs): StoredEntry {
 	const { writer, instanceId, expireTime, transactionId, older } = facts;
 	const keyBytes = Buffer.byteLength(key);
 	const valueBytes = value.byteLength;
@@ -48,7 +58,7 @@ export function encodeEntry(draft: EntryDraft, slabs: ByteSlabs): StoredEntry {
 		fieldSize(writer.length) +
 		(instanceId === "" ? 0 : fieldSize(instanceId.length));
 	let olderBytes = 0;
-	for (const revision of older) olderBytes += varintSize(revision);
+	for (let i = 0; i < older.length; i++) olderBytes += varintSize(older[i]!);
 	const head =
 		(transactionId === "" ? 0 : fieldSize(transactionId.length)) + (olderBytes === 0 ? 0 : fieldSize(olderBytes));
 	const record = slabs.take(head + 1 + varintSize(size) + size + REVISIONS_BYTES);
@@ -72,8 +82,16 @@ export function encodeEntry(draft: EntryDraft, slabs: ByteSlabs): StoredEntry {
 	if (expireTime !== 0) at = writeTime(buffer, writeHeader(buffer, at, EXPIRE_TIME, expireBytes), expireTime);
 	at = writeText(buffer, at, WRITER, writer, writer.length);
 	if (instanceId !== "") at = writeText(buffer, at, INSTANCE, instanceId, instanceId.length);
-	const bytes = keyBytes + payloadBytes(value);
-	return new StoredEntry(facts, bytes, { buffer, record, start, end: at, valueStart, valueEnd, created: valueEnd });
+	const bytes = keyBytes + payloadBytes(buffer, valueStart, valueEnd);
+	const place = PLACE;
+	place.buffer = buffer;
+	place.record = record;
+	place.start = start;
+	place.end = at;
+	place.valueStart = valueStart;
+	place.valueEnd = valueEnd;
+	place.created = valueEnd;
+	return new StoredEntry(facts, bytes, place);
 }
 
 /** Reads what is stored into memory that lives as long as the entry, or is shared with others. Throws on bytes that are no record. */
@@ -143,7 +161,7 @@ function readEntry(
 				reader.skip();
 		}
 	}
-	const bytes = keyBytes + payloadBytes(buffer.subarray(valueStart, valueEnd));
+	const bytes = keyBytes + payloadBytes(buffer, valueStart, valueEnd);
 	const facts = { writer, instanceId, expireTime, transactionId, older };
 	return new StoredEntry(facts, bytes, { buffer, record: start, start, end, valueStart, valueEnd, created });
 }

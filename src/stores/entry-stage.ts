@@ -11,18 +11,13 @@ import type { UsageBook } from "./usage-book.ts";
 import { decodeTombstone, type EntryEnd, encodeEndNote, encodeTombstone, encodeVersion } from "./version-record.ts";
 import type { WriteRound } from "./write-round.ts";
 
-/** A value that is to be put under a key. */
-export interface NewValue {
+/** A key that is written, and what is there. */
+export interface WrittenKey {
 	readonly store: OpenStore;
 	readonly slot: EntrySlot;
 	/** What is there now. */
 	readonly old: StoredEntry | undefined;
-	/** A `Payload` in wire form. */
-	readonly value: Uint8Array;
-	/** Milliseconds since the Unix epoch; 0: never. */
-	readonly expireTime: number;
 	readonly writer: string;
-	readonly instanceId: string;
 	readonly transactionId: string;
 }
 
@@ -60,15 +55,16 @@ export class EntryStage {
 		return ChangeCause.LEASE_ENDED;
 	}
 
-	/** Gives the place of the write. */
-	put(round: WriteRound, draft: NewValue): number {
-		const { store, slot, old, value, expireTime, writer, instanceId } = draft;
+	/**
+	 * Puts a value, a `Payload` in wire form, under a key. `expireTime`: milliseconds since the Unix epoch; 0: never. Gives the
+	 * place of the write.
+	 */
+	put(round: WriteRound, written: WrittenKey, value: Uint8Array, expireTime: number, instanceId: string): number {
+		const { store, slot, old, writer } = written;
 		const { key } = slot;
 		const { now } = round;
-		const entry = encodeEntry(
-			{ key, value, created: old ?? now, updateTime: now, facts: this.#factsOf(round, draft) },
-			this.#slabs,
-		);
+		const facts = this.#factsOf(round, written, expireTime, instanceId);
+		const entry = encodeEntry({ key, value, created: old ?? now, updateTime: now, facts }, this.#slabs);
 		const index = round.put(slot, entry, old);
 		const keepsOld = old !== undefined && store.history > 1;
 		if (keepsOld) {
@@ -104,7 +100,9 @@ export class EntryStage {
 
 	#factsOf(
 		round: WriteRound,
-		{ store, slot, old, writer, instanceId, expireTime, transactionId }: NewValue,
+		{ store, slot, old, writer, transactionId }: WrittenKey,
+		expireTime: number,
+		instanceId: string,
 	): EntryFacts {
 		const older = this.#olderOf(round, store, slot.key, old);
 		if (instanceId !== "" || expireTime !== 0 || transactionId !== "" || older.length > 0) {

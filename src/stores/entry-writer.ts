@@ -110,8 +110,9 @@ export class EntryWriter implements AsyncDisposable {
 			return;
 		}
 		queued.share = share;
-		for (const slot of queued.slots) takeTurn(queued, slot);
-		for (const slot of queued.checkSlots) takeTurn(queued, slot);
+		const { slots, checkSlots } = queued;
+		for (let at = 0; at < slots.length; at++) takeTurn(queued, slots[at]!);
+		for (let at = 0; at < checkSlots.length; at++) takeTurn(queued, checkSlots[at]!);
 		if (unit.request !== undefined) takeTurn(queued, this.#requestLine(unit.request));
 		queued.hadToWait = queued.blocked > 0;
 		this.#enqueue(queued);

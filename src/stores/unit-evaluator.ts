@@ -7,7 +7,7 @@ import { answerOf, ENTRY_ANSWERS, repeated } from "./entry-answer.ts";
 import type { EntryCache } from "./entry-cache.ts";
 import { instanceNotFound, quotaExceeded, revisionMismatch, unitTooLarge } from "./entry-refusals.ts";
 import type { EntrySlot } from "./entry-slot.ts";
-import type { EntryStage } from "./entry-stage.ts";
+import type { EntryStage, WrittenKey } from "./entry-stage.ts";
 import { NO_VALIDATORS } from "./entry-validators.ts";
 import type { AppendWrite, EntryWrite, IncrementWrite, SetWrite, WriteUnit, Written } from "./entry-write.ts";
 import type { InstanceLeases } from "./instance-leases.ts";
@@ -38,14 +38,8 @@ export interface UnitEvaluatorOptions {
 export type Verdict = "taken" | "full" | "ending" | Written;
 
 /** One write of a unit, and what is there. */
-interface OneWrite {
+interface OneWrite extends WrittenKey {
 	readonly write: EntryWrite;
-	/** As it is now. */
-	readonly store: OpenStore;
-	readonly slot: EntrySlot;
-	readonly old: StoredEntry | undefined;
-	readonly writer: string;
-	readonly transactionId: string;
 }
 
 /** Decides units against what is stored, one after another, and puts what they write into a round. No key is in two of them. */
@@ -256,14 +250,13 @@ export class UnitEvaluator {
 	}
 
 	#put(round: WriteRound, one: OneWrite, value: Uint8Array, expireTime: number, instanceId: string): number {
-		const { store, slot, old, writer, transactionId } = one;
+		const { store, slot, old, writer } = one;
 		if (store.validators !== NO_VALIDATORS) {
 			const oldValue = old?.value;
 			const refusal = store.validators.check({ store: store.name, key: slot.key, value, oldValue, writer });
 			if (refusal !== undefined) throw refusal;
 		}
-		const draft = { store, slot, old, value, expireTime, writer, instanceId, transactionId };
-		return this.#options.stage.put(round, draft);
+		return this.#options.stage.put(round, one, value, expireTime, instanceId);
 	}
 
 	/** Refuses with QUOTA_EXCEEDED what makes more of a store, or of the writer's share of it, than there may be. */

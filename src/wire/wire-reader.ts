@@ -29,14 +29,14 @@ export class WireReader {
 	#field = 0;
 
 	constructor(bytes: Uint8Array, start = 0, end: number = bytes.byteLength) {
-		this.bytes = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+		this.bytes = asBuffer(bytes);
 		this.pos = start;
 		this.end = end;
 	}
 
 	/** Reads from here on, what is between these places. */
-	begin(bytes: Buffer, start: number, end: number): void {
-		this.bytes = bytes;
+	begin(bytes: Uint8Array, start = 0, end: number = bytes.byteLength): void {
+		this.bytes = asBuffer(bytes);
 		this.pos = start;
 		this.end = end;
 	}
@@ -192,6 +192,10 @@ export class WireReader {
 	#expect(wireType: number): void {
 		if (this.wireType !== wireType) throw malformed(`a field has wire type ${this.wireType}, not ${wireType}`);
 	}
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+	return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** Bytes that are not a message. */

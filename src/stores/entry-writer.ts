@@ -44,6 +44,8 @@ interface Draft {
 	taken: readonly Leftover[];
 	/** Whether there was something that did not fit. */
 	isFull: boolean;
+	/** Resolved once it is stored, has failed or is taken back. */
+	readonly settled: PromiseWithResolvers<void>;
 }
 
 /** How long to wait before a commit of unknown outcome is tried again under the same id, in milliseconds. */
@@ -79,8 +81,8 @@ export class EntryWriter implements AsyncDisposable {
 	#draft: Draft | undefined;
 	#drafts = 0;
 	#running: Promise<void> | undefined;
-	/** The commit that is on its way. */
-	#round: PromiseWithResolvers<void> | undefined;
+	/** What is on its way. */
+	#round: Draft | undefined;
 	#isDeciding = false;
 	#disposed = false;
 
@@ -129,9 +131,10 @@ export class EntryWriter implements AsyncDisposable {
 		this.#enqueue(queued);
 	}
 
-	/** Resolves once the commit that is on its way now is settled, and what it wrote can be read. */
-	async roundSettled(): Promise<void> {
-		await this.#round?.promise;
+	/** Resolves once all that is decided now is settled, and what it wrote can be read. What is taken back is decided anew. */
+	async decidedSettled(): Promise<void> {
+		// The draft is settled after what is on its way.
+		await (this.#draft ?? this.#round)?.settled.promise;
 	}
 
 	/** Resolves once there is nothing left to write. */
@@ -185,9 +188,10 @@ export class EntryWriter implements AsyncDisposable {
 			if (round.isEmpty) {
 				round.dropRows();
 				this.#stored(draft, 0);
+				draft.settled.resolve();
 				continue;
 			}
-			this.#round = Promise.withResolvers();
+			this.#round = draft;
 			const { result, error } = await this.#commit(round);
 			if (result?.ok === true) {
 				attempt = 0;
@@ -208,8 +212,8 @@ export class EntryWriter implements AsyncDisposable {
 					if (this.#ready.length === 0) isStuck = true;
 				}
 			}
-			this.#round.resolve();
 			this.#round = undefined;
+			draft.settled.resolve();
 			if (usage.isFull && this.#draft === undefined) usage.forgetAll();
 			// A store that answers at once would otherwise keep the process to itself.
 			if (!kv.capabilities.durable && this.#hasWork) await new Promise((resolve) => setImmediate(resolve));
@@ -247,7 +251,8 @@ export class EntryWriter implements AsyncDisposable {
 		if (this.#draft === undefined) {
 			const { clock, kv } = this.#options;
 			const round = new WriteRound(++this.#drafts, clock.now(), kv.capabilities.commitWrites);
-			this.#draft = { round, units: [], next: [], taken: [], isFull: false };
+			const settled = Promise.withResolvers<void>();
+			this.#draft = { round, units: [], next: [], taken: [], isFull: false, settled };
 		}
 		return this.#draft;
 	}
@@ -269,6 +274,7 @@ export class EntryWriter implements AsyncDisposable {
 		if (draft === undefined) return [];
 		this.#draft = undefined;
 		draft.round.dropRows();
+		draft.settled.resolve();
 		return [...draft.units, ...draft.next];
 	}
 

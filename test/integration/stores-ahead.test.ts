@@ -153,3 +153,22 @@ test("of one key come one after the other, also where hardly anything is held in
 	expect(textOf(world.get(store, "cold-3-2"))).toBe(JSON.stringify(big));
 	await world[Symbol.asyncDispose]();
 });
+
+for (const persistent of [true, false]) {
+	test(`live by an instance that ends meanwhile: they end with it, ${persistent ? "persistent" : "in memory"}`, async () => {
+		const { gate, world, store } = await openGate({ persistent });
+		world.leases.live.add("owner/i");
+		const first = world.set(store, "a", 1);
+		await decided();
+		const second = world.set(store, "b", 2, { instanceId: "i" });
+		await decided();
+		world.leases.end("owner", "i");
+		await decided();
+		gate.open();
+		await Promise.all([first, second]);
+		await world.stores.idle();
+		expect(world.get(store, "b")).toBeUndefined();
+		expect(store.usage().keys).toBe(1);
+		await world[Symbol.asyncDispose]();
+	});
+}

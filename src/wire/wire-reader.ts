@@ -49,7 +49,8 @@ export class WireReader {
 		if (first >= 8 && first < 0x80) {
 			this.pos++;
 			this.wireType = first & 7;
-			return first >> 3;
+			this.#field = first >> 3;
+			return this.#field;
 		}
 		const tag = this.varint();
 		this.wireType = tag & 7;

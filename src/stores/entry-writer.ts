@@ -206,8 +206,10 @@ export class EntryWriter implements AsyncDisposable {
 					this.#ready = [...units, ...draft.next, ...counting, ...this.#ready];
 				} else {
 					const refusal = storageRefusal(error ?? conflicts());
-					for (const queued of units) this.#refuse(queued, refusal);
 					this.#ready = [...draft.next, ...counting, ...this.#ready];
+					// What waits while so much is left over that it goes alone would have failed as well, and not wait for ever.
+					const refused = units.length > 0 ? units : this.#ready.splice(0);
+					for (const queued of refused) this.#refuse(queued, refusal);
 					// What is left over is taken away with the next write.
 					if (this.#ready.length === 0) isStuck = true;
 				}

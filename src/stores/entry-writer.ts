@@ -12,7 +12,7 @@ import type { InstanceLeases } from "./instance-leases.ts";
 import { type Line, releaseTurns, takeTurn } from "./key-turns.ts";
 import { Leftovers } from "./leftovers.ts";
 import type { OpenStore } from "./open-store.ts";
-import { type AnnouncedEnd, type Queued, QueuedEnd, QueuedUnit } from "./queued-unit.ts";
+import { type AnnouncedEnd, type Queued, QueuedEnd, QueuedUnit, weightOf } from "./queued-unit.ts";
 import { parseEntry } from "./store-keys.ts";
 import { UnitEvaluator } from "./unit-evaluator.ts";
 import type { UsageBook } from "./usage-book.ts";
@@ -104,17 +104,14 @@ export class EntryWriter implements AsyncDisposable {
 
 	/** `settled` is called once, later. The unit must not change until then. */
 	submit<U extends WriteUnit>(unit: U, settled: UnitSettled<U>): void {
-		const queued = new QueuedUnit(unit, settled as UnitSettled, this.#options.cache);
-		const share = this.#disposed ? undefined : this.#waiting.enter(unit, queued.weight);
+		const weight = weightOf(unit);
+		const share = this.#disposed ? undefined : this.#waiting.enter(unit, weight);
 		if (share === undefined) {
 			const error = this.#disposed ? draining() : writerFull();
 			queueMicrotask(() => settled(undefined, error, unit));
 			return;
 		}
-		queued.share = share;
-		const { slots, checkSlots } = queued;
-		for (let at = 0; at < slots.length; at++) takeTurn(queued, slots[at]!);
-		for (let at = 0; at < checkSlots.length; at++) takeTurn(queued, checkSlots[at]!);
+		const queued = new QueuedUnit(unit, settled as UnitSettled, this.#options.cache, share, weight);
 		if (unit.request !== undefined) takeTurn(queued, this.#requestLine(unit.request));
 		queued.hadToWait = queued.blocked > 0;
 		this.#enqueue(queued);
@@ -126,9 +123,7 @@ export class EntryWriter implements AsyncDisposable {
 			queueMicrotask(() => end.settled(draining()));
 			return;
 		}
-		const queued = new QueuedEnd(end, this.#options.cache);
-		takeTurn(queued, queued.slot);
-		this.#enqueue(queued);
+		this.#enqueue(new QueuedEnd(end, this.#options.cache));
 	}
 
 	/** Resolves once all that is decided now is settled, and what it wrote can be read. What is taken back is decided anew. */
@@ -365,7 +360,7 @@ export class EntryWriter implements AsyncDisposable {
 	#letGo(queued: Queued): void {
 		releaseTurns(queued, this.#becomesReady);
 		if (queued instanceof QueuedEnd) return;
-		this.#waiting.leave(queued.share!, queued.weight);
+		this.#waiting.leave(queued.share, queued.weight);
 		const { request } = queued.unit;
 		if (request === undefined) return;
 		const key = keys.firstAnswer(request.principal, request.method, request.requestId);

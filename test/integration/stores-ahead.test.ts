@@ -8,7 +8,7 @@ import { type KvStore, StorageError } from "../../src/state/kv-store.ts";
 import { eventually } from "../harness/eventually.ts";
 import { wrapKv } from "../harness/kv-wrapper.ts";
 import { refused } from "../harness/refused.ts";
-import { increment, StoreWorld, textOf } from "../harness/store-world.ts";
+import { increment, StoreWorld, set, textOf } from "../harness/store-world.ts";
 
 /** Holds commits, once it is closed, until it lets each of them through or fails it. */
 class Gate {
@@ -151,6 +151,18 @@ test("of one key come one after the other, also where hardly anything is held in
 	await world.stores.idle();
 	expect(store.usage().keys).toBe(301);
 	expect(textOf(world.get(store, "cold-3-2"))).toBe(JSON.stringify(big));
+	await world[Symbol.asyncDispose]();
+});
+
+test("of many keys that push each other out of memory share those keys' turns with others", async () => {
+	const { gate, world, store } = await openGate({}, 4096);
+	gate.open();
+	const large = Array.from({ length: 10 }, (_, n) => set(store, `large-${n}`, "x".repeat(2000)));
+	await world.submit({ writes: large });
+	for (let n = 0; n < 10; n++) world.get(store, `large-${n}`);
+	const both = [world.submit({ writes: [increment(store, "n", 1), ...large] }), world.write(increment(store, "n", 1))];
+	await Promise.all(both);
+	expect(textOf(world.get(store, "n"))).toBe("2");
 	await world[Symbol.asyncDispose]();
 });
 

@@ -8,19 +8,20 @@ export type PipelineKind = "get" | "transact" | EntryWriteKind;
 const KINDS = [undefined, undefined, "get", "set", "delete", "increment", "append", "transact"] as const;
 
 const MAX_OPERATIONS = 4096;
+const NOTHING = Buffer.alloc(0);
 
 /**
  * The operations of one `PipelineRequest` after another: of each its id, what it is, and where that is, not yet looked into. Nothing
  * is made for an operation: they come by the ten thousand.
  */
 export class PipelineOperations {
-	readonly #reader = new WireReader(Buffer.alloc(0));
+	readonly #reader = new WireReader(NOTHING);
 	readonly #ids: (number | bigint)[] = [];
 	/** Fields of `PipelineOperation`; 0: it says nothing. */
 	readonly #fields: number[] = [];
 	readonly #starts: number[] = [];
 	readonly #ends: number[] = [];
-	#frame: Buffer = this.#reader.bytes;
+	#frame: Buffer = NOTHING;
 	#length = 0;
 
 	/** How many there are. */
@@ -45,6 +46,13 @@ export class PipelineOperations {
 			this.#readOperation(this.#length++);
 		}
 		if (this.#length === 0) throw HubError.field("operations", "is empty");
+	}
+
+	/** Lets the frame go: the next one may be long in coming. */
+	clear(): void {
+		this.#reader.begin(NOTHING);
+		this.#frame = NOTHING;
+		this.#length = 0;
 	}
 
 	id(at: number): number | bigint {

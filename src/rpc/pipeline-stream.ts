@@ -109,6 +109,7 @@ export class PipelineStream {
 				if (this.#isOver) return;
 				this.#take(index);
 			}
+			this.#operations.clear();
 			this.responses.wake();
 		}
 		this.#inputEnded = true;

@@ -188,10 +188,12 @@ export class UnitEvaluator {
 
 	/** The store as it is now, on which the round depends. Refuses with STORE_NOT_FOUND. */
 	#enter({ id, name }: OpenStore, round: WriteRound): OpenStore {
-		const known = round.stores.get(id);
-		if (known !== undefined) return known;
 		const store = this.#options.storeOf(id);
+		// Also where the round has it: what its rows were is forgotten by now.
 		if (store === undefined) throw storeNotFound(name);
+		const known = round.stores.get(id);
+		// If it is not as it was, the round comes to nothing, and is decided again.
+		if (known !== undefined) return known;
 		round.stores.set(id, store);
 		return store;
 	}

@@ -52,10 +52,8 @@ export class DurableMessages {
 		const { mailbox, pluginId } = recipient;
 		const digest = draft.digest ?? (draft.id === "" ? "" : contentDigest(draft.sent));
 		if (digest !== "") {
-			const first = mailbox.find(source, draft.id, digest);
-			if (first !== undefined) {
+			if (mailbox.repeat(source, draft.id, digest, told)) {
 				this.#counters.duplicates++;
-				first.repeat(told);
 				return;
 			}
 		}
@@ -73,7 +71,8 @@ export class DurableMessages {
 			noted: false,
 			block: undefined,
 			place: 0,
-			known: undefined,
+			ids: undefined,
+			idPlace: 0,
 			told,
 		};
 		const { priority, orderingKey } = draft;
@@ -92,7 +91,7 @@ export class DurableMessages {
 			original.ttl === undefined ? 0 : Math.ceil(Number(original.ttl.seconds) * 1000 + original.ttl.nanos / 1e6);
 		const { id, source, orderingKey } = original;
 		const { mailbox } = recipient;
-		const place = { block: undefined, place: 0, known: undefined, told: undefined, noted: false };
+		const place = { block: undefined, place: 0, ids: undefined, idPlace: 0, told: undefined, noted: false };
 		const sequence = mailbox.nextSequence();
 		const message = this.#message(
 			{ id, source, orderingKey, priority: classOf(original.priority), bytes: letter.item },

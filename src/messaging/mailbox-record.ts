@@ -65,7 +65,8 @@ export function messageOf(
 		noted: attempts > 0,
 		block: undefined,
 		place: 0,
-		known: undefined,
+		ids: undefined,
+		idPlace: 0,
 		told: undefined,
 	};
 	const message: QueuedMessage = new QueuedMessage({

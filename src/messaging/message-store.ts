@@ -1,11 +1,12 @@
-import type { Clock } from "../clock/clock.ts";
+import type { Clock, IdSource } from "../clock/clock.ts";
 import type { CommitQueue } from "../state/commit-queue.ts";
 import { prefixes } from "../state/key-layout.ts";
 import type { KvEntry, KvStore } from "../state/kv-store.ts";
 import { prefixEnd } from "../state/state-backend.ts";
+import { hashText } from "../state/text-hash.ts";
 import { BlockCache } from "./block-cache.ts";
+import type { IdBatch } from "./id-batch.ts";
 import { IdMarks } from "./id-marks.ts";
-import type { KnownId } from "./known-ids.ts";
 import { MailboxRecords, type RestoredMessage } from "./mailbox-records.ts";
 import type { QueuedMessage } from "./queued-message.ts";
 import { SparseBlocks } from "./sparse-blocks.ts";
@@ -15,9 +16,10 @@ export interface MessageStoreOptions {
 	readonly kv: KvStore;
 	readonly queue: CommitQueue;
 	readonly clock: Clock;
+	readonly ids: IdSource;
 	/** How long ids are remembered after a message was accepted, in milliseconds. Default 2 minutes. */
 	readonly idWindowMs?: number;
-	/** Ids of settled messages that are remembered at most; who has most loses its oldest. Default 200,000, about 60 MiB. */
+	/** Ids of settled messages that are remembered at most; who has most loses its oldest. Default 200,000, about 12 MiB. */
 	readonly maxMarks?: number;
 	/** Bytes of waiting messages that are kept in memory beside the store. Default 8 MiB. */
 	readonly cacheBytes?: number;
@@ -39,12 +41,22 @@ export class MessageStore implements Disposable {
 	#cached = 0;
 
 	constructor(options: MessageStoreOptions) {
-		const { kv, queue, clock, idWindowMs, maxMarks, cacheBytes } = { ...DEFAULTS, ...options };
+		const { kv, queue, clock, ids, idWindowMs, maxMarks, cacheBytes } = { ...DEFAULTS, ...options };
 		this.queue = queue;
 		this.#marks = new IdMarks({ clock, queue, max: maxMarks, windowMs: idWindowMs });
 		this.#sparse = new SparseBlocks(clock, options.sparsePatienceMs);
 		const [marks, sparse, cache] = [this.#marks, this.#sparse, new BlockCache(kv)];
-		this.#storage = { kv, queue, clock, marks, sparse, cache, idWindowMs, lastSequence: 0 };
+		this.#storage = {
+			kv,
+			queue,
+			clock,
+			marks,
+			sparse,
+			cache,
+			idWindowMs,
+			idSeed: hashText(ids.next(), 0).high,
+			lastSequence: 0,
+		};
 		this.#cacheBytes = cacheBytes;
 	}
 
@@ -70,9 +82,9 @@ export class MessageStore implements Disposable {
 		return { marks: this.#marks.size, cachedBytes: this.#cached };
 	}
 
-	/** The first answer of a mailbox to an id; undefined: it is new there. Refuses with ID_REUSED. */
-	find(pluginId: string, source: string, id: string, digest: string): ReturnType<StoredMailbox["find"]> {
-		return this.#mailboxes.get(pluginId)?.find(source, id, digest);
+	/** Refuses with ID_REUSED where the mailbox knows the id of another message. */
+	requireUnused(pluginId: string, source: string, id: string, digest: string): void {
+		this.#mailboxes.get(pluginId)?.requireUnused(source, id, digest);
 	}
 
 	mailbox(pluginId: string): StoredMailbox {
@@ -87,7 +99,7 @@ export class MessageStore implements Disposable {
 	/** Reads what is stored: what waits for each plugin, in the order of its acceptance. Once. */
 	load(): ReadonlyMap<string, readonly RestoredMessage[]> {
 		const waiting = new Map<string, readonly RestoredMessage[]>();
-		const settled: KnownId[] = [];
+		const settled: IdBatch[] = [];
 		let records: MailboxRecords | undefined;
 		const finish = () => {
 			if (records === undefined) return;
@@ -106,7 +118,7 @@ export class MessageStore implements Disposable {
 		}
 		finish();
 		settled.sort((a, b) => a.acceptTime - b.acceptTime);
-		for (const known of settled) this.#marks.add(known);
+		for (const batch of settled) this.#marks.add(batch);
 		return waiting;
 	}
 

@@ -1,10 +1,10 @@
 import type { Deadline } from "../streams/deadline-queue.ts";
 import type { AcceptanceListener } from "./accepted-message.ts";
-import type { KnownId } from "./known-ids.ts";
 import type { Linked } from "./linked-list.ts";
 import type { MessageBlock } from "./message-block.ts";
 import type { PriorityClass } from "./message-draft.ts";
 import type { PendingReply, WithdrawalReason } from "./pending-replies.ts";
+import type { SenderIds } from "./sender-ids.ts";
 
 /** The session that a message is delivered to, as far as the message's sender may reach it. */
 export interface MessageHolder {
@@ -30,8 +30,10 @@ export interface StoredPlace {
 	block: StoredBlock | undefined;
 	/** Which of the block's messages it is. */
 	place: number;
-	/** Under which id it is known, where its sender chose one. */
-	known: KnownId | undefined;
+	/** Where its id is known, where its sender chose one and it is not settled. */
+	ids: SenderIds | undefined;
+	/** Which of them it is. */
+	idPlace: number;
 	/** Who waits until it is stored. */
 	told: AcceptanceListener | undefined;
 }

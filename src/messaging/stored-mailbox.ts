@@ -4,14 +4,16 @@ import { HubError } from "../hub-error.ts";
 import type { CommitQueue } from "../state/commit-queue.ts";
 import { keys } from "../state/key-layout.ts";
 import type { KvStore, KvWrite } from "../state/kv-store.ts";
-import type { MessageDisposition } from "./accepted-message.ts";
+import type { AcceptanceListener, MessageDisposition } from "./accepted-message.ts";
 import type { BlockCache } from "./block-cache.ts";
 import { encodeBlock } from "./block-record.ts";
+import { IdBatch } from "./id-batch.ts";
 import type { IdMarks } from "./id-marks.ts";
-import { KnownId, KnownIds } from "./known-ids.ts";
+import { KnownIds, type SentId } from "./known-ids.ts";
 import { encodeAttempts } from "./mailbox-record.ts";
 import { MessageBlock } from "./message-block.ts";
 import type { StoredBlock, StoredMessage } from "./queued-message.ts";
+import type { SenderIds } from "./sender-ids.ts";
 import { encodeSettledIds, SettledIds } from "./settled-ids.ts";
 import { PLACES_SUFFIX, type Settlement, Settlements, type SettlingMailbox } from "./settlements.ts";
 import type { SparseBlocks } from "./sparse-blocks.ts";
@@ -26,6 +28,8 @@ export interface MailboxStorage {
 	readonly sparse: SparseBlocks;
 	/** How long ids are remembered after a message was accepted, in milliseconds. */
 	readonly idWindowMs: number;
+	/** Of the hashes that tell ids. */
+	readonly idSeed: number;
 	/** The last one that was given out. Of all mailboxes, so that none comes again while marks of a forgotten one are left. */
 	lastSequence: number;
 }
@@ -71,12 +75,12 @@ export class StoredMailbox implements SettlingMailbox {
 	readonly #storage: MailboxStorage;
 	/** In the order in which their first messages were accepted. */
 	readonly #blocks = new Set<StoredBlock>();
-	readonly #ids = new KnownIds();
+	readonly #ids: KnownIds;
 	readonly #settlements: Settlements;
 	/** Records of settled ids that are stored, or on their way. */
 	readonly #settledRecords = new Set<SettledIds>();
 	/** Where the ids go that are being settled. */
-	#remembered: { readonly ids: readonly KnownId[]; readonly record: SettledIds } | undefined;
+	#remembered: { readonly messages: readonly StoredMessage[]; readonly record: SettledIds } | undefined;
 	#open: OpenBlock | undefined;
 	#size = 0;
 	#gone = false;
@@ -84,6 +88,7 @@ export class StoredMailbox implements SettlingMailbox {
 	constructor(pluginId: string, storage: MailboxStorage) {
 		this.pluginId = pluginId;
 		this.#storage = storage;
+		this.#ids = new KnownIds(storage.idSeed);
 		this.#settlements = new Settlements(this, storage.queue, storage.cache);
 	}
 
@@ -107,11 +112,21 @@ export class StoredMailbox implements SettlingMailbox {
 		return undefined;
 	}
 
-	/** What is known of an id; undefined: it is new. Refuses with ID_REUSED. */
-	find(source: string, id: string, digest: string): KnownId | undefined {
-		const known = this.#ids.get(source, id);
-		if (known === undefined || known.digest === digest) return known;
-		throw new HubError("ID_REUSED", "the message id was used before with other content", { metadata: { id } });
+	/** Whether an id is known: then `told` is told what its sender was. Refuses with ID_REUSED. */
+	repeat(source: string, id: string, digest: string, told: AcceptanceListener): boolean {
+		const ids = this.#ids.of(source);
+		const place = ids?.find(id) ?? -1;
+		if (ids === undefined || place < 0) return false;
+		if (!ids.isSame(place, digest)) throw idReused(id);
+		ids.repeat(place, id, told);
+		return true;
+	}
+
+	/** Refuses with ID_REUSED where the id is known as that of another message. */
+	requireUnused(source: string, id: string, digest: string): void {
+		const ids = this.#ids.of(source);
+		const place = ids?.find(id) ?? -1;
+		if (ids !== undefined && place >= 0 && !ids.isSame(place, digest)) throw idReused(id);
 	}
 
 	nextSequence(): number {
@@ -122,8 +137,8 @@ export class StoredMailbox implements SettlingMailbox {
 	add(message: StoredMessage, also: readonly KvWrite[], owner: MessageOwner): void {
 		const { stored } = message;
 		if (stored.digest !== "") {
-			stored.known = new KnownId(this.#ids, knownFields(message), undefined);
-			this.#ids.add(stored.known);
+			stored.ids = this.#ids.toAdd(message.source);
+			stored.idPlace = stored.ids.add(idOf(message), false);
 		}
 		this.#size++;
 		if (also.length > 0) {
@@ -166,7 +181,8 @@ export class StoredMailbox implements SettlingMailbox {
 		if (error === undefined) {
 			for (const message of messages) {
 				const disposition = owner.stored(message);
-				message.stored.known?.answer(disposition);
+				const { ids, idPlace } = message.stored;
+				ids?.answer(idPlace, message.id, disposition);
 			}
 			return;
 		}
@@ -175,9 +191,11 @@ export class StoredMailbox implements SettlingMailbox {
 			this.#size -= messages.length;
 		}
 		for (const message of messages) {
-			message.stored.known?.forget();
+			const { ids, idPlace } = message.stored;
+			message.stored.ids = undefined;
+			ids?.hide(idPlace);
 			owner.notStored(message, error);
-			message.stored.known?.answer(undefined, error);
+			ids?.refuse(idPlace, error);
 		}
 	}
 
@@ -205,16 +223,13 @@ export class StoredMailbox implements SettlingMailbox {
 	remember(settling: readonly StoredMessage[]): KvWrite | undefined {
 		const { clock, idWindowMs } = this.#storage;
 		const expired = clock.now() - idWindowMs;
-		const ids: KnownId[] = [];
-		for (const { stored } of settling) {
-			if (stored.known !== undefined && stored.acceptTime > expired) ids.push(stored.known);
-		}
-		const [first] = ids;
+		const messages = settling.filter(({ stored }) => stored.ids !== undefined && stored.acceptTime > expired);
+		const [first] = messages;
 		this.#remembered = undefined;
 		if (first === undefined) return undefined;
-		const key = `${keys.mailboxMessage(this.pluginId, first.sequence)}${SETTLED_SUFFIX}`;
-		this.#remembered = { ids, record: this.#recordOf(key, ids.length) };
-		return { key, value: encodeSettledIds(ids) };
+		const key = `${this.#key(first)}${SETTLED_SUFFIX}`;
+		this.#remembered = { messages, record: this.#recordOf(key, messages.length) };
+		return { key, value: encodeSettledIds(messages) };
 	}
 
 	settled(settling: readonly StoredMessage[], error: unknown): void {
@@ -224,14 +239,25 @@ export class StoredMailbox implements SettlingMailbox {
 			if (remembered !== undefined) this.#settledRecords.delete(remembered.record);
 			return;
 		}
-		if (remembered !== undefined) {
-			for (const known of remembered.ids) {
-				known.settled = remembered.record;
-				this.#storage.marks.add(known);
-			}
-		}
+		if (remembered !== undefined) this.#mark(remembered.messages, remembered.record);
 		this.#size -= settling.length;
-		for (const { stored } of settling) if (stored.known?.settled === undefined) stored.known?.forget();
+		// Those that are not to be remembered.
+		for (const { stored } of settling) {
+			stored.ids?.delete(stored.idPlace);
+			stored.ids = undefined;
+		}
+	}
+
+	/** Their ids go with their record from now on. */
+	#mark(messages: readonly StoredMessage[], record: SettledIds): void {
+		const bySender = new Map<SenderIds, number[]>();
+		for (const { stored } of messages) {
+			const { ids, idPlace } = stored;
+			if (ids === undefined) continue;
+			stored.ids = undefined;
+			gather(bySender, ids, idPlace);
+		}
+		for (const [ids, places] of bySender) this.#storage.marks.add(new IdBatch(ids, places, record));
 	}
 
 	emptied(block: StoredBlock): void {
@@ -270,8 +296,9 @@ export class StoredMailbox implements SettlingMailbox {
 			block.add(place);
 			this.#size++;
 			if (place.stored.digest === "") continue;
-			place.stored.known = new KnownId(this.#ids, knownFields(place), "queued");
-			this.#ids.restore(place.stored.known);
+			const { ids, place: idPlace } = this.#ids.restore(idOf(place));
+			place.stored.ids = ids;
+			place.stored.idPlace = idPlace;
 		}
 		block.seal();
 		this.#blocks.add(block);
@@ -279,17 +306,16 @@ export class StoredMailbox implements SettlingMailbox {
 	}
 
 	/** Takes over the ids of settled messages, which are still to be given to the marks. */
-	restoreSettled(key: string, ids: readonly SettledId[]): readonly KnownId[] {
-		const settled = this.#recordOf(key, ids.length);
-		return ids.map(({ source, id, digest, acceptTimeMs, sequence: bigSequence }) => {
+	restoreSettled(key: string, settled: readonly SettledId[]): readonly IdBatch[] {
+		const record = this.#recordOf(key, settled.length);
+		const bySender = new Map<SenderIds, number[]>();
+		for (const { source, id, digest, acceptTimeMs, sequence: bigSequence } of settled) {
 			const sequence = Number(bigSequence);
-			const acceptTime = Number(acceptTimeMs);
-			const known = new KnownId(this.#ids, { source, id, digest, sequence, acceptTime }, "queued");
-			known.settled = settled;
-			this.#ids.restore(known);
+			const { ids, place } = this.#ids.restore({ source, id, digest, sequence, acceptTime: Number(acceptTimeMs) });
 			this.#storage.lastSequence = Math.max(this.#storage.lastSequence, sequence);
-			return known;
-		});
+			gather(bySender, ids, place);
+		}
+		return [...bySender].map(([ids, places]) => new IdBatch(ids, places, record));
 	}
 
 	/** Deletes everything: the plugin is no longer registered. Resolves once that is stored. */
@@ -319,7 +345,17 @@ export class StoredMailbox implements SettlingMailbox {
 	}
 }
 
-function knownFields({ source, id, stored }: StoredMessage) {
+function gather(bySender: Map<SenderIds, number[]>, ids: SenderIds, place: number): void {
+	const places = bySender.get(ids);
+	if (places === undefined) bySender.set(ids, [place]);
+	else places.push(place);
+}
+
+function idOf({ source, id, stored }: StoredMessage): SentId {
 	const { digest, sequence, acceptTime } = stored;
 	return { source, id, digest, sequence, acceptTime };
+}
+
+function idReused(id: string): HubError {
+	return new HubError("ID_REUSED", "the message id was used before with other content", { metadata: { id } });
 }

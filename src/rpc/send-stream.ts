@@ -26,8 +26,8 @@ export interface SendStreamDeps {
 const MAX_UNANSWERED = 4096;
 
 /**
- * Entries after which the event loop has a turn. Else a sender whose bytes are all here is read to its end first, and meanwhile
- * nobody hears that a commit is stored, and no other begins.
+ * Entries after which the event loop has a turn where some are being stored. Else a sender whose bytes are all here is read to
+ * its end first, and meanwhile nobody hears that a commit is stored, and no other begins.
  */
 const TURN_ENTRIES = 512;
 
@@ -92,7 +92,7 @@ export class SendStream {
 			if (this.#isFull) this.#hold(read.entries);
 			else this.#admit(read.entries);
 			inTurn += read.entries.length;
-			if (inTurn < TURN_ENTRIES) continue;
+			if (inTurn < TURN_ENTRIES || this.#storing === 0) continue;
 			inTurn = 0;
 			await nextTurn();
 		}

@@ -29,7 +29,7 @@ function attached(maxBytes = 1 << 20) {
 		counters,
 		bounds: { maxMessages: 100, maxBytes },
 		memory: new MessageMemory(),
-		store: new MessageStore({ kv, queue, clock }),
+		store: new MessageStore({ kv, queue, clock, ids }),
 		letters: new DeadLetters({ kv, queue, clock, ids }),
 		onDeserted: () => {},
 	});

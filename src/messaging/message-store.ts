@@ -8,7 +8,6 @@ import { BlockCache } from "./block-cache.ts";
 import type { IdBatch } from "./id-batch.ts";
 import { IdMarks } from "./id-marks.ts";
 import { MailboxRecords, type RestoredMessage } from "./mailbox-records.ts";
-import type { QueuedMessage } from "./queued-message.ts";
 import { SparseBlocks } from "./sparse-blocks.ts";
 import { type MailboxStorage, StoredMailbox } from "./stored-mailbox.ts";
 
@@ -21,7 +20,7 @@ export interface MessageStoreOptions {
 	readonly idWindowMs?: number;
 	/** Ids of settled messages that are remembered at most; who has most loses its oldest. Default 200,000, about 12 MiB. */
 	readonly maxMarks?: number;
-	/** Bytes of waiting messages that are kept in memory beside the store. Default 8 MiB. */
+	/** Bytes of messages that are kept in memory, beside the store, until they are delivered. Default 8 MiB. */
 	readonly cacheBytes?: number;
 	/** How long a block is kept at least of which little is left, in milliseconds. Default 5 seconds. */
 	readonly sparsePatienceMs?: number;
@@ -37,15 +36,15 @@ export class MessageStore implements Disposable {
 	readonly #marks: IdMarks;
 	readonly #sparse: SparseBlocks;
 	readonly #mailboxes = new Map<string, StoredMailbox>();
-	readonly #cacheBytes: number;
-	#cached = 0;
+	readonly #cache: BlockCache;
 
 	constructor(options: MessageStoreOptions) {
 		const { kv, queue, clock, ids, idWindowMs, maxMarks, cacheBytes } = { ...DEFAULTS, ...options };
 		this.queue = queue;
 		this.#marks = new IdMarks({ clock, queue, max: maxMarks, windowMs: idWindowMs });
 		this.#sparse = new SparseBlocks(clock, options.sparsePatienceMs);
-		const [marks, sparse, cache] = [this.#marks, this.#sparse, new BlockCache(kv)];
+		this.#cache = new BlockCache(kv, cacheBytes);
+		const [marks, sparse, cache] = [this.#marks, this.#sparse, this.#cache];
 		this.#storage = {
 			kv,
 			queue,
@@ -57,7 +56,6 @@ export class MessageStore implements Disposable {
 			idSeed: hashText(ids.next(), 0).high,
 			lastSequence: 0,
 		};
-		this.#cacheBytes = cacheBytes;
 	}
 
 	/** Durable messages that are not settled. */
@@ -79,7 +77,7 @@ export class MessageStore implements Disposable {
 
 	/** What is in memory beside the messages themselves. */
 	get held(): { readonly marks: number; readonly cachedBytes: number } {
-		return { marks: this.#marks.size, cachedBytes: this.#cached };
+		return { marks: this.#marks.size, cachedBytes: this.#cache.written };
 	}
 
 	/** Refuses with ID_REUSED where the mailbox knows the id of another message. */
@@ -133,24 +131,6 @@ export class MessageStore implements Disposable {
 	/** Forgets a mailbox that has nothing to remember. */
 	dropIfEmpty(pluginId: string): void {
 		if (this.#mailboxes.get(pluginId)?.isEmpty) this.#mailboxes.delete(pluginId);
-	}
-
-	/** A message begins to wait: its bytes stay in memory as far as there is room. */
-	rest(message: QueuedMessage): void {
-		if (message.stored === undefined || message.bytes === undefined || message.cached) return;
-		if (this.#cached + message.size > this.#cacheBytes) {
-			message.bytes = undefined;
-			return;
-		}
-		message.cached = true;
-		this.#cached += message.size;
-	}
-
-	/** A message no longer waits. */
-	rouse(message: QueuedMessage): void {
-		if (!message.cached) return;
-		message.cached = false;
-		this.#cached -= message.size;
 	}
 
 	[Symbol.dispose](): void {

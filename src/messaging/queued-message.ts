@@ -30,6 +30,8 @@ export interface StoredPlace {
 	block: StoredBlock | undefined;
 	/** Which of the block's messages it is. */
 	place: number;
+	/** Where its own bytes begin in those of the block. */
+	start: number;
 	/** Where its id is known, where its sender chose one and it is not settled. */
 	ids: SenderIds | undefined;
 	/** Which of them it is. */
@@ -44,7 +46,7 @@ export interface QueuedMessageFields {
 	readonly priority: PriorityClass;
 	/** Empty: none. */
 	readonly orderingKey: string;
-	/** From `stampMessage`. Undefined where it is stored and not at hand. */
+	/** From `stampMessage`; undefined for a durable one: its block has them. */
 	readonly bytes: Uint8Array | undefined;
 	/** Bytes that `bytes` has or would have. */
 	readonly size: number;
@@ -85,8 +87,6 @@ export class QueuedMessage implements Linked, Deadline {
 	delay: Deadline | undefined = undefined;
 	/** While a delivery of a durable message waits for its answer. */
 	answerDue: Deadline | undefined = undefined;
-	/** Whether its bytes are counted by the cache. */
-	cached = false;
 	/** How often it was handed out. */
 	attempt = 0;
 	/** Arrival number in its mailbox; keeps its place in the order when it comes back. */

@@ -4,7 +4,7 @@ import type { MessagingCounters } from "./messaging-counters.ts";
 import type { WithdrawalReason } from "./pending-replies.ts";
 import { isStored, type MessageHolder, type QueuedMessage, type StoredMessage } from "./queued-message.ts";
 import { failedReply, type ReplyDraft } from "./reply-content.ts";
-import type { DeliveryFields } from "./stamped-message.ts";
+import type { ByteRange, DeliveryFields } from "./stamped-message.ts";
 import type { StoredDeliveries } from "./stored-deliveries.ts";
 
 /** What a recipient says about a delivery. */
@@ -36,7 +36,9 @@ export interface SessionOwner {
 	/** The message is to be delivered again, after a delay. */
 	redeliver(message: QueuedMessage, delayMs: number): void;
 	/** Undefined: it cannot be delivered any more. */
-	bytesOf(message: QueuedMessage): Uint8Array | undefined;
+	bytesOf(message: QueuedMessage): ByteRange | undefined;
+	/** A durable message was handed out for the first time. */
+	handedOut(message: StoredMessage): void;
 	leave(session: ReceivingSession): void;
 }
 
@@ -267,7 +269,7 @@ export class ReceivingSession implements MessageHolder {
 		const timeLeftMs = message.request === undefined ? undefined : message.request.at - now;
 		deliveries.push({ id: message.deliveryId, message: bytes, attempt, timeLeftMs });
 		if (!isStored(message)) return;
-		message.bytes = undefined;
+		if (attempt === 1) this.#owner.handedOut(message);
 		this.#await(message);
 	}
 

@@ -126,7 +126,7 @@ export class StoredDeliveries {
 	/** SD-3. Rejects where it could not be stored. */
 	park(message: StoredMessage, reason: string): Promise<void> {
 		const { mailbox, letters, onSettled, onAgain } = this.#options;
-		const item = message.bytes ?? mailbox.read(message);
+		const item = mailbox.read(message);
 		if (item === undefined || mailbox.gone) {
 			onSettled(message);
 			return Promise.resolve();

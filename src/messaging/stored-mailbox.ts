@@ -4,19 +4,20 @@ import { HubError } from "../hub-error.ts";
 import type { CommitQueue } from "../state/commit-queue.ts";
 import { keys } from "../state/key-layout.ts";
 import type { KvStore, KvWrite } from "../state/kv-store.ts";
-import type { AcceptanceListener, MessageDisposition } from "./accepted-message.ts";
+import type { AcceptanceListener } from "./accepted-message.ts";
 import type { BlockCache } from "./block-cache.ts";
-import { encodeBlock } from "./block-record.ts";
 import { IdBatch } from "./id-batch.ts";
 import type { IdMarks } from "./id-marks.ts";
 import { KnownIds, type SentId } from "./known-ids.ts";
 import { encodeAttempts } from "./mailbox-record.ts";
 import { MessageBlock } from "./message-block.ts";
+import { type MessageOwner, OpenBlock } from "./open-block.ts";
 import type { StoredBlock, StoredMessage } from "./queued-message.ts";
 import type { SenderIds } from "./sender-ids.ts";
 import { encodeSettledIds, SettledIds } from "./settled-ids.ts";
 import { PLACES_SUFFIX, type Settlement, Settlements, type SettlingMailbox } from "./settlements.ts";
 import type { SparseBlocks } from "./sparse-blocks.ts";
+import type { ByteRange, StampedMessage } from "./stamped-message.ts";
 
 /** What the mailboxes of one hub share. */
 export interface MailboxStorage {
@@ -42,24 +43,6 @@ export const SETTLED_SUFFIX = ".m";
 
 const DELETES = 500;
 
-/** Bytes of a record beside its message's, about. */
-const RECORD_BYTES = 128;
-
-/** Who a message is stored for; told once. */
-export interface MessageOwner {
-	/** Returns what its sender is told. */
-	stored(message: StoredMessage): MessageDisposition;
-	notStored(message: StoredMessage, error: unknown): void;
-}
-
-/** A block that takes more messages until it goes. */
-interface OpenBlock {
-	readonly owner: MessageOwner;
-	readonly block: StoredBlock;
-	readonly messages: StoredMessage[];
-	readonly grow: (bytes: number) => void;
-}
-
 /**
  * The stored side of one mailbox. This process is its only writer.
  *
@@ -81,7 +64,9 @@ export class StoredMailbox implements SettlingMailbox {
 	readonly #settledRecords = new Set<SettledIds>();
 	/** Where the ids go that are being settled. */
 	#remembered: { readonly messages: readonly StoredMessage[]; readonly record: SettledIds } | undefined;
-	#open: OpenBlock | undefined;
+	#open: { readonly open: OpenBlock; readonly grow: (bytes: number) => void } | undefined;
+	/** Bytes of the block before: the next one probably has as many. */
+	#lastBytes = 0;
 	#size = 0;
 	#gone = false;
 
@@ -133,8 +118,8 @@ export class StoredMailbox implements SettlingMailbox {
 		return ++this.#storage.lastSequence;
 	}
 
-	/** SM-1. Stores a message that has its bytes, together with `also`. `owner` is told later. SM-3: an id must be new. */
-	add(message: StoredMessage, also: readonly KvWrite[], owner: MessageOwner): void {
+	/** SM-1. Stores a message together with `also`. `owner` is told later. SM-3: an id must be new. */
+	add(message: StoredMessage, content: StampedMessage, also: readonly KvWrite[], owner: MessageOwner): void {
 		const { stored } = message;
 		if (stored.digest !== "") {
 			stored.ids = this.#ids.toAdd(message.source);
@@ -142,43 +127,37 @@ export class StoredMailbox implements SettlingMailbox {
 		}
 		this.#size++;
 		if (also.length > 0) {
-			const block = this.#newBlock(message);
-			block.add(message);
-			block.seal();
-			const messages = [message];
-			const write = { key: block.key, value: encodeBlock(messages) };
-			this.#storage.queue.add([write, ...also], (error) => this.#added(block, messages, owner, error));
+			const open = this.#newBlock(message, owner, content.size);
+			open.add(message, content);
+			this.#storage.queue.add([open.seal(), ...also], (error) => this.#added(open, error));
 			return;
 		}
-		if (this.#open?.owner !== owner || !this.#open.block.hasRoom(message.size)) {
+		if (this.#open?.open.owner !== owner || !this.#open.open.block.hasRoom(message.size)) {
 			this.#open = this.#openBlock(message, owner);
 		}
-		const { block, messages, grow } = this.#open;
-		block.add(message);
-		messages.push(message);
-		grow(message.size + RECORD_BYTES);
+		this.#open.grow(this.#open.open.add(message, content));
 	}
 
-	#openBlock(first: StoredMessage, owner: MessageOwner): OpenBlock {
-		const block = this.#newBlock(first);
-		const messages: StoredMessage[] = [];
+	#openBlock(first: StoredMessage, owner: MessageOwner) {
+		const open = this.#newBlock(first, owner, this.#lastBytes);
 		const seal = () => {
-			if (this.#open?.block === block) this.#open = undefined;
-			block.seal();
-			return [{ key: block.key, value: encodeBlock(messages) }];
+			if (this.#open?.open === open) this.#open = undefined;
+			const write = open.seal();
+			this.#lastBytes = open.value.byteLength;
+			return [write];
 		};
-		const grow = this.#storage.queue.addOpen(seal, (error) => this.#added(block, messages, owner, error));
-		return { owner, block, messages, grow };
+		return { open, grow: this.#storage.queue.addOpen(seal, (error) => this.#added(open, error)) };
 	}
 
-	#newBlock(first: StoredMessage): StoredBlock {
+	#newBlock(first: StoredMessage, owner: MessageOwner, bytes: number): OpenBlock {
 		const block = new MessageBlock<StoredMessage>(this.pluginId, first.stored.sequence);
 		this.#blocks.add(block);
-		return block;
+		return new OpenBlock(block, owner, bytes);
 	}
 
-	#added(block: StoredBlock, messages: readonly StoredMessage[], owner: MessageOwner, error: unknown): void {
+	#added({ block, messages, owner, value }: OpenBlock, error: unknown): void {
 		if (error === undefined) {
+			if (!this.#gone) this.#storage.cache.keep(block, value);
 			for (const message of messages) {
 				const disposition = owner.stored(message);
 				const { ids, idPlace } = message.stored;
@@ -279,9 +258,23 @@ export class StoredMailbox implements SettlingMailbox {
 	}
 
 	/** The message in wire form. Undefined where the plugin is gone. */
-	read({ stored }: StoredMessage): Uint8Array | undefined {
-		if (stored.block === undefined || this.#gone) return undefined;
-		return this.#storage.cache.read(stored.block)?.messages.get(stored.sequence)?.message;
+	read(message: StoredMessage): Uint8Array | undefined {
+		const range = this.rangeOf(message);
+		return range?.bytes.subarray(range.start, range.end);
+	}
+
+	/** The same as a part of what its block has. */
+	rangeOf({ stored, size }: StoredMessage): ByteRange | undefined {
+		const { block, start, sequence } = stored;
+		if (block === undefined || this.#gone) return undefined;
+		if (block.value !== undefined) return { bytes: block.value, start, end: start + size };
+		const bytes = this.#storage.cache.read(block)?.messages.get(sequence)?.message;
+		return bytes && { bytes, start: 0, end: size };
+	}
+
+	/** A message is on its way to its recipient for the first time since it was stored. */
+	handedOut({ stored }: StoredMessage): void {
+		if (stored.block !== undefined) this.#storage.cache.handedOut(stored.block);
 	}
 
 	/** Takes over a block that is stored; `places` are its messages, or the bytes of those that are settled. */

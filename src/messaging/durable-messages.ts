@@ -80,8 +80,7 @@ export class DurableMessages {
 			idPlace: 0,
 			told,
 		};
-		const { priority, orderingKey } = draft;
-		const message = this.#message({ id, source, priority, orderingKey, size: content.size }, stored);
+		const message = this.#message(id, source, draft.orderingKey, draft.priority, content.size, stored);
 		recipient.expect(message);
 		mailbox.add(message, content, NO_WRITES, recipient);
 	}
@@ -99,10 +98,14 @@ export class DurableMessages {
 		const content = new StampedMessage(letter.item);
 		const place = { block: undefined, place: 0, start: 0, ids: undefined, idPlace: 0, told: undefined, noted: false };
 		const sequence = mailbox.nextSequence();
-		const message = this.#message(
-			{ id, source, orderingKey, priority: classOf(original.priority), size: content.size },
-			{ sequence, acceptTime: this.#clock.now(), deliverTime: 0, ttlMs, digest: "", ...place },
-		);
+		const message = this.#message(id, source, orderingKey, classOf(original.priority), content.size, {
+			sequence,
+			acceptTime: this.#clock.now(),
+			deliverTime: 0,
+			ttlMs,
+			digest: "",
+			...place,
+		});
 		return new Promise((resolve, reject) => {
 			const change = this.#letters.take(letter.pluginId, letter.id);
 			try {
@@ -128,16 +131,16 @@ export class DurableMessages {
 	}
 
 	#message(
-		fields: Pick<QueuedMessage, "id" | "source" | "orderingKey" | "priority" | "size">,
+		id: string,
+		source: string,
+		orderingKey: string,
+		priority: PriorityClass,
+		size: number,
 		stored: StoredPlace,
 	): StoredMessage {
-		const message: QueuedMessage = new QueuedMessage({
-			...fields,
-			bytes: undefined,
-			expiresAt: expiryOf(stored, this.#clock),
-			request: undefined,
-			stored,
-		});
+		const expiresAt = expiryOf(stored, this.#clock);
+		const fields = { id, source, orderingKey, priority, size, expiresAt, bytes: undefined, request: undefined, stored };
+		const message: QueuedMessage = new QueuedMessage(fields);
 		if (!isStored(message)) throw new Error("a durable message has its place");
 		return message;
 	}

@@ -22,7 +22,7 @@ const SHORT_STRING = 48;
 export class WireReader {
 	readonly bytes: Buffer;
 	pos: number;
-	readonly end: number;
+	end: number;
 	/** The wire type of the field last begun. */
 	wireType = VARINT;
 	/** Its number. */
@@ -107,6 +107,19 @@ export class WireReader {
 		const inner = new WireReader(this.bytes, this.pos, end);
 		this.pos = end;
 		return inner;
+	}
+
+	/** Goes into a nested message, as `nested` without a reader of its own; gives what `leave` takes once `next` gave 0. */
+	enter(): number {
+		const outer = this.end;
+		this.end = this.delimited();
+		return outer;
+	}
+
+	/** Goes on behind the nested message. */
+	leave(outer: number): void {
+		this.pos = this.end;
+		this.end = outer;
 	}
 
 	/** The bytes of a field, not copied. */

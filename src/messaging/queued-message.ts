@@ -85,8 +85,8 @@ export class QueuedMessage implements Linked, Deadline {
 	deliveryId = "";
 	/** While it is held back after a failed delivery. */
 	delay: Deadline | undefined = undefined;
-	/** While a delivery of a durable message waits for its answer. */
-	answerDue: Deadline | undefined = undefined;
+	/** While a delivery of a durable message waits for its answer: until when, on the monotonic clock; else 0. */
+	answerDue = 0;
 	/** How often it was handed out. */
 	attempt = 0;
 	/** Arrival number in its mailbox; keeps its place in the order when it comes back. */

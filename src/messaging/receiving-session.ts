@@ -1,4 +1,5 @@
 import { HubError } from "../hub-error.ts";
+import type { AwaitedAnswers } from "./awaited-answers.ts";
 import type { DeliveryPolicy } from "./delivery-policy.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
 import type { WithdrawalReason } from "./pending-replies.ts";
@@ -87,6 +88,8 @@ export class ReceivingSession implements MessageHolder {
 	readonly instanceId: string;
 	readonly policy: DeliveryPolicy;
 	readonly #owner: SessionOwner;
+	/** To deliveries of durable messages. */
+	readonly #answers: AwaitedAnswers;
 	readonly #unsettled = new Map<string, QueuedMessage>();
 	readonly #cancelled: { readonly deliveryId: string; readonly reason: WithdrawalReason }[] = [];
 	#assigned: QueuedMessage[] = [];
@@ -107,6 +110,7 @@ export class ReceivingSession implements MessageHolder {
 		this.instanceId = fields.instanceId;
 		this.policy = fields.policy;
 		this.#maxInFlight = fields.maxInFlight;
+		this.#answers = owner.deliveries.awaitAnswers(fields.policy.ackWaitMs, (message) => this.#late(message));
 	}
 
 	/** Deliveries that are not settled. */
@@ -234,7 +238,7 @@ export class ReceivingSession implements MessageHolder {
 		for (const message of this.#unsettled.values()) {
 			message.holder = undefined;
 			if (isStored(message)) {
-				this.#owner.deliveries.stopWaiting(message);
+				this.#answers.stop(message);
 				if (isHubStopping) this.#owner.redeliver(message, 0);
 				else void this.#owner.deliveries.fail(message, this.policy, "its session ended");
 				continue;
@@ -270,17 +274,13 @@ export class ReceivingSession implements MessageHolder {
 		deliveries.push({ id: message.deliveryId, message: bytes, attempt, timeLeftMs });
 		if (!isStored(message)) return;
 		if (attempt === 1) this.#owner.handedOut(message);
-		this.#await(message);
+		this.#answers.await(message, now);
 	}
 
-	#await(message: StoredMessage): void {
-		this.#owner.deliveries.await(message, this.policy.ackWaitMs, this.#onLate);
-	}
-
-	readonly #onLate = (message: StoredMessage) => {
+	#late(message: StoredMessage): void {
 		this.#detach(message);
 		void this.#owner.deliveries.fail(message, this.policy, "not acknowledged in time");
-	};
+	}
 
 	#settleTransient(message: QueuedMessage, outcome: DeliveryOutcome): void {
 		switch (outcome.kind) {
@@ -308,7 +308,7 @@ export class ReceivingSession implements MessageHolder {
 	#settleStored(message: StoredMessage, outcome: DeliveryOutcome, settled: (error?: unknown) => void): void {
 		const { deliveries, counters } = this.#owner;
 		if (outcome.kind === "in-progress") {
-			this.#await(message);
+			this.#answers.await(message);
 			settled();
 			return;
 		}
@@ -339,7 +339,7 @@ export class ReceivingSession implements MessageHolder {
 	#detach(message: QueuedMessage): void {
 		this.#unsettled.delete(message.deliveryId);
 		message.holder = undefined;
-		if (isStored(message)) this.#owner.deliveries.stopWaiting(message);
+		if (isStored(message)) this.#answers.stop(message);
 	}
 
 	#reject(message: QueuedMessage, reply: Uint8Array): void {

@@ -77,7 +77,8 @@ export class DurableMessages {
 			place: 0,
 			start: 0,
 			ids: undefined,
-			idPlace: 0,
+			idLow: 0,
+			idHigh: 0,
 			told,
 		};
 		const message = this.#message(id, source, draft.orderingKey, draft.priority, content.size, stored);
@@ -96,7 +97,16 @@ export class DurableMessages {
 		const { id, source, orderingKey } = original;
 		const { mailbox } = recipient;
 		const content = new StampedMessage(letter.item);
-		const place = { block: undefined, place: 0, start: 0, ids: undefined, idPlace: 0, told: undefined, noted: false };
+		const place = {
+			block: undefined,
+			place: 0,
+			start: 0,
+			ids: undefined,
+			idLow: 0,
+			idHigh: 0,
+			told: undefined,
+			noted: false,
+		};
 		const sequence = mailbox.nextSequence();
 		const message = this.#message(id, source, orderingKey, classOf(original.priority), content.size, {
 			sequence,

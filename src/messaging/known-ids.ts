@@ -1,4 +1,4 @@
-import { type IdEntry, SenderIds } from "./sender-ids.ts";
+import { type IdEntry, type IdHandle, SenderIds } from "./sender-ids.ts";
 
 /** An id and who sent it. */
 export interface SentId extends IdEntry {
@@ -43,18 +43,19 @@ export class KnownIds {
 	}
 
 	/** Takes over one that was answered. Where an id is known twice, as the store may have it after a fault, the later message's stands. */
-	restore(sent: SentId): { readonly ids: SenderIds; readonly place: number } {
+	restore(sent: SentId): { readonly ids: SenderIds; readonly handle: IdHandle } {
 		const ids = this.toAdd(sent.source);
 		const other = ids.find(sent.id);
-		const isLate = other >= 0 && ids.sequence(other) >= sent.sequence;
-		if (other >= 0 && !isLate) ids.hide(other);
-		const place = ids.add(sent, true);
-		if (isLate) ids.hide(place);
-		return { ids, place };
+		const handle = ids.handleOf(sent.id, sent.sequence);
+		if (other >= 0 && ids.sequence(other) >= sent.sequence) return { ids, handle };
+		const earlier = other >= 0 ? { ...handle, sequence: ids.sequence(other) } : undefined;
+		ids.add(sent, true);
+		// Only now, so that the sender is not taken for gone.
+		if (earlier !== undefined) ids.delete(earlier);
+		return { ids, handle };
 	}
 
 	clear(): void {
-		for (const ids of this.#bySender.values()) ids.hideAll();
 		this.#bySender.clear();
 		this.#last = undefined;
 	}

@@ -70,7 +70,8 @@ export function messageOf(
 		place: 0,
 		start: 0,
 		ids: undefined,
-		idPlace: 0,
+		idLow: 0,
+		idHigh: 0,
 		told: undefined,
 	};
 	const message: QueuedMessage = new QueuedMessage({

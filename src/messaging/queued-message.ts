@@ -34,8 +34,9 @@ export interface StoredPlace {
 	start: number;
 	/** Where its id is known, where its sender chose one and it is not settled. */
 	ids: SenderIds | undefined;
-	/** Which of them it is. */
-	idPlace: number;
+	/** Halves of the hash that it is found by there. */
+	idLow: number;
+	idHigh: number;
 	/** Who waits until it is stored. */
 	told: AcceptanceListener | undefined;
 }

@@ -6,14 +6,14 @@ import { keys } from "../state/key-layout.ts";
 import type { KvStore, KvWrite } from "../state/kv-store.ts";
 import type { AcceptanceListener } from "./accepted-message.ts";
 import type { BlockCache } from "./block-cache.ts";
-import { IdBatch } from "./id-batch.ts";
+import { IdBatch, type RememberedId } from "./id-batch.ts";
 import type { IdMarks } from "./id-marks.ts";
 import { KnownIds, type SentId } from "./known-ids.ts";
 import { encodeAttempts } from "./mailbox-record.ts";
 import { MessageBlock } from "./message-block.ts";
 import { type MessageOwner, OpenBlock } from "./open-block.ts";
-import type { StoredBlock, StoredMessage } from "./queued-message.ts";
-import type { SenderIds } from "./sender-ids.ts";
+import type { StoredBlock, StoredMessage, StoredPlace } from "./queued-message.ts";
+import type { IdHandle, SenderIds } from "./sender-ids.ts";
 import { encodeSettledIds, SettledIds } from "./settled-ids.ts";
 import { PLACES_SUFFIX, type Settlement, Settlements, type SettlingMailbox } from "./settlements.ts";
 import type { SparseBlocks } from "./sparse-blocks.ts";
@@ -100,18 +100,18 @@ export class StoredMailbox implements SettlingMailbox {
 	/** Whether an id is known: then `told` is told what its sender was. Refuses with ID_REUSED. */
 	repeat(source: string, id: string, digest: string, told: AcceptanceListener): boolean {
 		const ids = this.#ids.of(source);
-		const place = ids?.find(id) ?? -1;
-		if (ids === undefined || place < 0) return false;
-		if (!ids.isSame(place, digest)) throw idReused(id);
-		ids.repeat(place, id, told);
+		const cell = ids?.find(id) ?? -1;
+		if (ids === undefined || cell < 0) return false;
+		if (!ids.isSame(cell, digest)) throw idReused(id);
+		ids.repeat(cell, id, told);
 		return true;
 	}
 
 	/** Refuses with ID_REUSED where the id is known as that of another message. */
 	requireUnused(source: string, id: string, digest: string): void {
 		const ids = this.#ids.of(source);
-		const place = ids?.find(id) ?? -1;
-		if (ids !== undefined && place >= 0 && !ids.isSame(place, digest)) throw idReused(id);
+		const cell = ids?.find(id) ?? -1;
+		if (ids !== undefined && cell >= 0 && !ids.isSame(cell, digest)) throw idReused(id);
 	}
 
 	nextSequence(): number {
@@ -122,8 +122,8 @@ export class StoredMailbox implements SettlingMailbox {
 	add(message: StoredMessage, content: StampedMessage, also: readonly KvWrite[], owner: MessageOwner): void {
 		const { stored } = message;
 		if (stored.digest !== "") {
-			stored.ids = this.#ids.toAdd(message.source);
-			stored.idPlace = stored.ids.add(idOf(message), false);
+			const ids = this.#ids.toAdd(message.source);
+			know(stored, ids, ids.add(idOf(message), false));
 		}
 		this.#size++;
 		if (also.length > 0) {
@@ -160,8 +160,7 @@ export class StoredMailbox implements SettlingMailbox {
 			if (!this.#gone) this.#storage.cache.keep(block, value);
 			for (const message of messages) {
 				const disposition = owner.stored(message);
-				const { ids, idPlace } = message.stored;
-				ids?.answer(idPlace, message.id, disposition);
+				message.stored.ids?.answer(message.stored, message.id, disposition);
 			}
 			return;
 		}
@@ -170,11 +169,11 @@ export class StoredMailbox implements SettlingMailbox {
 			this.#size -= messages.length;
 		}
 		for (const message of messages) {
-			const { ids, idPlace } = message.stored;
+			const { ids } = message.stored;
 			message.stored.ids = undefined;
-			ids?.hide(idPlace);
+			const repeats = ids?.refuse(message.stored) ?? [];
 			owner.notStored(message, error);
-			ids?.refuse(idPlace, error);
+			for (const told of repeats) told(undefined, error);
 		}
 	}
 
@@ -222,21 +221,21 @@ export class StoredMailbox implements SettlingMailbox {
 		this.#size -= settling.length;
 		// Those that are not to be remembered.
 		for (const { stored } of settling) {
-			stored.ids?.delete(stored.idPlace);
+			stored.ids?.delete(stored);
 			stored.ids = undefined;
 		}
 	}
 
 	/** Their ids go with their record from now on. */
 	#mark(messages: readonly StoredMessage[], record: SettledIds): void {
-		const bySender = new Map<SenderIds, number[]>();
+		const bySender = new Map<SenderIds, RememberedId[]>();
 		for (const { stored } of messages) {
-			const { ids, idPlace } = stored;
+			const { ids } = stored;
 			if (ids === undefined) continue;
 			stored.ids = undefined;
-			gather(bySender, ids, idPlace);
+			gather(bySender, ids, stored);
 		}
-		for (const [ids, places] of bySender) this.#storage.marks.add(new IdBatch(ids, places, record));
+		for (const [ids, remembered] of bySender) this.#storage.marks.add(new IdBatch(ids, remembered, record));
 	}
 
 	emptied(block: StoredBlock): void {
@@ -289,9 +288,8 @@ export class StoredMailbox implements SettlingMailbox {
 			block.add(place);
 			this.#size++;
 			if (place.stored.digest === "") continue;
-			const { ids, place: idPlace } = this.#ids.restore(idOf(place));
-			place.stored.ids = ids;
-			place.stored.idPlace = idPlace;
+			const { ids, handle } = this.#ids.restore(idOf(place));
+			know(place.stored, ids, handle);
 		}
 		block.seal();
 		this.#blocks.add(block);
@@ -301,14 +299,14 @@ export class StoredMailbox implements SettlingMailbox {
 	/** Takes over the ids of settled messages, which are still to be given to the marks. */
 	restoreSettled(key: string, settled: readonly SettledId[]): readonly IdBatch[] {
 		const record = this.#recordOf(key, settled.length);
-		const bySender = new Map<SenderIds, number[]>();
+		const bySender = new Map<SenderIds, RememberedId[]>();
 		for (const { source, id, digest, acceptTimeMs, sequence: bigSequence } of settled) {
 			const sequence = Number(bigSequence);
-			const { ids, place } = this.#ids.restore({ source, id, digest, sequence, acceptTime: Number(acceptTimeMs) });
+			const { ids, handle } = this.#ids.restore({ source, id, digest, sequence });
 			this.#storage.lastSequence = Math.max(this.#storage.lastSequence, sequence);
-			gather(bySender, ids, place);
+			gather(bySender, ids, { ...handle, acceptTime: Number(acceptTimeMs) });
 		}
-		return [...bySender].map(([ids, places]) => new IdBatch(ids, places, record));
+		return [...bySender].map(([ids, remembered]) => new IdBatch(ids, remembered, record));
 	}
 
 	/** Deletes everything: the plugin is no longer registered. Resolves once that is stored. */
@@ -338,15 +336,22 @@ export class StoredMailbox implements SettlingMailbox {
 	}
 }
 
-function gather(bySender: Map<SenderIds, number[]>, ids: SenderIds, place: number): void {
-	const places = bySender.get(ids);
-	if (places === undefined) bySender.set(ids, [place]);
-	else places.push(place);
+function gather(bySender: Map<SenderIds, RememberedId[]>, ids: SenderIds, remembered: RememberedId): void {
+	const known = bySender.get(ids);
+	if (known === undefined) bySender.set(ids, [remembered]);
+	else known.push(remembered);
+}
+
+/** Keeps where the id of a message is known. */
+function know(stored: StoredPlace, ids: SenderIds, { idLow, idHigh }: IdHandle): void {
+	stored.ids = ids;
+	stored.idLow = idLow;
+	stored.idHigh = idHigh;
 }
 
 function idOf({ source, id, stored }: StoredMessage): SentId {
-	const { digest, sequence, acceptTime } = stored;
-	return { source, id, digest, sequence, acceptTime };
+	const { digest, sequence } = stored;
+	return { source, id, digest, sequence };
 }
 
 function idReused(id: string): HubError {

@@ -18,7 +18,7 @@ export interface MessageStoreOptions {
 	readonly ids: IdSource;
 	/** How long ids are remembered after a message was accepted, in milliseconds. Default 2 minutes. */
 	readonly idWindowMs?: number;
-	/** Ids of settled messages that are remembered at most; who has most loses its oldest. Default 200,000, about 20 MiB. */
+	/** Ids of settled messages that are remembered at most; who has most loses its oldest. Default 200,000, about 25 MiB. */
 	readonly maxMarks?: number;
 	/** Bytes of messages that are kept in memory, beside the store, until they are delivered. Default 8 MiB. */
 	readonly cacheBytes?: number;

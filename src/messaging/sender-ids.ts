@@ -6,13 +6,24 @@ const FIRST_CELLS = 16;
 /** One cell in so many has an id at least, so that a sender that once had many does not keep their room. */
 const MAX_CELLS_PER_ID = 8;
 
-/** Numbers of the hashes in a cell: two of the id, two of the digest. */
-const HASHES = 4;
+/** Numbers of a cell, which together are half a line of the processor's cache: finding one costs one look at the memory. */
+const WORDS = 8;
 
-/** What the sender of an id was told. */
+// Halves of the hash of the id, of that of the digest, and of the sequence.
+const LOW = 0;
+const HIGH = 1;
+const CONTENT_LOW = 2;
+const CONTENT_HIGH = 3;
+const SEQUENCE_LOW = 4;
+const SEQUENCE_HIGH = 5;
+const OUTCOME = 6;
+
+/** What the sender of an id was told; 0 where the cell is free. */
 const WAITING = 1;
 const DELIVERED = 2;
 const QUEUED = 3;
+
+const TWO_32 = 2 ** 32;
 
 const NOBODY: readonly AcceptanceListener[] = [];
 
@@ -33,7 +44,7 @@ export interface IdHandle {
 }
 
 /**
- * The ids that one sender has used in one mailbox. Because many are remembered, none is an object: an id costs about 70 bytes
+ * The ids that one sender has used in one mailbox. Because many are remembered, none is an object: an id costs about 100 bytes
  * in typed arrays, an open-addressing table, and its text is not kept. It is told by 64 bits of a hash that nobody outside can
  * foresee, and tables are apart by sender, so that no plugin can make the id of another look used.
  */
@@ -41,11 +52,9 @@ export class SenderIds {
 	readonly source: string;
 	readonly #seed: number;
 	readonly #onEmpty: (ids: SenderIds) => void;
-	/** By cell; how many there are is a power of two. */
-	#hashes = new Int32Array(FIRST_CELLS * HASHES);
-	/** 0 where the cell is free. */
-	#sequence = new Float64Array(FIRST_CELLS);
-	#outcome = new Uint8Array(FIRST_CELLS);
+	/** Cell by cell; how many there are is a power of two. */
+	#cells = new Int32Array(FIRST_CELLS * WORDS);
+	#count = FIRST_CELLS;
 	#size = 0;
 	/** Who sent an id again before there was an answer, by sequence. */
 	readonly #waiting = new Map<number, AcceptanceListener[]>();
@@ -66,11 +75,14 @@ export class SenderIds {
 	/** Whether the message of the id that stands there was the same. */
 	isSame(cell: number, digest: string): boolean {
 		const { high, low } = hashText(digest, this.#seed);
-		return this.#hashes[cell * HASHES + 2] === (low | 0) && this.#hashes[cell * HASHES + 3] === (high | 0);
+		return (
+			this.#cells[cell * WORDS + CONTENT_LOW] === (low | 0) && this.#cells[cell * WORDS + CONTENT_HIGH] === (high | 0)
+		);
 	}
 
 	sequence(cell: number): number {
-		return this.#sequence[cell]!;
+		const at = cell * WORDS;
+		return (this.#cells[at + SEQUENCE_HIGH]! >>> 0) * TWO_32 + (this.#cells[at + SEQUENCE_LOW]! >>> 0);
 	}
 
 	/** The handle of an id, whether it is known or not. */
@@ -81,23 +93,30 @@ export class SenderIds {
 
 	/** Takes in a new id. Its sender waits for an answer, unless it had one (`isAnswered`). */
 	add({ id, digest, sequence }: IdEntry, isAnswered: boolean): IdHandle {
-		if ((this.#size + 1) * 2 > this.#sequence.length) this.#resize(this.#sequence.length * 2);
+		if ((this.#size + 1) * 2 > this.#count) this.#resize(this.#count * 2);
 		const handle = this.handleOf(id, sequence);
 		const content = hashText(digest, this.#seed);
-		const outcome = isAnswered ? QUEUED : WAITING;
-		this.#place(handle.idLow, handle.idHigh, content.low | 0, content.high | 0, sequence, outcome);
+		const at = this.#freeCell(handle.idLow) * WORDS;
+		const cells = this.#cells;
+		cells[at + LOW] = handle.idLow;
+		cells[at + HIGH] = handle.idHigh;
+		cells[at + CONTENT_LOW] = content.low;
+		cells[at + CONTENT_HIGH] = content.high;
+		cells[at + SEQUENCE_LOW] = sequence;
+		cells[at + SEQUENCE_HIGH] = sequence / TWO_32;
+		cells[at + OUTCOME] = isAnswered ? QUEUED : WAITING;
 		this.#size++;
 		return handle;
 	}
 
 	/** Tells the first answer to the id that stands there and is sent again, as soon as there is one. */
 	repeat(cell: number, id: string, told: AcceptanceListener): void {
-		const outcome = this.#outcome[cell];
+		const outcome = this.#cells[cell * WORDS + OUTCOME];
 		if (outcome !== WAITING) {
 			told({ id, disposition: outcome === DELIVERED ? "delivered" : "queued", duplicate: true });
 			return;
 		}
-		const sequence = this.#sequence[cell]!;
+		const sequence = this.sequence(cell);
 		const waiting = this.#waiting.get(sequence);
 		if (waiting === undefined) this.#waiting.set(sequence, [told]);
 		else waiting.push(told);
@@ -106,7 +125,7 @@ export class SenderIds {
 	/** The message is accepted. */
 	answer(handle: IdHandle, id: string, disposition: MessageDisposition): void {
 		const cell = this.#cellOf(handle.idLow, handle.idHigh, handle.sequence);
-		if (cell >= 0) this.#outcome[cell] = disposition === "delivered" ? DELIVERED : QUEUED;
+		if (cell >= 0) this.#cells[cell * WORDS + OUTCOME] = disposition === "delivered" ? DELIVERED : QUEUED;
 		for (const told of this.#whoWaits(handle)) told({ id, disposition, duplicate: true });
 	}
 
@@ -123,9 +142,7 @@ export class SenderIds {
 		this.#free(cell);
 		this.#size--;
 		if (this.#size === 0) this.#onEmpty(this);
-		else if (this.#sequence.length > FIRST_CELLS && this.#size * MAX_CELLS_PER_ID < this.#sequence.length) {
-			this.#resize(this.#sequence.length / 2);
-		}
+		else if (this.#count > FIRST_CELLS && this.#size * MAX_CELLS_PER_ID < this.#count) this.#resize(this.#count / 2);
 	}
 
 	#whoWaits({ sequence }: IdHandle): readonly AcceptanceListener[] {
@@ -137,55 +154,44 @@ export class SenderIds {
 
 	/** `sequence` undefined: whatever message has the id. */
 	#cellOf(low: number, high: number, sequence: number | undefined): number {
-		const hashes = this.#hashes;
-		const mask = this.#sequence.length - 1;
-		for (let cell = low & mask; this.#sequence[cell] !== 0; cell = (cell + 1) & mask) {
-			if (hashes[cell * HASHES] !== low || hashes[cell * HASHES + 1] !== high) continue;
-			if (sequence === undefined || this.#sequence[cell] === sequence) return cell;
+		const cells = this.#cells;
+		const mask = this.#count - 1;
+		for (let cell = low & mask; cells[cell * WORDS + OUTCOME] !== 0; cell = (cell + 1) & mask) {
+			if (cells[cell * WORDS + LOW] !== low || cells[cell * WORDS + HIGH] !== high) continue;
+			if (sequence === undefined || this.sequence(cell) === sequence) return cell;
 		}
 		return -1;
 	}
 
-	#place(low: number, high: number, contentLow: number, contentHigh: number, sequence: number, outcome: number): void {
-		const mask = this.#sequence.length - 1;
+	#freeCell(low: number): number {
+		const mask = this.#count - 1;
 		let cell = low & mask;
-		while (this.#sequence[cell] !== 0) cell = (cell + 1) & mask;
-		const at = cell * HASHES;
-		this.#hashes[at] = low;
-		this.#hashes[at + 1] = high;
-		this.#hashes[at + 2] = contentLow;
-		this.#hashes[at + 3] = contentHigh;
-		this.#sequence[cell] = sequence;
-		this.#outcome[cell] = outcome;
+		while (this.#cells[cell * WORDS + OUTCOME] !== 0) cell = (cell + 1) & mask;
+		return cell;
 	}
 
 	/** Frees a cell and moves later ones of the same run back, so that no search stops short. */
 	#free(cell: number): void {
-		const mask = this.#sequence.length - 1;
+		const cells = this.#cells;
+		const mask = this.#count - 1;
 		let hole = cell;
-		for (let at = (hole + 1) & mask; this.#sequence[at] !== 0; at = (at + 1) & mask) {
-			const home = this.#hashes[at * HASHES]! & mask;
+		for (let at = (hole + 1) & mask; cells[at * WORDS + OUTCOME] !== 0; at = (at + 1) & mask) {
+			const home = cells[at * WORDS + LOW]! & mask;
 			if (((at - home) & mask) < ((at - hole) & mask)) continue;
-			for (let word = 0; word < HASHES; word++) {
-				this.#hashes[hole * HASHES + word] = this.#hashes[at * HASHES + word]!;
-			}
-			this.#sequence[hole] = this.#sequence[at]!;
-			this.#outcome[hole] = this.#outcome[at]!;
+			for (let word = 0; word < WORDS; word++) cells[hole * WORDS + word] = cells[at * WORDS + word]!;
 			hole = at;
 		}
-		this.#sequence[hole] = 0;
+		cells[hole * WORDS + OUTCOME] = 0;
 	}
 
-	#resize(cells: number): void {
-		const [hashes, sequences, outcomes] = [this.#hashes, this.#sequence, this.#outcome];
-		this.#hashes = new Int32Array(cells * HASHES);
-		this.#sequence = new Float64Array(cells);
-		this.#outcome = new Uint8Array(cells);
-		for (let cell = 0; cell < sequences.length; cell++) {
-			const sequence = sequences[cell]!;
-			if (sequence === 0) continue;
-			const at = cell * HASHES;
-			this.#place(hashes[at]!, hashes[at + 1]!, hashes[at + 2]!, hashes[at + 3]!, sequence, outcomes[cell]!);
+	#resize(count: number): void {
+		const cells = this.#cells;
+		this.#cells = new Int32Array(count * WORDS);
+		this.#count = count;
+		for (let from = 0; from < cells.length; from += WORDS) {
+			if (cells[from + OUTCOME] === 0) continue;
+			const to = this.#freeCell(cells[from + LOW]!) * WORDS;
+			for (let word = 0; word < WORDS; word++) this.#cells[to + word] = cells[from + word]!;
 		}
 	}
 }

@@ -56,6 +56,10 @@ export class SenderIds {
 	#cells = new Int32Array(FIRST_CELLS * WORDS);
 	#count = FIRST_CELLS;
 	#size = 0;
+	/** The id that was hashed last, and the halves of its hash. */
+	#hashed: string | undefined;
+	#low = 0;
+	#high = 0;
 	/** Who sent an id again before there was an answer, by sequence. */
 	readonly #waiting = new Map<number, AcceptanceListener[]>();
 
@@ -68,8 +72,8 @@ export class SenderIds {
 
 	/** Where an id stands, until the next one comes or goes; -1: it is new. */
 	find(id: string): number {
-		const { high, low } = hashText(id, this.#seed);
-		return this.#cellOf(low | 0, high | 0, undefined);
+		this.#hash(id);
+		return this.#cellOf(this.#low, this.#high, undefined);
 	}
 
 	/** Whether the message of the id that stands there was the same. */
@@ -87,8 +91,8 @@ export class SenderIds {
 
 	/** The handle of an id, whether it is known or not. */
 	handleOf(id: string, sequence: number): IdHandle {
-		const { high, low } = hashText(id, this.#seed);
-		return { idLow: low | 0, idHigh: high | 0, sequence };
+		this.#hash(id);
+		return { idLow: this.#low, idHigh: this.#high, sequence };
 	}
 
 	/** Takes in a new id. Its sender waits for an answer, unless it had one (`isAnswered`). */
@@ -143,6 +147,15 @@ export class SenderIds {
 		this.#size--;
 		if (this.#size === 0) this.#onEmpty(this);
 		else if (this.#count > FIRST_CELLS && this.#size * MAX_CELLS_PER_ID < this.#count) this.#resize(this.#count / 2);
+	}
+
+	/** An id that is new is looked for and then added: it is hashed once. */
+	#hash(id: string): void {
+		if (id === this.#hashed) return;
+		const { high, low } = hashText(id, this.#seed);
+		this.#hashed = id;
+		this.#low = low | 0;
+		this.#high = high | 0;
 	}
 
 	#whoWaits({ sequence }: IdHandle): readonly AcceptanceListener[] {

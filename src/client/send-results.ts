@@ -7,7 +7,7 @@ import {
 } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { fromEntryError, HubClientError } from "./errors.ts";
 import type { SendEntry } from "./send-sink.ts";
-import { DELIMITED, VARINT, WireCursor } from "./wire-cursor.ts";
+import { DELIMITED, eachMessage, VARINT, WireCursor } from "./wire-cursor.ts";
 
 /** A frame of results that is left in its wire form. */
 export interface WireSendResults {
@@ -38,21 +38,8 @@ export type TakeEntry = (entryId: number) => SendEntry | undefined;
 
 /** Settles the entries that a frame answers. */
 export function settleSends({ frame }: SendStreamResponse | WireSendResults, take: TakeEntry): void {
-	if (frame.case === "wireResults") settleWire(frame.value, take);
+	if (frame.case === "wireResults") eachMessage(frame.value, RESULT, (cursor, end) => settleOne(cursor, end, take));
 	else if (frame.case === "results") for (const result of frame.value.results) settleMessage(result, take);
-}
-
-function settleWire(bytes: Uint8Array, take: TakeEntry): void {
-	const cursor = new WireCursor(bytes);
-	while (cursor.at < bytes.byteLength) {
-		const tag = cursor.varint();
-		if (tag !== ((RESULT << 3) | DELIMITED)) {
-			cursor.skip(tag & 7);
-			continue;
-		}
-		const length = cursor.varint();
-		settleOne(cursor, cursor.at + length, take);
-	}
 }
 
 /** One result, from where the cursor stands to `end`. What is not of the usual form is decoded as a message. */

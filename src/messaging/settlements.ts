@@ -211,8 +211,8 @@ export class Settlements {
 }
 
 function bytesOf({ message, also }: Settlement): number {
-	const { known } = message.stored;
-	let bytes = known === undefined ? 0 : RECORD_BYTES + 3 * (known.id.length + known.source.length);
+	const { id, source, stored } = message;
+	let bytes = stored.ids === undefined ? 0 : RECORD_BYTES + 3 * (id.length + source.length);
 	for (const write of also) if (write.value !== undefined) bytes += write.value.byteLength;
 	return bytes;
 }

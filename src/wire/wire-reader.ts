@@ -117,6 +117,19 @@ export class WireReader {
 		return inner;
 	}
 
+	/** Goes into a nested message, as `nested` without a reader of its own; gives what `leave` takes once `next` gave 0. */
+	enter(): number {
+		const outer = this.end;
+		this.end = this.delimited();
+		return outer;
+	}
+
+	/** Goes on behind the nested message. */
+	leave(outer: number): void {
+		this.pos = this.end;
+		this.end = outer;
+	}
+
 	/** The bytes of a field, not copied. */
 	view(): Uint8Array {
 		const end = this.delimited();

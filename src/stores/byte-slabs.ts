@@ -4,7 +4,8 @@ const SMALL_BYTES = SLAB_BYTES / 8;
 
 /**
  * Room for bytes that are written once and kept for a while. Pieces share slabs, each of which lives as long as one of its pieces: a
- * buffer for each would cost more than what is in it.
+ * buffer for each would cost more than what is in it. Unlike the slabs that the keyspaces keep changes in, none is filled again: what
+ * is handed out of them is read for as long as somebody likes.
  */
 export class ByteSlabs {
 	/** Where the piece is that was taken last. Not cleared. */

@@ -90,7 +90,8 @@ export function encodeEntry({ key, value, created, updateTime, facts }: EntryDra
 	place.end = at;
 	place.valueStart = valueStart;
 	place.valueEnd = valueEnd;
-	place.created = valueEnd;
+	// Of what replaces an entry without this field, it has none either.
+	place.created = typeof created === "number" || created.createdBytes > 0 ? valueEnd : -1;
 	return new StoredEntry(facts, bytes, place);
 }
 

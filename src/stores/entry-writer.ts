@@ -65,8 +65,9 @@ const MAX_ATTEMPTS = 1000;
  * - EW-3 A unit is decided against what is stored, and its commit checks that this is still there; where it is not, because
  *   another hub writes too, it is decided again. The commit on its way writes none of its keys (EW-2).
  * - EW-4 A commit of unknown outcome is repeated under its id until it is known, unless the storage is at its end.
- * - EW-5 What a store holds is counted in the commit that changes it: quotas are exact whatever happens. What is decided while a
- *   commit is on its way counts on that one; if it fails, it is decided again.
+ * - EW-5 What a store holds is counted in the commit that changes it: no quota is passed, whatever happens. What is decided while a
+ *   commit is on its way counts on that one, and is decided again if it fails; what was refused then stays refused.
+ * - EW-6 What is over when its commit begins is not written as if it lived.
  */
 export class EntryWriter implements AsyncDisposable {
 	readonly #options: EntryWriterOptions;
@@ -198,7 +199,7 @@ export class EntryWriter implements AsyncDisposable {
 				const counting = this.#takeBack();
 				if (result !== undefined && ++attempt < MAX_ATTEMPTS) {
 					this.#forgetConflicts(result);
-					this.#ready = [...units, ...draft.next, ...counting, ...this.#ready];
+					this.#ready = [...[...units, ...draft.next].map(hadToWait), ...counting, ...this.#ready];
 				} else {
 					const refusal = storageRefusal(error ?? conflicts());
 					this.#ready = [...draft.next, ...counting, ...this.#ready];
@@ -256,6 +257,11 @@ export class EntryWriter implements AsyncDisposable {
 
 	/** Makes the draft ready to be written, when nothing is on its way that it counts on. */
 	#finishDraft(): Draft {
+		const { stage, clock } = this.#options;
+		const now = clock.now();
+		if (this.#draft?.round.living.some((entry) => stage.endOf(entry, now) !== undefined)) {
+			this.#ready = [...this.#takeBack(), ...this.#ready];
+		}
 		this.#decide();
 		const draft = this.#openDraft();
 		this.#draft = undefined;
@@ -272,16 +278,13 @@ export class EntryWriter implements AsyncDisposable {
 		this.#draft = undefined;
 		draft.round.dropRows();
 		draft.settled.resolve();
-		return [...draft.units, ...draft.next];
+		return [...draft.units, ...draft.next].map(hadToWait);
 	}
 
 	#decideOne(queued: Queued, round: WriteRound): "taken" | "full" | "ending" | "settled" {
-		if (queued instanceof QueuedEnd) return this.#evaluator.evaluateEnd(queued, round) ? "taken" : "full";
-		if (queued.unit.signal?.aborted === true) {
-			this.#refuse(queued, new HubError("CANCELLED", "the call was cancelled"));
-			return "settled";
-		}
 		try {
+			if (queued instanceof QueuedEnd) return this.#evaluator.evaluateEnd(queued, round) ? "taken" : "full";
+			if (queued.unit.signal?.aborted === true) throw new HubError("CANCELLED", "the call was cancelled");
 			const verdict = this.#evaluator.evaluate(queued, round);
 			if (typeof verdict === "string") return verdict;
 			this.#letGo(queued);
@@ -370,6 +373,12 @@ export class EntryWriter implements AsyncDisposable {
 	readonly #becomesReady = (queued: Queued): void => {
 		this.#ready.push(queued);
 	};
+}
+
+/** It is decided later than it came: what it was admitted by may be long ago. */
+function hadToWait(queued: Queued): Queued {
+	if (queued instanceof QueuedUnit) queued.hadToWait = true;
+	return queued;
 }
 
 function draining(): HubError {

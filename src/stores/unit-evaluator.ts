@@ -72,13 +72,25 @@ export class UnitEvaluator {
 	/** False: it did not fit. */
 	evaluateEnd(queued: QueuedEnd, round: WriteRound): boolean {
 		round.begin();
+		try {
+			this.#evaluateEnd(queued, round);
+		} catch (error) {
+			round.rollBack();
+			throw error;
+		}
+		if (round.fits) return true;
+		round.rollBack();
+		return false;
+	}
+
+	#evaluateEnd(queued: QueuedEnd, round: WriteRound): void {
 		const { slot, indexKey } = queued;
 		const { storeId, key } = slot;
 		const store = this.#options.storeOf(storeId);
 		const entry = store && this.#options.cache.read(slot);
 		if (store === undefined || entry === undefined) {
 			// What is being removed goes as a whole, and what is being restored has its ends later.
-			if (store === undefined && this.#options.kv.get(storeKeys.doomed(storeId)) !== undefined) return true;
+			if (store === undefined && this.#options.kv.get(storeKeys.doomed(storeId)) !== undefined) return;
 			round.write({ key: indexKey, delete: true });
 		} else {
 			const { expireTime, instanceId, writer } = entry.facts;
@@ -87,7 +99,7 @@ export class UnitEvaluator {
 				(instanceId !== "" && indexKey === storeKeys.lease(writer, instanceId, storeId, key));
 			const cause = this.#options.stage.endOf(entry, round.now);
 			// The clock was stepped back: it ends when its time comes again.
-			if (isIndex && cause === undefined) return true;
+			if (isIndex && cause === undefined) return;
 			round.write({ key: indexKey, delete: true });
 			if (isIndex) {
 				this.#enter(store, round);
@@ -95,9 +107,6 @@ export class UnitEvaluator {
 				round.forsake(indexKey);
 			}
 		}
-		if (round.fits) return true;
-		round.rollBack();
-		return false;
 	}
 
 	#evaluate(queued: QueuedUnit, round: WriteRound): Verdict {
@@ -139,6 +148,7 @@ export class UnitEvaluator {
 			const slot = checkSlots[at]!;
 			const entry = cache.read(slot);
 			const isOver = entry !== undefined && stage.endOf(entry, now) !== undefined;
+			if (entry?.mayEnd === true && !isOver) round.living.push(entry);
 			round.checks.push({ key: slot.entryKey, revision: entry?.revision ?? 0 });
 			failed = withFailed(failed, store, key, expected, isOver ? undefined : entry);
 		}
@@ -147,9 +157,12 @@ export class UnitEvaluator {
 			if (this.#enter(write.store, round) !== write.store || queued.hadToWait)
 				this.#recheck(unit, write.store, "write");
 			let entry = cache.read(slots[at]!);
-			if (entry?.mayEnd === true && stage.endOf(entry, now) !== undefined) {
-				if (write.kind !== "delete") over = [...(over ?? []), at];
-				entry = undefined;
+			if (entry?.mayEnd === true) {
+				if (stage.endOf(entry, now) === undefined) round.living.push(entry);
+				else {
+					if (write.kind !== "delete") over = [...(over ?? []), at];
+					entry = undefined;
+				}
 			}
 			olds[at] = entry;
 			if (write.kind === "set" || write.kind === "delete") {

@@ -85,6 +85,8 @@ export class WriteRound {
 	/** By id, each as it is now. */
 	readonly stores = new Map<string, OpenStore>();
 	readonly rows: UsageRow[] = [];
+	/** Entries that were taken as living and may end by themselves. */
+	readonly living: StoredEntry[] = [];
 	/** The first time at which an entry that it writes ends, in milliseconds since the Unix epoch. */
 	firstExpiry = Number.POSITIVE_INFINITY;
 	readonly #maxWrites: number;

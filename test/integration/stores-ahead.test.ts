@@ -4,11 +4,12 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { ChangeCause } from "#gen/qirvo/hub/v1/entries_pb.js";
 import type { StoreConfigSchema } from "#gen/qirvo/hub/v1/stores_pb.js";
+import { HubError } from "../../src/hub-error.ts";
 import { type KvStore, StorageError } from "../../src/state/kv-store.ts";
 import { eventually } from "../harness/eventually.ts";
 import { wrapKv } from "../harness/kv-wrapper.ts";
 import { refused } from "../harness/refused.ts";
-import { increment, StoreWorld, set, textOf } from "../harness/store-world.ts";
+import { check, increment, StoreWorld, set, textOf } from "../harness/store-world.ts";
 
 /** Holds commits, once it is closed, until it lets each of them through or fails it. */
 class Gate {
@@ -184,3 +185,46 @@ for (const persistent of [true, false]) {
 		await world[Symbol.asyncDispose]();
 	});
 }
+
+test("do not count on an entry that is over when they are written", async () => {
+	const { gate, world, store } = await openGate();
+	const both = ["timed", "checked"].map((key) => world.set(store, key, 5, { ttlMs: 100 }));
+	await Promise.all([...both, decided().then(() => gate.pass())]);
+	const first = world.set(store, "a", 1);
+	await decided();
+	const counted = world.write(increment(store, "timed", 1));
+	const checked = world.submit({
+		checks: [check(store, "checked", { kind: "exists" })],
+		writes: [set(store, "b", 1)],
+		transactionId: "t",
+	});
+	await decided();
+	world.clock.stepWall(150);
+	expect(world.get(store, "timed")).toBeUndefined();
+	const mismatch = expect(checked).rejects.toEqual(refused("REVISION_MISMATCH"));
+	gate.open();
+	await first;
+	expect(await counted).toMatchObject({ number: 1, changed: true });
+	await mismatch;
+	expect(textOf(world.get(store, "timed"))).toBe("1");
+	await world[Symbol.asyncDispose]();
+});
+
+test("are asked again for the right to write where they are decided again", async () => {
+	const { gate, world, store } = await openGate();
+	let isRevoked = false;
+	const recheck = () => {
+		if (isRevoked) throw new HubError("PERMISSION_REVOKED", "no longer");
+	};
+	const first = world.set(store, "a", 1);
+	await decided();
+	const second = world.submit({ writes: [set(store, "b", 1)], recheck });
+	await decided();
+	isRevoked = true;
+	gate.fail();
+	await expect(first).rejects.toEqual(refused("STORAGE_FULL"));
+	gate.open();
+	await expect(second).rejects.toEqual(refused("PERMISSION_REVOKED"));
+	expect(store.usage().keys).toBe(0);
+	await world[Symbol.asyncDispose]();
+});

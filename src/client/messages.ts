@@ -5,7 +5,6 @@ import {
 	type Message,
 	Priority,
 	type RequestResponse,
-	type SendResponse,
 } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { Admission } from "./admission.ts";
 import type { ClientContext } from "./client-context.ts";
@@ -20,7 +19,8 @@ import { Reply } from "./reply.ts";
 import { type ManyReply, type ManySummary, requestMany } from "./request-many.ts";
 import { SendCalls } from "./send-calls.ts";
 import { SendChannel } from "./send-channel.ts";
-import type { SendSink } from "./send-sink.ts";
+import type { Accepted, SendSink } from "./send-sink.ts";
+import { encodeSend } from "./send-wire.ts";
 import { type Fate, Submission, type SubmissionWay } from "./submission.ts";
 import {
 	type BroadcastFilter,
@@ -109,6 +109,7 @@ export class Messages {
 	readonly #receiver: Receiver;
 	readonly #topics: Topics;
 	readonly #way: SubmissionWay;
+	#nextEntry = 1;
 	#lastTo: Address | undefined;
 	#lastTime: { readonly ms: number; readonly timestamp: Timestamp } | undefined;
 
@@ -223,7 +224,9 @@ export class Messages {
 		return new Promise<R>((resolve, reject) => {
 			const message = make();
 			if (signal?.aborted) throw cancelled(signal);
-			const content = { to: this.#address(to), message, fate, signal };
+			const entryId = this.#nextEntry++;
+			const range = encodeSend(entryId, this.#address(to), message, fate.timeoutMs !== undefined);
+			const content = { entryId, range, idempotent: message.idempotent, fate, signal };
 			new Submission(this.#way, content, resolve, reject).start();
 		});
 	}
@@ -276,7 +279,7 @@ const SENT: Fate<SendOutcome> = { accepted: sendOutcome };
 const SENT_DURABLE: Fate<SendOutcome> = { durable: true, accepted: sendOutcome };
 const SENT_TRANSIENT: Fate<SendOutcome> = { durable: false, accepted: sendOutcome };
 
-function sendOutcome({ id, disposition, duplicate }: SendResponse): SendOutcome {
+function sendOutcome({ id, disposition, duplicate }: Accepted): SendOutcome {
 	return { id, disposition: disposition === Disposition.DELIVERED ? "delivered" : "queued", duplicate };
 }
 

@@ -13,7 +13,7 @@ import { fromEntryError, HubClientError } from "./errors.ts";
 import type { PendingOperation } from "./pending-operation.ts";
 import type { SelfDecoding } from "./transports/self-decoding.ts";
 import type { SelfEncoding } from "./transports/self-encoding.ts";
-import { DELIMITED, VARINT, WireCursor } from "./wire-cursor.ts";
+import { DELIMITED, eachMessage, VARINT, WireCursor } from "./wire-cursor.ts";
 import { WireEntry } from "./wire-entry.ts";
 import { joinRanges } from "./wire-range.ts";
 import { readWriteAnswer } from "./write-answer.ts";
@@ -76,32 +76,19 @@ export type TakeOperation = (id: number) => PendingOperation | undefined;
 
 /** Settles the operations that a frame answers. */
 export function settleResults({ frame }: PipelineResponse | WireResults, take: TakeOperation): void {
-	if (frame.case === "wireResults") settleWire(frame.value, take);
+	if (frame.case === "wireResults") eachMessage(frame.value, RESULT, (cursor, end) => settleOne(cursor, end, take));
 	else if (frame.case === "results") {
 		for (const result of frame.value.results) settleMessage(result, take(Number(result.id)));
-	}
-}
-
-function settleWire(bytes: Uint8Array, take: TakeOperation): void {
-	const cursor = new WireCursor(bytes);
-	while (cursor.at < bytes.byteLength) {
-		const tag = cursor.varint();
-		if (tag !== ((RESULT << 3) | DELIMITED)) {
-			cursor.skip(tag & 7);
-			continue;
-		}
-		const length = cursor.varint();
-		settleOne(cursor, cursor.at + length, take);
 	}
 }
 
 /** One result, from where the cursor stands to `end`. What is not of the usual form is decoded as a message. */
 function settleOne(cursor: WireCursor, end: number, take: TakeOperation): void {
 	const { bytes, at: start } = cursor;
-	if (cursor.varint() === ((ID << 3) | VARINT)) {
+	if (start < end && cursor.varint() === ((ID << 3) | VARINT)) {
 		const id = cursor.wideVarint();
-		const tag = cursor.varint();
-		const isLast = cursor.varint() === end - cursor.at;
+		const tag = cursor.at < end ? cursor.varint() : 0;
+		const isLast = tag !== 0 && cursor.varint() === end - cursor.at;
 		if (isLast && tag === ((ENTRY << 3) | DELIMITED)) {
 			take(id)?.gotEntry(new WireEntry(bytes, cursor.at, end));
 			cursor.at = end;

@@ -12,6 +12,7 @@ import {
 	type Message,
 	MessagingService,
 } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import { LastRead } from "./last-read.ts";
 import type { SelfDecoding } from "./transports/self-decoding.ts";
 import type { SelfEncoding } from "./transports/self-encoding.ts";
 import { WireOutput } from "./wire-output.ts";
@@ -27,6 +28,7 @@ export const leanAttach: typeof MessagingService.method.attach &
 };
 
 const output = new WireOutput();
+const text = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** The bytes that protobuf gives for a plain reply or plain acknowledgements; undefined for any other frame. */
 function encodeAnswer({ frame }: AttachRequest): Uint8Array | undefined {
@@ -76,7 +78,7 @@ function decodeBatch(bytes: Uint8Array): AttachResponse | undefined {
 	if (reader.uint32() + reader.pos !== reader.len) return undefined;
 	const deliveries: Delivery[] = [];
 	while (reader.pos < reader.len) {
-		const delivery = isBytes(reader.tag(), 1) ? readDelivery(reader) : undefined;
+		const delivery = isBytes(reader.tag(), 1) ? readDelivery(reader, bytes) : undefined;
 		if (delivery === undefined) return undefined;
 		deliveries.push(delivery);
 	}
@@ -90,7 +92,7 @@ function isBytes([field, wireType]: readonly [number, WireType], expected: numbe
 	return field === expected && wireType === WireType.LengthDelimited;
 }
 
-function readDelivery(reader: BinaryReader): Delivery | undefined {
+function readDelivery(reader: BinaryReader, bytes: Uint8Array): Delivery | undefined {
 	const end = reader.uint32() + reader.pos;
 	const delivery: Delivery = { $typeName: "qirvo.hub.v1.Delivery", deliveryId: "" };
 	while (reader.pos < end) {
@@ -99,7 +101,7 @@ function readDelivery(reader: BinaryReader): Delivery | undefined {
 		if (field === 1) {
 			delivery.deliveryId = reader.string();
 		} else if (field === 2 && delivery.message === undefined) {
-			const message = readMessage(reader);
+			const message = readMessage(reader, bytes);
 			if (message === undefined) return undefined;
 			delivery.message = message;
 		} else if (field === 3 && delivery.timeLeft === undefined) {
@@ -112,7 +114,7 @@ function readDelivery(reader: BinaryReader): Delivery | undefined {
 }
 
 /** Of a field given twice the last counts, as where the hub puts its own behind the sender's; messages would be merged. */
-function readMessage(reader: BinaryReader): Message | undefined {
+function readMessage(reader: BinaryReader, bytes: Uint8Array): Message | undefined {
 	const end = reader.uint32() + reader.pos;
 	const message: Message = {
 		$typeName: "qirvo.hub.v1.Message",
@@ -131,28 +133,49 @@ function readMessage(reader: BinaryReader): Message | undefined {
 		const [field, wireType] = reader.tag();
 		const isRead =
 			wireType === WireType.LengthDelimited
-				? readBytes(reader, field, message)
+				? readBytes(reader, bytes, field, message)
 				: readNumber(reader, field, wireType, message);
 		if (!isRead) return undefined;
 	}
 	return message;
 }
 
-function readBytes(reader: BinaryReader, field: number, message: Message): boolean {
+/** Fields that most messages of a recipient have alike. */
+const lastType = new LastRead(readText);
+const lastSource = new LastRead(readText);
+const lastRecipient = new LastRead(readText);
+const lastTime = new LastRead(readTimestamp);
+const lastHubTime = new LastRead(readTimestamp);
+
+function readBytes(reader: BinaryReader, bytes: Uint8Array, field: number, message: Message): boolean {
 	if (field === 1) message.id = reader.string();
-	else if (field === 2) message.type = reader.string();
-	else if (field === 3 && message.time === undefined) message.time = readTimestamp(reader);
+	else if (field === 2) message.type = read(lastType, reader, bytes);
+	else if (field === 3 && message.time === undefined) message.time = read(lastTime, reader, bytes);
 	else if (field === 6) message.orderingKey = reader.string();
 	else if (field === 10 && message.payload === undefined) message.payload = readPayload(reader);
-	else if (field === 16) message.source = reader.string();
-	else if (field === 17) message.recipient = reader.string();
-	else if (field === 18 && message.hubTime === undefined) message.hubTime = readTimestamp(reader);
+	else if (field === 16) message.source = read(lastSource, reader, bytes);
+	else if (field === 17) message.recipient = read(lastRecipient, reader, bytes);
+	else if (field === 18 && message.hubTime === undefined) message.hubTime = read(lastHubTime, reader, bytes);
 	else return false;
 	return true;
 }
 
-function readTimestamp(reader: BinaryReader): Timestamp {
+/** The field that the reader stands before, its tag read; `bytes` are the reader's. */
+function read<T>(last: LastRead<T>, reader: BinaryReader, bytes: Uint8Array): T {
 	const end = reader.uint32() + reader.pos;
+	if (end > reader.len) throw new RangeError("a field ends behind its message");
+	const value = last.read(bytes, reader.pos, end);
+	reader.pos = end;
+	return value;
+}
+
+function readText(bytes: Uint8Array): string {
+	return text.decode(bytes);
+}
+
+function readTimestamp(bytes: Uint8Array): Timestamp {
+	const reader = new BinaryReader(bytes);
+	const end = reader.len;
 	let seconds = 0n;
 	let nanos = 0;
 	while (reader.pos < end) {
@@ -161,7 +184,7 @@ function readTimestamp(reader: BinaryReader): Timestamp {
 		else if (field === 2 && wireType === WireType.Varint) nanos = reader.int32();
 		else reader.skip(wireType, field);
 	}
-	return { $typeName: "google.protobuf.Timestamp", seconds, nanos };
+	return Object.freeze({ $typeName: "google.protobuf.Timestamp", seconds, nanos });
 }
 
 function readNumber(reader: BinaryReader, field: number, wireType: WireType, message: Message): boolean {

@@ -5,6 +5,7 @@ import { toDuration } from "./durations.ts";
 import { HubClientError, toClientError } from "./errors.ts";
 import { breaksConnection, keepOpen } from "./keep-open.ts";
 import type { SendEntry, SendSink } from "./send-sink.ts";
+import { decodeSend } from "./send-wire.ts";
 import type { Connection } from "./session-loop.ts";
 
 /**
@@ -41,7 +42,7 @@ export class SendCalls implements SendSink {
 			} catch (thrown) {
 				const error = toClientError(thrown, signal);
 				if (!signal.aborted && !breaksConnection(error)) entry.reject(error);
-				else if (entry.message.idempotent || entry.durable === true) throw error;
+				else if (entry.idempotent || entry.durable === true) throw error;
 				else entry.reject(new HubClientError("CONNECTION_LOST", "the connection broke before the answer"));
 				if (breaksConnection(error)) connection.lost(error);
 			}
@@ -52,7 +53,8 @@ export class SendCalls implements SendSink {
 	}
 
 	async #call(entry: SendEntry, { info }: Connection, signal: AbortSignal): Promise<void> {
-		const { to, message, request } = entry;
+		const { request } = entry;
+		const { to, message } = decodeSend(entry.range);
 		const { clock, callTimeoutMs } = this.#context;
 		if (request === undefined) {
 			entry.durable ??= info.features?.durableMessages ?? false;

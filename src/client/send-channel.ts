@@ -1,27 +1,24 @@
 import { create } from "@bufbuild/protobuf";
 import {
-	Durability,
-	type SendEntry as SendEntryMessage,
-	type SendResult,
 	type SendStreamRequest,
 	SendStreamRequestSchema,
 	type SendStreamResponse,
 } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import type { ClientContext } from "./client-context.ts";
-import { toDuration } from "./durations.ts";
 import { oldestRemembered, outcomeUnknown } from "./emit-sink.ts";
-import { fromEntryError, HubClientError } from "./errors.ts";
+import { HubClientError } from "./errors.ts";
 import { keepOpen } from "./keep-open.ts";
-import { payloadSize } from "./payload.ts";
 import { endedEarly, readFrames } from "./read-frames.ts";
+import { settleSends, type WireSendResults } from "./send-results.ts";
 import type { SendEntry, SendSink } from "./send-sink.ts";
-import { leanSendStream } from "./send-wire.ts";
+import { leanSendStream, SendBatch, setDurability, withTimeout } from "./send-wire.ts";
 import type { Connection } from "./session-loop.ts";
 import { WakeUp } from "./wake-up.ts";
+import type { WireRange } from "./wire-range.ts";
 
 /** Half of what the hub takes, so that it works on one frame while the next one is made. */
 const MAX_BATCH_ENTRIES = 512;
-/** Of payloads; leaves room for the other fields within the hub's 4 MiB a frame. */
+/** Of messages; the last may go over. Leaves room for the other fields within the hub's 4 MiB a frame. */
 const MAX_BATCH_BYTES = 2 * 1024 * 1024;
 
 /**
@@ -33,11 +30,9 @@ const MAX_BATCH_BYTES = 2 * 1024 * 1024;
 export class SendChannel implements SendSink {
 	readonly #context: ClientContext;
 	readonly #pending = new Map<number, SendEntry>();
-	readonly #ids = new Map<SendEntry, number>();
 	#queue: SendEntry[] = [];
 	#cancels: number[] = [];
 	#wake: WakeUp | undefined;
-	#nextId = 1;
 	#open = false;
 
 	constructor(context: ClientContext) {
@@ -51,10 +46,8 @@ export class SendChannel implements SendSink {
 	}
 
 	cancel(entry: SendEntry): void {
-		const id = this.#ids.get(entry);
-		if (id === undefined) return;
-		this.#forget(id, entry);
-		this.#cancels.push(id);
+		if (entry.request === undefined || !this.#pending.delete(entry.entryId)) return;
+		this.#cancels.push(entry.entryId);
 		this.#wake?.notify();
 	}
 
@@ -73,9 +66,7 @@ export class SendChannel implements SendSink {
 		this.#rejectForgotten(connection);
 		const wake = new WakeUp();
 		this.#wake = wake;
-		const onFrame = ({ frame }: SendStreamResponse) => {
-			if (frame.case === "results") for (const result of frame.value.results) this.#settle(result);
-		};
+		const onFrame = (frame: SendStreamResponse | WireSendResults) => settleSends(frame, this.#take);
 		try {
 			const input = this.#frames(connection, wake);
 			await readFrames({ transport, method: leanSendStream, input, clock, signal, onFrame });
@@ -95,14 +86,14 @@ export class SendChannel implements SendSink {
 				yield create(SendStreamRequestSchema, { frame: { case: "cancel", value: { entryId: BigInt(entryId) } } });
 			}
 			const entries = this.#takeBatch(connection);
-			if (entries.length > 0) yield create(SendStreamRequestSchema, { frame: { case: "batch", value: { entries } } });
+			if (entries.length > 0) yield new SendBatch(entries);
 		}
 	}
 
-	#takeBatch(connection: Connection): SendEntryMessage[] {
+	#takeBatch(connection: Connection): WireRange[] {
 		const queue = this.#queue;
 		const now = this.#context.clock.monotonic();
-		const batch: SendEntryMessage[] = [];
+		const batch: WireRange[] = [];
 		let bytes = 0;
 		let taken = 0;
 		for (const entry of queue) {
@@ -110,44 +101,28 @@ export class SendChannel implements SendSink {
 			taken++;
 			if (entry.settled) continue;
 			entry.sentAt ??= now;
-			bytes += payloadSize(entry.message.payload);
-			batch.push(this.#message(entry, now, connection));
+			const range = this.#rangeOf(entry, now, connection);
+			bytes += range.byteLength;
+			batch.push(range);
+			this.#pending.set(entry.entryId, entry);
 		}
 		this.#queue = taken === queue.length ? [] : queue.slice(taken);
 		return batch;
 	}
 
-	#message(entry: SendEntry, now: number, { info }: Connection): SendEntryMessage {
-		const entryId = this.#nextId++;
-		entry.durable ??= entry.request === undefined && (info.features?.durableMessages ?? false);
-		const message: SendEntryMessage = {
-			$typeName: "qirvo.hub.v1.SendEntry",
-			entryId: BigInt(entryId),
-			to: entry.to,
-			message: entry.message,
-			durability: entry.durable ? Durability.DURABLE : Durability.TRANSIENT,
-			requestTimeout: entry.request && toDuration(Math.max(1, entry.request.deadline - now)),
-		};
-		this.#pending.set(entryId, entry);
-		if (entry.request) this.#ids.set(entry, entryId);
-		return message;
+	#rangeOf(entry: SendEntry, now: number, { info }: Connection): WireRange {
+		const { range, request } = entry;
+		if (request !== undefined) return withTimeout(range, Math.max(1, request.deadline - now));
+		entry.durable ??= info.features?.durableMessages ?? false;
+		setDurability(range, entry.durable);
+		return range;
 	}
 
-	#settle({ entryId: id, outcome }: SendResult): void {
-		const entryId = Number(id);
+	readonly #take = (entryId: number) => {
 		const entry = this.#pending.get(entryId);
-		if (entry === undefined) return;
-		this.#forget(entryId, entry);
-		if (outcome.case === "accepted") entry.accepted(outcome.value);
-		else if (outcome.case === "reply") entry.answered(outcome.value);
-		else if (outcome.case === "error") entry.reject(fromEntryError(outcome.value));
-		else entry.reject(new HubClientError("UNKNOWN", "the hub did not say what became of the message"));
-	}
-
-	#forget(id: number, entry: SendEntry): void {
-		this.#pending.delete(id);
-		if (entry.request) this.#ids.delete(entry);
-	}
+		this.#pending.delete(entryId);
+		return entry;
+	};
 
 	/** Puts what may be sent again back in front, and fails the rest. */
 	#takeBack(): void {
@@ -155,19 +130,18 @@ export class SendChannel implements SendSink {
 		const repeatable: SendEntry[] = [];
 		for (const entry of this.#pending.values()) {
 			if (entry.settled) continue;
-			if (entry.message.idempotent || entry.durable === true) repeatable.push(entry);
+			if (entry.idempotent || entry.durable === true) repeatable.push(entry);
 			else entry.reject(new HubClientError("CONNECTION_LOST", "the connection broke before the answer"));
 		}
 		this.#queue = repeatable.concat(this.#queue);
 		this.#pending.clear();
-		this.#ids.clear();
 		this.#cancels = [];
 	}
 
 	#rejectForgotten(connection: Connection): void {
 		const oldest = oldestRemembered(connection, this.#context.clock);
 		for (const entry of this.#queue) {
-			if (!entry.settled && !entry.message.idempotent && entry.sentAt !== undefined && entry.sentAt < oldest) {
+			if (!entry.settled && !entry.idempotent && entry.sentAt !== undefined && entry.sentAt < oldest) {
 				entry.reject(outcomeUnknown());
 			}
 		}

@@ -1,9 +1,17 @@
-import type { Address, Message, RequestResponse, SendResponse } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import type { RequestResponse, SendResponse } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import type { WireRange } from "./wire-range.ts";
+
+/** What the hub says of a message that it accepted. */
+export type Accepted = Pick<SendResponse, "id" | "disposition" | "duplicate">;
 
 /** A message or request on its way to the hub. */
 export interface SendEntry {
-	readonly to: Address;
-	readonly message: Message;
+	/** From `encodeSend`. */
+	readonly range: WireRange;
+	/** Under which it is sent. */
+	readonly entryId: number;
+	/** Handling it twice does no harm. */
+	readonly idempotent: boolean;
 	/** Undefined: a one-way message. */
 	readonly request: { /** On the monotonic clock. */ readonly deadline: number } | undefined;
 	/** Undefined until it is sent: the best that the hub offers for a message, transient for a request. */
@@ -12,7 +20,7 @@ export interface SendEntry {
 	sentAt: number | undefined;
 	/** The caller has its answer, or no longer waits. */
 	settled: boolean;
-	accepted(response: SendResponse): void;
+	accepted(response: Accepted): void;
 	answered(response: RequestResponse): void;
 	reject(error: unknown): void;
 }

@@ -1,22 +1,24 @@
 import { Code } from "@connectrpc/connect";
-import type { Address, Message, RequestResponse, SendResponse } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
+import type { RequestResponse } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import type { Clock, Timer } from "../clock/clock.ts";
 import type { Admission, Entrant } from "./admission.ts";
 import { cancelled, HubClientError } from "./errors.ts";
-import { payloadSize } from "./payload.ts";
-import type { SendEntry, SendSink } from "./send-sink.ts";
+import type { Accepted, SendEntry, SendSink } from "./send-sink.ts";
+import type { WireRange } from "./wire-range.ts";
 
 /** What a message and a request differ in. */
 export interface Fate<R> {
 	readonly durable?: boolean | undefined;
 	readonly timeoutMs?: number | undefined;
-	readonly accepted?: (response: SendResponse) => R;
+	readonly accepted?: (response: Accepted) => R;
 	readonly answered?: (response: RequestResponse) => R;
 }
 
 export interface SubmissionContent<R> {
-	readonly to: Address;
-	readonly message: Message;
+	readonly entryId: number;
+	/** From `encodeSend`. */
+	readonly range: WireRange;
+	readonly idempotent: boolean;
 	readonly fate: Fate<R>;
 	readonly signal: AbortSignal | undefined;
 }
@@ -28,15 +30,15 @@ export interface SubmissionWay {
 	readonly sink: SendSink;
 }
 
-/** About what a message takes beside its payload. */
+/** About what a message takes beside its bytes. */
 const OVERHEAD_BYTES = 256;
 
 /** One message or request, from when it is asked for until its caller has an answer or no longer waits. */
 export class Submission<R> implements SendEntry, Entrant {
-	readonly to: Address;
-	readonly message: Message;
+	readonly range: WireRange;
+	readonly entryId: number;
+	readonly idempotent: boolean;
 	readonly request: { readonly deadline: number } | undefined;
-	readonly bytes: number;
 	durable: boolean | undefined;
 	sentAt: number | undefined = undefined;
 	settled = false;
@@ -51,7 +53,7 @@ export class Submission<R> implements SendEntry, Entrant {
 
 	constructor(
 		way: SubmissionWay,
-		{ to, message, fate, signal }: SubmissionContent<R>,
+		{ entryId, range, idempotent, fate, signal }: SubmissionContent<R>,
 		resolve: (value: R) => void,
 		reject: (error: unknown) => void,
 	) {
@@ -61,9 +63,9 @@ export class Submission<R> implements SendEntry, Entrant {
 		this.#signal = signal;
 		this.#resolve = resolve;
 		this.#reject = reject;
-		this.to = to;
-		this.message = message;
-		this.bytes = OVERHEAD_BYTES + payloadSize(message.payload);
+		this.range = range;
+		this.entryId = entryId;
+		this.idempotent = idempotent;
 		this.durable = fate.durable;
 		const { timeoutMs } = fate;
 		if (timeoutMs !== undefined) {
@@ -74,6 +76,10 @@ export class Submission<R> implements SendEntry, Entrant {
 			this.#abandon = () => this.#giveUp(cancelled(signal));
 			signal.addEventListener("abort", this.#abandon, { once: true });
 		}
+	}
+
+	get bytes(): number {
+		return OVERHEAD_BYTES + this.range.byteLength;
 	}
 
 	/** Takes its place, as soon as there is one. */
@@ -92,7 +98,7 @@ export class Submission<R> implements SendEntry, Entrant {
 		return true;
 	}
 
-	accepted(response: SendResponse): void {
+	accepted(response: Accepted): void {
 		if (!this.#settle()) return;
 		const { accepted } = this.#fate;
 		if (accepted) this.#resolve(accepted(response));

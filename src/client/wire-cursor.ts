@@ -5,6 +5,20 @@ export const FIXED32 = 5;
 
 const text = new TextDecoder();
 
+/** Calls `read` for each message in a field of this number, with a cursor at its start and the place of its end, where it must leave it. */
+export function eachMessage(bytes: Uint8Array, field: number, read: (cursor: WireCursor, end: number) => void): void {
+	const cursor = new WireCursor(bytes);
+	while (cursor.at < bytes.byteLength) {
+		const tag = cursor.varint();
+		if (tag !== ((field << 3) | DELIMITED)) {
+			cursor.skip(tag & 7);
+			continue;
+		}
+		const length = cursor.varint();
+		read(cursor, cursor.at + length);
+	}
+}
+
 /**
  * Walks over protobuf wire form in place. Bounds are the caller's to keep: a hub is trusted to send what is well formed, and past
  * the end of the bytes nothing is found.

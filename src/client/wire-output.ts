@@ -91,6 +91,13 @@ export class WireOutput {
 		this.#at += byteLength;
 	}
 
+	/** Bytes that are fields already. */
+	append(value: Uint8Array): void {
+		this.#reserve(value.byteLength);
+		this.#chunk.set(value, this.#at);
+		this.#at += value.byteLength;
+	}
+
 	/** A safe integer that is not negative. */
 	uint(tag: number, value: number): void {
 		this.#reserve(HEADER_BYTES + 4);

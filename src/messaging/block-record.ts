@@ -7,27 +7,9 @@ import {
 import { varintSize } from "../wire/varint.ts";
 import { WireReader } from "../wire/wire-reader.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
-import { recordSize, writeRecord } from "./mailbox-record.ts";
-import type { StoredMessage } from "./queued-message.ts";
 
 /** Bytes of a field's tag and length, at most. */
 const HEADER_BYTES = 8;
-
-/** A `MessageBlockRecord` in wire form; each message has its bytes. By hand: every durable message goes through it. */
-export function encodeBlock(messages: readonly StoredMessage[]): Uint8Array {
-	const sizes = new Array<number>(messages.length);
-	let total = 0;
-	for (let index = 0; index < messages.length; index++) {
-		sizes[index] = recordSize(messages[index]!);
-		total += HEADER_BYTES + sizes[index]!;
-	}
-	const writer = new WireWriter(total + 64);
-	for (let index = 0; index < messages.length; index++) {
-		writer.header(1, sizes[index]!);
-		writeRecord(writer, messages[index]!);
-	}
-	return writer.finish();
-}
 
 /** Throws on bytes that are not a record. */
 export function decodeBlock(bytes: Uint8Array): readonly MailboxRecord[] {

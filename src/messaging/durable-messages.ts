@@ -3,6 +3,7 @@ import { MessageSchema, Priority } from "#gen/qirvo/hub/v1/messaging_service_pb.
 import type { Clock, IdSource } from "../clock/clock.ts";
 import type { DeadLetter, DeadLetters } from "../dead-letters/dead-letters.ts";
 import { HubError } from "../hub-error.ts";
+import type { KvWrite } from "../state/kv-store.ts";
 import type { AcceptanceListener } from "./accepted-message.ts";
 import { expiryOf } from "./mailbox-record.ts";
 import type { MessageDraft, PriorityClass } from "./message-draft.ts";
@@ -11,7 +12,7 @@ import type { MessagingCounters } from "./messaging-counters.ts";
 import { isStored, QueuedMessage, type StoredMessage, type StoredPlace } from "./queued-message.ts";
 import type { Recipient } from "./recipient.ts";
 import { contentDigest } from "./sent-ids.ts";
-import { stampMessage } from "./stamped-message.ts";
+import { StampedMessage } from "./stamped-message.ts";
 import { MAILBOX_ORIGIN } from "./stored-deliveries.ts";
 
 export interface DurableMessagesOptions {
@@ -24,6 +25,8 @@ export interface DurableMessagesOptions {
 
 /** Bytes of a message with all its fields, known or not: with its dead letter it must fit into one commit. */
 const MAX_BYTES = 2 * 1024 * 1024;
+
+const NO_WRITES: readonly KvWrite[] = [];
 
 /** How long a sender should wait while more is being stored than should wait for it, in milliseconds. */
 const FULL_PAUSE_MS = 100;
@@ -52,10 +55,8 @@ export class DurableMessages {
 		const { mailbox, pluginId } = recipient;
 		const digest = draft.digest ?? (draft.id === "" ? "" : contentDigest(draft.sent));
 		if (digest !== "") {
-			const first = mailbox.find(source, draft.id, digest);
-			if (first !== undefined) {
+			if (mailbox.repeat(source, draft.id, digest, told)) {
 				this.#counters.duplicates++;
-				first.repeat(told);
 				return;
 			}
 		}
@@ -63,7 +64,8 @@ export class DurableMessages {
 		if (this.#store.queue.isFull) throw tooMuchWaits();
 		const now = this.#clock.now();
 		const id = draft.id === "" ? this.#ids.next() : draft.id;
-		const bytes = stampMessage(draft, { id, source, recipient: pluginId, hubTime: now, requiresResponse: false });
+		const stamp = { id, source, recipient: pluginId, hubTime: now, requiresResponse: false };
+		const content = StampedMessage.of(draft, stamp);
 		const stored: StoredPlace = {
 			sequence: mailbox.nextSequence(),
 			acceptTime: now,
@@ -73,13 +75,15 @@ export class DurableMessages {
 			noted: false,
 			block: undefined,
 			place: 0,
-			known: undefined,
+			start: 0,
+			ids: undefined,
+			idLow: 0,
+			idHigh: 0,
 			told,
 		};
-		const { priority, orderingKey } = draft;
-		const message = this.#message({ id, source, priority, orderingKey, bytes }, stored);
+		const message = this.#message(id, source, draft.orderingKey, draft.priority, content.size, stored);
 		recipient.expect(message);
-		mailbox.add(message, [], recipient);
+		mailbox.add(message, content, NO_WRITES, recipient);
 	}
 
 	/**
@@ -92,12 +96,26 @@ export class DurableMessages {
 			original.ttl === undefined ? 0 : Math.ceil(Number(original.ttl.seconds) * 1000 + original.ttl.nanos / 1e6);
 		const { id, source, orderingKey } = original;
 		const { mailbox } = recipient;
-		const place = { block: undefined, place: 0, known: undefined, told: undefined, noted: false };
+		const content = new StampedMessage(letter.item);
+		const place = {
+			block: undefined,
+			place: 0,
+			start: 0,
+			ids: undefined,
+			idLow: 0,
+			idHigh: 0,
+			told: undefined,
+			noted: false,
+		};
 		const sequence = mailbox.nextSequence();
-		const message = this.#message(
-			{ id, source, orderingKey, priority: classOf(original.priority), bytes: letter.item },
-			{ sequence, acceptTime: this.#clock.now(), deliverTime: 0, ttlMs, digest: "", ...place },
-		);
+		const message = this.#message(id, source, orderingKey, classOf(original.priority), content.size, {
+			sequence,
+			acceptTime: this.#clock.now(),
+			deliverTime: 0,
+			ttlMs,
+			digest: "",
+			...place,
+		});
 		return new Promise((resolve, reject) => {
 			const change = this.#letters.take(letter.pluginId, letter.id);
 			try {
@@ -106,7 +124,7 @@ export class DurableMessages {
 				change.settled(false);
 				throw error;
 			}
-			mailbox.add(message, change.writes, {
+			mailbox.add(message, content, change.writes, {
 				stored: () => {
 					const disposition = recipient.stored(message);
 					change.settled(true);
@@ -123,21 +141,16 @@ export class DurableMessages {
 	}
 
 	#message(
-		fields: Pick<QueuedMessage, "id" | "source" | "orderingKey" | "priority"> & { readonly bytes: Uint8Array },
+		id: string,
+		source: string,
+		orderingKey: string,
+		priority: PriorityClass,
+		size: number,
 		stored: StoredPlace,
 	): StoredMessage {
-		const { id, source, orderingKey, priority, bytes } = fields;
-		const message: QueuedMessage = new QueuedMessage({
-			id,
-			source,
-			orderingKey,
-			priority,
-			bytes,
-			size: bytes.byteLength,
-			expiresAt: expiryOf(stored, this.#clock),
-			request: undefined,
-			stored,
-		});
+		const expiresAt = expiryOf(stored, this.#clock);
+		const fields = { id, source, orderingKey, priority, size, expiresAt, bytes: undefined, request: undefined, stored };
+		const message: QueuedMessage = new QueuedMessage(fields);
 		if (!isStored(message)) throw new Error("a durable message has its place");
 		return message;
 	}

@@ -130,7 +130,7 @@ export class FanOut {
 		if (durability === "durable" && draft.digest !== "") {
 			for (const recipient of routed?.map((copy) => copy.recipient) ?? recipients) {
 				const isLeftOut = routed === undefined && recipient === source;
-				if (!isLeftOut) router.store.find(recipient, source, draft.id, draft.digest);
+				if (!isLeftOut) router.store.requireUnused(recipient, source, draft.id, draft.digest);
 			}
 		}
 		let going: Promise<void>[] = [];

@@ -2,10 +2,16 @@ import type { Clock, Timer } from "../clock/clock.ts";
 import type { CommitQueue } from "../state/commit-queue.ts";
 import type { KvWrite } from "../state/kv-store.ts";
 import { Mailbox } from "../streams/mailbox.ts";
-import type { KnownId } from "./known-ids.ts";
+import type { IdBatch } from "./id-batch.ts";
 
 /** Marks that are forgotten together. */
 const PURGE_MARKS = 500;
+
+/** Those of one sender, the oldest first. */
+interface SenderMarks {
+	readonly batches: Mailbox<IdBatch>;
+	size: number;
+}
 
 /** Times within a window that is looked for what is due, at most. */
 const LOOKS = 128;
@@ -21,7 +27,7 @@ export class IdMarks implements Disposable {
 	readonly #max: number;
 	/** How long an id is known after its message was accepted, in milliseconds. */
 	readonly #windowMs: number;
-	readonly #bySender = new Map<string, Mailbox<KnownId>>();
+	readonly #bySender = new Map<string, SenderMarks>();
 	#size = 0;
 	#timer: Timer | undefined;
 	#disposed = false;
@@ -42,18 +48,19 @@ export class IdMarks implements Disposable {
 		return this.#size;
 	}
 
-	/** It is stored already. */
-	add(mark: KnownId): void {
+	/** They are stored already. */
+	add(batch: IdBatch): void {
 		if (this.#disposed) return;
-		let marks = this.#bySender.get(mark.source);
+		let marks = this.#bySender.get(batch.source);
 		if (marks === undefined) {
-			marks = new Mailbox({ maxItems: Number.POSITIVE_INFINITY });
-			this.#bySender.set(mark.source, marks);
+			marks = { batches: new Mailbox({ maxItems: Number.POSITIVE_INFINITY }), size: 0 };
+			this.#bySender.set(batch.source, marks);
 		}
-		marks.push(mark);
-		this.#size++;
+		marks.batches.push(batch);
+		marks.size += batch.size;
+		this.#size += batch.size;
 		// Not one by one, so that a full window costs one commit for many marks.
-		if (this.#size > this.#max + PURGE_MARKS) this.#makeRoom();
+		while (this.#size > this.#max + PURGE_MARKS) this.#makeRoom();
 		this.#arm();
 	}
 
@@ -66,7 +73,7 @@ export class IdMarks implements Disposable {
 	#arm(): void {
 		if (this.#size === 0 || this.#timer !== undefined) return;
 		let first = Number.POSITIVE_INFINITY;
-		for (const marks of this.#bySender.values()) first = Math.min(first, this.#end(marks.peek()));
+		for (const marks of this.#bySender.values()) first = Math.min(first, this.#end(marks));
 		// Not for each, as it is looked at what all senders have.
 		const wait = Math.max(1, first - this.#clock.now(), this.#windowMs / LOOKS);
 		this.#timer = this.#clock.after(wait, () => {
@@ -78,38 +85,36 @@ export class IdMarks implements Disposable {
 
 	#purgeDue(): void {
 		const now = this.#clock.now();
-		let due: KnownId[] = [];
 		for (const [sender, marks] of this.#bySender) {
-			while (this.#end(marks.peek()) <= now) {
-				due.push(...marks.take(1));
-				if (due.length < PURGE_MARKS) continue;
-				this.#delete(due);
-				due = [];
-			}
+			while (this.#end(marks) <= now) this.#delete(marks, PURGE_MARKS, now);
 			if (marks.size === 0) this.#bySender.delete(sender);
 		}
-		this.#delete(due);
 	}
 
-	#end(mark: KnownId | undefined): number {
-		return mark === undefined ? Number.POSITIVE_INFINITY : mark.acceptTime + this.#windowMs;
+	/** When the oldest mark of a sender is over. */
+	#end({ batches }: SenderMarks): number {
+		return (batches.peek()?.acceptTime ?? Number.POSITIVE_INFINITY) + this.#windowMs;
 	}
 
 	#makeRoom(): void {
-		let most: Mailbox<KnownId> | undefined;
+		let most: SenderMarks | undefined;
 		for (const marks of this.#bySender.values()) if (marks.size > (most?.size ?? 0)) most = marks;
 		// At most half of what it has: the newest may be of use yet.
-		if (most !== undefined) this.#delete(most.take(Math.min(PURGE_MARKS, Math.ceil(most.size / 2))));
+		if (most !== undefined) this.#delete(most, Math.min(PURGE_MARKS, Math.ceil(most.size / 2)));
 	}
 
-	/** What cannot be deleted now is found again, and out of date, at the next start. */
-	#delete(marks: readonly KnownId[]): void {
-		this.#size -= marks.length;
+	/** At most `count`, of those that are over by `now`. What cannot be deleted now is found again, and out of date, at the next start. */
+	#delete(marks: SenderMarks, count: number, now: number = Number.POSITIVE_INFINITY): void {
 		const writes: KvWrite[] = [];
-		for (const mark of marks) {
-			const key = mark.forget();
+		let deleted = 0;
+		for (; deleted < count && this.#end(marks) <= now; deleted++) {
+			const batch = marks.batches.peek()!;
+			const key = batch.forget();
 			if (key !== undefined) writes.push({ key, delete: true });
+			if (batch.size === 0) marks.batches.take(1);
 		}
+		marks.size -= deleted;
+		this.#size -= deleted;
 		if (writes.length > 0) this.#queue.add(writes, () => {});
 	}
 }

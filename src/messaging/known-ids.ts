@@ -1,106 +1,62 @@
-import type { AcceptanceListener, MessageDisposition } from "./accepted-message.ts";
-import type { SettledEntry, SettledIds } from "./settled-ids.ts";
+import { type IdEntry, type IdHandle, SenderIds } from "./sender-ids.ts";
 
-/** An id that a sender has used in one mailbox. One object an id, because many are remembered. */
-export class KnownId implements SettledEntry {
+/** An id and who sent it. */
+export interface SentId extends IdEntry {
 	readonly source: string;
-	readonly id: string;
-	/** Tells a repeat from another message of the same id. */
-	readonly digest: string;
-	readonly sequence: number;
-	/** Milliseconds since the Unix epoch. */
-	readonly acceptTime: number;
-	/** What the sender was told became of the message; undefined: it still waits for that. */
-	outcome: MessageDisposition | undefined;
-	/** Where it is stored, once its message is settled. */
-	settled: SettledIds | undefined = undefined;
-	/** Another message has the id since. */
-	isReplaced = false;
-	/** Who sent it again before there was an answer. */
-	#waiting: AcceptanceListener[] | undefined = undefined;
-	readonly #owner: KnownIds;
-
-	constructor(
-		owner: KnownIds,
-		fields: Pick<KnownId, "source" | "id" | "digest" | "sequence" | "acceptTime">,
-		outcome: MessageDisposition | undefined,
-	) {
-		this.#owner = owner;
-		this.source = fields.source;
-		this.id = fields.id;
-		this.digest = fields.digest;
-		this.sequence = fields.sequence;
-		this.acceptTime = fields.acceptTime;
-		this.outcome = outcome;
-	}
-
-	/** Tells the first answer to this id, as soon as there is one. */
-	repeat(told: AcceptanceListener): void {
-		const { id, outcome } = this;
-		if (outcome !== undefined) told({ id, disposition: outcome, duplicate: true });
-		else if (this.#waiting === undefined) this.#waiting = [told];
-		else this.#waiting.push(told);
-	}
-
-	/** It is known no longer. Gives the key of a record that nothing is left of. */
-	forget(): string | undefined {
-		this.#owner.delete(this);
-		return this.settled?.forget() ? this.settled.key : undefined;
-	}
-
-	/** The sender is told: what became of the message, or (undefined) why it was not accepted. */
-	answer(outcome: MessageDisposition | undefined, error?: unknown): void {
-		this.outcome = outcome;
-		const waiting = this.#waiting;
-		if (waiting === undefined) return;
-		this.#waiting = undefined;
-		for (const told of waiting) {
-			told(outcome === undefined ? undefined : { id: this.id, disposition: outcome, duplicate: true }, error);
-		}
-	}
 }
 
 /** The ids that are known in one mailbox, by sender. Bounded by whoever adds them. */
 export class KnownIds {
-	readonly #bySender = new Map<string, Map<string, KnownId>>();
+	readonly #bySender = new Map<string, SenderIds>();
+	readonly #seed: number;
+	/** Of the sender that was asked about last: mostly the next one, too. */
+	#last: SenderIds | undefined;
+	readonly #onEmpty = (ids: SenderIds) => {
+		if (this.#bySender.get(ids.source) === ids) this.#bySender.delete(ids.source);
+		if (this.#last === ids) this.#last = undefined;
+	};
+
+	/** `seed`: what no plugin can foresee. */
+	constructor(seed: number) {
+		this.#seed = seed;
+	}
 
 	get isEmpty(): boolean {
 		return this.#bySender.size === 0;
 	}
 
-	get(source: string, id: string): KnownId | undefined {
-		return this.#bySender.get(source)?.get(id);
+	/** Those of one sender; undefined: it has none. */
+	of(source: string): SenderIds | undefined {
+		if (this.#last?.source !== source) this.#last = this.#bySender.get(source);
+		return this.#last;
 	}
 
-	/** The id must not be known. */
-	add(known: KnownId): void {
-		const { source, id } = known;
-		const ids = this.#bySender.get(source);
-		if (ids === undefined) this.#bySender.set(source, new Map([[id, known]]));
-		else ids.set(id, known);
-	}
-
-	/** Where an id is known twice, as the store may have it after a fault, the later message's stands. */
-	restore(known: KnownId): void {
-		const other = this.get(known.source, known.id);
-		if (other !== undefined && other.sequence >= known.sequence) {
-			known.isReplaced = true;
-			return;
+	/** The same to add one to them. */
+	toAdd(source: string): SenderIds {
+		let ids = this.of(source);
+		if (ids === undefined) {
+			ids = new SenderIds(source, this.#seed, this.#onEmpty);
+			this.#bySender.set(source, ids);
+			this.#last = ids;
 		}
-		if (other !== undefined) other.isReplaced = true;
-		this.add(known);
+		return ids;
 	}
 
-	/** An id that is used anew since then stays. */
-	delete({ source, id, isReplaced }: KnownId): void {
-		if (isReplaced) return;
-		const ids = this.#bySender.get(source);
-		if (ids === undefined) return;
-		ids.delete(id);
-		if (ids.size === 0) this.#bySender.delete(source);
+	/** Takes over one that was answered. Where an id is known twice, as the store may have it after a fault, the later message's stands. */
+	restore(sent: SentId): { readonly ids: SenderIds; readonly handle: IdHandle } {
+		const ids = this.toAdd(sent.source);
+		const other = ids.find(sent.id);
+		const handle = ids.handleOf(sent.id, sent.sequence);
+		if (other >= 0 && ids.sequence(other) >= sent.sequence) return { ids, handle };
+		const earlier = other >= 0 ? { ...handle, sequence: ids.sequence(other) } : undefined;
+		ids.add(sent, true);
+		// Only now, so that the sender is not taken for gone.
+		if (earlier !== undefined) ids.delete(earlier);
+		return { ids, handle };
 	}
 
 	clear(): void {
 		this.#bySender.clear();
+		this.#last = undefined;
 	}
 }

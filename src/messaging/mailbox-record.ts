@@ -5,9 +5,10 @@ import { varintSize } from "../wire/varint.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 import type { PriorityClass } from "./message-draft.ts";
 import { isStored, QueuedMessage, type StoredMessage, type StoredPlace } from "./queued-message.ts";
+import type { StampedMessage } from "./stamped-message.ts";
 
 /** Writes the fields of a `MailboxRecord`, which are `recordSize` bytes. By hand: it is made for every durable message. */
-export function writeRecord(writer: WireWriter, message: StoredMessage): void {
+export function writeRecord(writer: WireWriter, message: StoredMessage, content: StampedMessage): void {
 	const { id, source, orderingKey, priority, stored } = message;
 	writer.string(1, id);
 	writer.string(2, source);
@@ -18,7 +19,9 @@ export function writeRecord(writer: WireWriter, message: StoredMessage): void {
 	if (priority > 0) writer.varint(7, priority);
 	if (orderingKey !== "") writer.string(8, orderingKey);
 	writer.varint(9, stored.sequence);
-	writer.bytes(10, message.bytes!);
+	writer.header(10, content.size);
+	stored.start = writer.length;
+	content.writeTo(writer);
 }
 
 export function recordSize({ id, source, orderingKey, priority, stored, size }: StoredMessage): number {
@@ -65,7 +68,10 @@ export function messageOf(
 		noted: attempts > 0,
 		block: undefined,
 		place: 0,
-		known: undefined,
+		start: 0,
+		ids: undefined,
+		idLow: 0,
+		idHigh: 0,
 		told: undefined,
 	};
 	const message: QueuedMessage = new QueuedMessage({

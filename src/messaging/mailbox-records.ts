@@ -1,7 +1,7 @@
 import type { MailboxRecord, SettledId } from "#gen/qirvo/hub/storage/v1/records_pb.js";
 import type { KvEntry } from "../state/kv-store.ts";
 import { decodeBlock, decodePlaces } from "./block-record.ts";
-import type { KnownId } from "./known-ids.ts";
+import type { IdBatch } from "./id-batch.ts";
 import { decodeAttempts, messageOf } from "./mailbox-record.ts";
 import type { StoredMessage } from "./queued-message.ts";
 import { decodeSettledIds } from "./settled-ids.ts";
@@ -60,7 +60,7 @@ export class MailboxRecords {
 	}
 
 	/** Gives the ids of settled messages to the mailbox; they are still to be given to the marks. */
-	restoreSettled(mailbox: StoredMailbox): readonly KnownId[] {
+	restoreSettled(mailbox: StoredMailbox): readonly IdBatch[] {
 		return this.#settled.flatMap(({ key, ids }) => mailbox.restoreSettled(key, ids));
 	}
 }

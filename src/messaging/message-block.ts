@@ -32,6 +32,10 @@ export class MessageBlock<M extends BlockMessage> {
 	#leftBytes = 0;
 	/** Whether a record of settled places is stored, or may be. */
 	hasPlaces = false;
+	/** Its record, where that is kept from when it was written. */
+	value: Uint8Array | undefined;
+	/** Messages that were not handed out since it was sealed. */
+	#unread = 0;
 
 	constructor(pluginId: string, sequence: number) {
 		this.#pluginId = pluginId;
@@ -79,6 +83,12 @@ export class MessageBlock<M extends BlockMessage> {
 	/** It takes no more: it keeps no room for others. */
 	seal(): void {
 		this.#messages = this.#messages.slice();
+		this.#unread = this.count;
+	}
+
+	/** One of its messages is handed out for the first time since it was sealed. True: it was the last one. */
+	handOut(): boolean {
+		return --this.#unread === 0;
 	}
 
 	/** Steps over a message of so many bytes that was settled before it was loaded. */

@@ -37,7 +37,7 @@ export class ContentReader implements MessageContent {
 					break;
 				case 2:
 					this.json = undefined;
-					this.#bodyBytes = reader.view().byteLength;
+					this.#bodyBytes = reader.skipped();
 					break;
 				case 3:
 					this.contentType = reader.string();

@@ -2,7 +2,7 @@ import { CONTENT_LIMITS } from "../content/content-limits.ts";
 import { HubError } from "../hub-error.ts";
 import { parseSubject } from "../subjects/subject.ts";
 import { WireReader } from "../wire/wire-reader.ts";
-import { readDuration, readTimestamp } from "../wire/wire-time.ts";
+import { outOfTime, readDuration, readsTimestamp, readTimestamp } from "../wire/wire-time.ts";
 import { bounded, ContentReader, type MessageContent } from "./message-content.ts";
 
 /** Which message goes first, as an index: 0 is served first. */
@@ -52,6 +52,7 @@ export function parseMessage(
 	let orderingKey = "";
 	let ttlMs: number | undefined;
 	let deliverAt: number | undefined;
+	let outer = 0;
 	for (let number = reader.next(); number !== 0; number = reader.next()) {
 		switch (number) {
 			case 1:
@@ -61,7 +62,9 @@ export function parseMessage(
 				type = reader.string();
 				break;
 			case 3:
-				readTimestamp(reader.nested(), `${field}.time`);
+				outer = reader.enter();
+				if (!readsTimestamp(reader)) throw outOfTime(`${field}.time`);
+				reader.leave(outer);
 				break;
 			case 4:
 				priority = priorityClass(reader.number(), field);
@@ -83,7 +86,9 @@ export function parseMessage(
 				content.attribute(reader.nested(), field);
 				break;
 			case 10:
-				content.payload(reader.nested());
+				outer = reader.enter();
+				content.payload(reader);
+				reader.leave(outer);
 				break;
 			case 16:
 				refuseOtherSource(reader.string(), sender, field);

@@ -1,13 +1,13 @@
-import type { Clock } from "../clock/clock.ts";
+import type { Clock, IdSource } from "../clock/clock.ts";
 import type { CommitQueue } from "../state/commit-queue.ts";
 import { prefixes } from "../state/key-layout.ts";
 import type { KvEntry, KvStore } from "../state/kv-store.ts";
 import { prefixEnd } from "../state/state-backend.ts";
+import { hashText } from "../state/text-hash.ts";
 import { BlockCache } from "./block-cache.ts";
+import type { IdBatch } from "./id-batch.ts";
 import { IdMarks } from "./id-marks.ts";
-import type { KnownId } from "./known-ids.ts";
 import { MailboxRecords, type RestoredMessage } from "./mailbox-records.ts";
-import type { QueuedMessage } from "./queued-message.ts";
 import { SparseBlocks } from "./sparse-blocks.ts";
 import { type MailboxStorage, StoredMailbox } from "./stored-mailbox.ts";
 
@@ -15,11 +15,12 @@ export interface MessageStoreOptions {
 	readonly kv: KvStore;
 	readonly queue: CommitQueue;
 	readonly clock: Clock;
+	readonly ids: IdSource;
 	/** How long ids are remembered after a message was accepted, in milliseconds. Default 2 minutes. */
 	readonly idWindowMs?: number;
-	/** Ids of settled messages that are remembered at most; who has most loses its oldest. Default 200,000, about 60 MiB. */
+	/** Ids of settled messages that are remembered at most; who has most loses its oldest. Default 200,000, about 25 MiB. */
 	readonly maxMarks?: number;
-	/** Bytes of waiting messages that are kept in memory beside the store. Default 8 MiB. */
+	/** Bytes of messages that are kept in memory, beside the store, until they are delivered. Default 8 MiB. */
 	readonly cacheBytes?: number;
 	/** How long a block is kept at least of which little is left, in milliseconds. Default 5 seconds. */
 	readonly sparsePatienceMs?: number;
@@ -35,17 +36,26 @@ export class MessageStore implements Disposable {
 	readonly #marks: IdMarks;
 	readonly #sparse: SparseBlocks;
 	readonly #mailboxes = new Map<string, StoredMailbox>();
-	readonly #cacheBytes: number;
-	#cached = 0;
+	readonly #cache: BlockCache;
 
 	constructor(options: MessageStoreOptions) {
-		const { kv, queue, clock, idWindowMs, maxMarks, cacheBytes } = { ...DEFAULTS, ...options };
+		const { kv, queue, clock, ids, idWindowMs, maxMarks, cacheBytes } = { ...DEFAULTS, ...options };
 		this.queue = queue;
 		this.#marks = new IdMarks({ clock, queue, max: maxMarks, windowMs: idWindowMs });
 		this.#sparse = new SparseBlocks(clock, options.sparsePatienceMs);
-		const [marks, sparse, cache] = [this.#marks, this.#sparse, new BlockCache(kv)];
-		this.#storage = { kv, queue, clock, marks, sparse, cache, idWindowMs, lastSequence: 0 };
-		this.#cacheBytes = cacheBytes;
+		this.#cache = new BlockCache(kv, cacheBytes);
+		const [marks, sparse, cache] = [this.#marks, this.#sparse, this.#cache];
+		this.#storage = {
+			kv,
+			queue,
+			clock,
+			marks,
+			sparse,
+			cache,
+			idWindowMs,
+			idSeed: hashText(ids.next(), 0).high,
+			lastSequence: 0,
+		};
 	}
 
 	/** Durable messages that are not settled. */
@@ -67,12 +77,12 @@ export class MessageStore implements Disposable {
 
 	/** What is in memory beside the messages themselves. */
 	get held(): { readonly marks: number; readonly cachedBytes: number } {
-		return { marks: this.#marks.size, cachedBytes: this.#cached };
+		return { marks: this.#marks.size, cachedBytes: this.#cache.written };
 	}
 
-	/** The first answer of a mailbox to an id; undefined: it is new there. Refuses with ID_REUSED. */
-	find(pluginId: string, source: string, id: string, digest: string): ReturnType<StoredMailbox["find"]> {
-		return this.#mailboxes.get(pluginId)?.find(source, id, digest);
+	/** Refuses with ID_REUSED where the mailbox knows the id of another message. */
+	requireUnused(pluginId: string, source: string, id: string, digest: string): void {
+		this.#mailboxes.get(pluginId)?.requireUnused(source, id, digest);
 	}
 
 	mailbox(pluginId: string): StoredMailbox {
@@ -87,7 +97,7 @@ export class MessageStore implements Disposable {
 	/** Reads what is stored: what waits for each plugin, in the order of its acceptance. Once. */
 	load(): ReadonlyMap<string, readonly RestoredMessage[]> {
 		const waiting = new Map<string, readonly RestoredMessage[]>();
-		const settled: KnownId[] = [];
+		const settled: IdBatch[] = [];
 		let records: MailboxRecords | undefined;
 		const finish = () => {
 			if (records === undefined) return;
@@ -106,7 +116,7 @@ export class MessageStore implements Disposable {
 		}
 		finish();
 		settled.sort((a, b) => a.acceptTime - b.acceptTime);
-		for (const known of settled) this.#marks.add(known);
+		for (const batch of settled) this.#marks.add(batch);
 		return waiting;
 	}
 
@@ -121,24 +131,6 @@ export class MessageStore implements Disposable {
 	/** Forgets a mailbox that has nothing to remember. */
 	dropIfEmpty(pluginId: string): void {
 		if (this.#mailboxes.get(pluginId)?.isEmpty) this.#mailboxes.delete(pluginId);
-	}
-
-	/** A message begins to wait: its bytes stay in memory as far as there is room. */
-	rest(message: QueuedMessage): void {
-		if (message.stored === undefined || message.bytes === undefined || message.cached) return;
-		if (this.#cached + message.size > this.#cacheBytes) {
-			message.bytes = undefined;
-			return;
-		}
-		message.cached = true;
-		this.#cached += message.size;
-	}
-
-	/** A message no longer waits. */
-	rouse(message: QueuedMessage): void {
-		if (!message.cached) return;
-		message.cached = false;
-		this.#cached -= message.size;
 	}
 
 	[Symbol.dispose](): void {

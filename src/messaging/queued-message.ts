@@ -1,10 +1,10 @@
 import type { Deadline } from "../streams/deadline-queue.ts";
 import type { AcceptanceListener } from "./accepted-message.ts";
-import type { KnownId } from "./known-ids.ts";
 import type { Linked } from "./linked-list.ts";
 import type { MessageBlock } from "./message-block.ts";
 import type { PriorityClass } from "./message-draft.ts";
 import type { PendingReply, WithdrawalReason } from "./pending-replies.ts";
+import type { SenderIds } from "./sender-ids.ts";
 
 /** The session that a message is delivered to, as far as the message's sender may reach it. */
 export interface MessageHolder {
@@ -30,8 +30,13 @@ export interface StoredPlace {
 	block: StoredBlock | undefined;
 	/** Which of the block's messages it is. */
 	place: number;
-	/** Under which id it is known, where its sender chose one. */
-	known: KnownId | undefined;
+	/** Where its own bytes begin in those of the block. */
+	start: number;
+	/** Where its id is known, where its sender chose one and it is not settled. */
+	ids: SenderIds | undefined;
+	/** Halves of the hash that it is found by there. */
+	idLow: number;
+	idHigh: number;
 	/** Who waits until it is stored. */
 	told: AcceptanceListener | undefined;
 }
@@ -42,7 +47,7 @@ export interface QueuedMessageFields {
 	readonly priority: PriorityClass;
 	/** Empty: none. */
 	readonly orderingKey: string;
-	/** From `stampMessage`. Undefined where it is stored and not at hand. */
+	/** From `stampMessage`; undefined for a durable one: its block has them. */
 	readonly bytes: Uint8Array | undefined;
 	/** Bytes that `bytes` has or would have. */
 	readonly size: number;
@@ -81,10 +86,8 @@ export class QueuedMessage implements Linked, Deadline {
 	deliveryId = "";
 	/** While it is held back after a failed delivery. */
 	delay: Deadline | undefined = undefined;
-	/** While a delivery of a durable message waits for its answer. */
-	answerDue: Deadline | undefined = undefined;
-	/** Whether its bytes are counted by the cache. */
-	cached = false;
+	/** While a delivery of a durable message waits for its answer: until when, on the monotonic clock; else 0. */
+	answerDue = 0;
 	/** How often it was handed out. */
 	attempt = 0;
 	/** Arrival number in its mailbox; keeps its place in the order when it comes back. */

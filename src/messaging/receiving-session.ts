@@ -1,10 +1,11 @@
 import { HubError } from "../hub-error.ts";
+import type { AwaitedAnswers } from "./awaited-answers.ts";
 import type { DeliveryPolicy } from "./delivery-policy.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
 import type { WithdrawalReason } from "./pending-replies.ts";
 import { isStored, type MessageHolder, type QueuedMessage, type StoredMessage } from "./queued-message.ts";
 import { failedReply, type ReplyDraft } from "./reply-content.ts";
-import type { DeliveryFields } from "./stamped-message.ts";
+import type { ByteRange, DeliveryFields } from "./stamped-message.ts";
 import type { StoredDeliveries } from "./stored-deliveries.ts";
 
 /** What a recipient says about a delivery. */
@@ -36,7 +37,9 @@ export interface SessionOwner {
 	/** The message is to be delivered again, after a delay. */
 	redeliver(message: QueuedMessage, delayMs: number): void;
 	/** Undefined: it cannot be delivered any more. */
-	bytesOf(message: QueuedMessage): Uint8Array | undefined;
+	bytesOf(message: QueuedMessage): ByteRange | undefined;
+	/** A durable message was handed out for the first time. */
+	handedOut(message: StoredMessage): void;
 	leave(session: ReceivingSession): void;
 }
 
@@ -85,6 +88,8 @@ export class ReceivingSession implements MessageHolder {
 	readonly instanceId: string;
 	readonly policy: DeliveryPolicy;
 	readonly #owner: SessionOwner;
+	/** To deliveries of durable messages. */
+	readonly #answers: AwaitedAnswers;
 	readonly #unsettled = new Map<string, QueuedMessage>();
 	readonly #cancelled: { readonly deliveryId: string; readonly reason: WithdrawalReason }[] = [];
 	#assigned: QueuedMessage[] = [];
@@ -105,6 +110,7 @@ export class ReceivingSession implements MessageHolder {
 		this.instanceId = fields.instanceId;
 		this.policy = fields.policy;
 		this.#maxInFlight = fields.maxInFlight;
+		this.#answers = owner.deliveries.awaitAnswers(fields.policy.ackWaitMs, (message) => this.#late(message));
 	}
 
 	/** Deliveries that are not settled. */
@@ -232,7 +238,7 @@ export class ReceivingSession implements MessageHolder {
 		for (const message of this.#unsettled.values()) {
 			message.holder = undefined;
 			if (isStored(message)) {
-				this.#owner.deliveries.stopWaiting(message);
+				this.#answers.stop(message);
 				if (isHubStopping) this.#owner.redeliver(message, 0);
 				else void this.#owner.deliveries.fail(message, this.policy, "its session ended");
 				continue;
@@ -267,18 +273,14 @@ export class ReceivingSession implements MessageHolder {
 		const timeLeftMs = message.request === undefined ? undefined : message.request.at - now;
 		deliveries.push({ id: message.deliveryId, message: bytes, attempt, timeLeftMs });
 		if (!isStored(message)) return;
-		message.bytes = undefined;
-		this.#await(message);
+		if (attempt === 1) this.#owner.handedOut(message);
+		this.#answers.await(message, now);
 	}
 
-	#await(message: StoredMessage): void {
-		this.#owner.deliveries.await(message, this.policy.ackWaitMs, this.#onLate);
-	}
-
-	readonly #onLate = (message: StoredMessage) => {
+	#late(message: StoredMessage): void {
 		this.#detach(message);
 		void this.#owner.deliveries.fail(message, this.policy, "not acknowledged in time");
-	};
+	}
 
 	#settleTransient(message: QueuedMessage, outcome: DeliveryOutcome): void {
 		switch (outcome.kind) {
@@ -306,7 +308,7 @@ export class ReceivingSession implements MessageHolder {
 	#settleStored(message: StoredMessage, outcome: DeliveryOutcome, settled: (error?: unknown) => void): void {
 		const { deliveries, counters } = this.#owner;
 		if (outcome.kind === "in-progress") {
-			this.#await(message);
+			this.#answers.await(message);
 			settled();
 			return;
 		}
@@ -337,7 +339,7 @@ export class ReceivingSession implements MessageHolder {
 	#detach(message: QueuedMessage): void {
 		this.#unsettled.delete(message.deliveryId);
 		message.holder = undefined;
-		if (isStored(message)) this.#owner.deliveries.stopWaiting(message);
+		if (isStored(message)) this.#answers.stop(message);
 	}
 
 	#reject(message: QueuedMessage, reply: Uint8Array): void {

@@ -7,13 +7,15 @@ import type { RestoredMessage } from "./mailbox-records.ts";
 import type { MessageMemory } from "./message-memory.ts";
 import type { MessageStore } from "./message-store.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
+import type { MessageOwner } from "./open-block.ts";
 import type { WithdrawalReason } from "./pending-replies.ts";
 import { isStored, type QueuedMessage, type StoredMessage } from "./queued-message.ts";
 import { type ReceivingSession, recipientGone, type SessionOwner } from "./receiving-session.ts";
 import { type MailboxBounds, messageCost, RecipientMailbox } from "./recipient-mailbox.ts";
 import { inOrderOfArrival, Schedule } from "./schedule.ts";
+import type { ByteRange } from "./stamped-message.ts";
 import { StoredDeliveries } from "./stored-deliveries.ts";
-import type { MessageOwner, StoredMailbox } from "./stored-mailbox.ts";
+import type { StoredMailbox } from "./stored-mailbox.ts";
 
 export interface RecipientOptions {
 	readonly pluginId: string;
@@ -40,7 +42,6 @@ export class Recipient implements SessionOwner, MessageOwner {
 	readonly #deadlines: DeadlineQueue;
 	readonly #waiting: RecipientMailbox;
 	readonly #memory: MessageMemory;
-	readonly #store: MessageStore;
 	/** Its durable messages, as they are stored. */
 	readonly mailbox: StoredMailbox;
 	readonly deliveries: StoredDeliveries;
@@ -64,7 +65,6 @@ export class Recipient implements SessionOwner, MessageOwner {
 		this.#memory = options.memory;
 		this.#maxUnsettledBytes = options.bounds.maxBytes;
 		this.#onDeserted = options.onDeserted;
-		this.#store = options.store;
 		this.mailbox = options.store.mailbox(options.pluginId);
 		this.#schedule = new Schedule({
 			clock: options.clock,
@@ -146,9 +146,7 @@ export class Recipient implements SessionOwner, MessageOwner {
 			this.#durable--;
 			return "queued";
 		}
-		const disposition = this.#takeIn(message);
-		if (message.place === "waiting") this.#store.rest(message);
-		return disposition;
+		return this.#takeIn(message);
 	}
 
 	/** Takes back what was stored when the hub stopped, in the order in which it was accepted. */
@@ -204,7 +202,6 @@ export class Recipient implements SessionOwner, MessageOwner {
 	putBack(message: QueuedMessage): void {
 		this.#unsettledBytes -= messageCost(message);
 		this.#waiting.putBack(message);
-		this.#store.rest(message);
 		if (message.expires) this.#deadlines.add(message);
 	}
 
@@ -220,15 +217,20 @@ export class Recipient implements SessionOwner, MessageOwner {
 		}
 		this.#unsettledBytes -= messageCost(message);
 		this.#waiting.postpone(message);
-		this.#store.rest(message);
 		if (message.expires) this.#deadlines.add(message);
 		this.#resumeIn(message, delayMs);
 		this.#dispatch();
 	}
 
 	/** The bytes of a message that is handed out; undefined: its plugin is gone. */
-	bytesOf(message: QueuedMessage): Uint8Array | undefined {
-		return message.bytes ?? (isStored(message) ? this.mailbox.read(message) : undefined);
+	bytesOf(message: QueuedMessage): ByteRange | undefined {
+		const { bytes } = message;
+		if (bytes !== undefined) return { bytes, start: 0, end: bytes.byteLength };
+		return isStored(message) ? this.mailbox.rangeOf(message) : undefined;
+	}
+
+	handedOut(message: StoredMessage): void {
+		this.mailbox.handedOut(message);
 	}
 
 	/** What waits goes to the sessions that are left; with the last of them what is transient is lost. */
@@ -282,10 +284,8 @@ export class Recipient implements SessionOwner, MessageOwner {
 			this.#waiting.add(message);
 			this.#dispatch();
 		}
-		const isDelivered = message.place === "delivered";
-		// The bytes of a durable message go once it is handed out; a transient one keeps them until it is settled.
-		if (!(isDelivered && isStored(message))) this.#memory.settleDown(message);
-		return isDelivered ? "delivered" : "queued";
+		this.#memory.settleDown(message);
+		return message.place === "delivered" ? "delivered" : "queued";
 	}
 
 	#resumeIn(message: QueuedMessage, delayMs: number): void {
@@ -308,7 +308,6 @@ export class Recipient implements SessionOwner, MessageOwner {
 	/** Takes out what nobody will get. */
 	#withdrawn(message: QueuedMessage): void {
 		if (!this.#waiting.remove(message)) return;
-		this.#store.rouse(message);
 		this.#letGo(message);
 		this.#forgetDeadlines(message);
 		if (isStored(message)) this.#durable--;
@@ -338,7 +337,6 @@ export class Recipient implements SessionOwner, MessageOwner {
 		while (this.#unsettledBytes < this.#maxUnsettledBytes) {
 			const message = this.#waiting.take();
 			if (message === undefined) return undefined;
-			this.#store.rouse(message);
 			if (!this.#isOver(message)) {
 				this.#unsettledBytes += messageCost(message);
 				return message;
@@ -358,7 +356,6 @@ export class Recipient implements SessionOwner, MessageOwner {
 
 	#expire(message: QueuedMessage): void {
 		if (!this.#waiting.remove(message)) return;
-		this.#store.rouse(message);
 		this.#forgetDeadlines(message);
 		this.#expired(message);
 		this.#dispatch();

@@ -98,7 +98,7 @@ export class Router implements Disposable {
 		const { clock, ids, kv, queue, letters } = options;
 		this.letters = letters;
 		this.memory = new MessageMemory(options.memoryBytes);
-		this.store = new MessageStore({ ...options.storage, kv, queue, clock });
+		this.store = new MessageStore({ ...options.storage, kv, queue, clock, ids });
 		this.#durable = new DurableMessages({ clock, ids, letters, store: this.store, counters: this.counters });
 	}
 

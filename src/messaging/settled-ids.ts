@@ -3,6 +3,7 @@ import { type SettledId, SettledIdsRecordSchema } from "#gen/qirvo/hub/storage/v
 import { asciiSize, stringSize } from "../wire/string-size.ts";
 import { varintSize } from "../wire/varint.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
+import type { StoredMessage } from "./queued-message.ts";
 
 /** The stored record of ids that were settled together. It goes with the last of them. */
 export class SettledIds {
@@ -25,20 +26,11 @@ export class SettledIds {
 	}
 }
 
-/** What is stored of an id. */
-export interface SettledEntry {
-	readonly id: string;
-	readonly source: string;
-	readonly digest: string;
-	/** Milliseconds since the Unix epoch. */
-	readonly acceptTime: number;
-	readonly sequence: number;
-}
-
 /** A `SettledIdsRecord` in wire form. By hand: it is made for every few durable messages. */
-export function encodeSettledIds(ids: readonly SettledEntry[]): Uint8Array {
-	const writer = new WireWriter(ids.length * 128);
-	for (const { id, source, digest, acceptTime, sequence } of ids) {
+export function encodeSettledIds(messages: readonly StoredMessage[]): Uint8Array {
+	const writer = new WireWriter(messages.length * 128);
+	for (const { id, source, stored } of messages) {
+		const { digest, acceptTime, sequence } = stored;
 		const strings = stringSize(id) + asciiSize(source) + asciiSize(digest);
 		writer.header(1, strings + 2 + varintSize(acceptTime) + varintSize(sequence));
 		writer.string(1, id);

@@ -82,7 +82,7 @@ export class Settlements {
 	add(settlement: Settlement): void {
 		this.#waiting.push(settlement);
 		const grow = this.#begin();
-		for (const write of settlement.also) if ("value" in write) grow(write.value.byteLength);
+		for (const write of settlement.also) if (write.value !== undefined) grow(write.value.byteLength);
 	}
 
 	/** ST-4. */
@@ -211,8 +211,8 @@ export class Settlements {
 }
 
 function bytesOf({ message, also }: Settlement): number {
-	const { known } = message.stored;
-	let bytes = known === undefined ? 0 : RECORD_BYTES + 3 * (known.id.length + known.source.length);
-	for (const write of also) if ("value" in write) bytes += write.value.byteLength;
+	const { id, source, stored } = message;
+	let bytes = stored.ids === undefined ? 0 : RECORD_BYTES + 3 * (id.length + source.length);
+	for (const write of also) if (write.value !== undefined) bytes += write.value.byteLength;
 	return bytes;
 }

@@ -20,21 +20,46 @@ const STAMP_OVERHEAD = 64;
 /** The fields that the hub sets, as they were written last: those of one sender to one recipient are alike for a millisecond. */
 let lastFields: { readonly stamp: MessageStamp; readonly bytes: Uint8Array } | undefined;
 
+/** What a stamp adds to a message without an id beside the hub's fields. */
+const NOTHING = new Uint8Array();
+
 /**
- * The hub's copy of a message in wire form: the sender's fields as they came, then the hub's. Where a field is there
+ * A message in wire form as the hub passes it on: the sender's fields as they came, then the hub's. Where a field is there
  * twice the last one counts, so the sender's bytes need no rewriting. `attempt` is appended with each delivery.
- *
- * It is a copy so that a message that waits does not keep the whole frame it came in.
  */
+export class StampedMessage {
+	readonly #wire: Uint8Array;
+	readonly #ownId: Uint8Array;
+	readonly #fields: Uint8Array;
+	/** Bytes in all. */
+	readonly size: number;
+
+	/** `ownId`: the field of an id that the hub made; empty where the sender did. `fields`: what else the hub says. */
+	constructor(wire: Uint8Array, ownId: Uint8Array = NOTHING, fields: Uint8Array = NOTHING) {
+		this.#wire = wire;
+		this.#ownId = ownId;
+		this.#fields = fields;
+		this.size = wire.byteLength + ownId.byteLength + fields.byteLength;
+	}
+
+	static of(draft: MessageDraft, stamp: MessageStamp): StampedMessage {
+		const ownId = draft.id === "" ? lengthDelimited(1, Buffer.from(stamp.id)) : undefined;
+		return new StampedMessage(draft.wire, ownId, hubFields(stamp));
+	}
+
+	writeTo(writer: WireWriter): void {
+		writer.append(this.#wire);
+		if (this.#ownId.byteLength > 0) writer.append(this.#ownId);
+		writer.append(this.#fields);
+	}
+}
+
+/** The hub's copy of a message: one that waits does not keep the whole frame it came in. */
 export function stampMessage(draft: MessageDraft, stamp: MessageStamp): Uint8Array {
-	const fields = hubFields(stamp);
-	const ownId = draft.id === "" ? lengthDelimited(1, Buffer.from(stamp.id)) : undefined;
-	const { byteLength } = draft.wire;
-	const bytes = Buffer.allocUnsafe(byteLength + (ownId?.byteLength ?? 0) + fields.byteLength);
-	bytes.set(draft.wire);
-	if (ownId !== undefined) bytes.set(ownId, byteLength);
-	bytes.set(fields, bytes.byteLength - fields.byteLength);
-	return bytes;
+	const stamped = StampedMessage.of(draft, stamp);
+	const writer = new WireWriter(stamped.size);
+	stamped.writeTo(writer);
+	return writer.finish();
 }
 
 function hubFields(stamp: MessageStamp): Uint8Array {
@@ -70,11 +95,18 @@ export function withAttribute(wire: Uint8Array, key: string, value: string): Uin
 	return writer.finish();
 }
 
+/** A part of some bytes. No view: that would be made for every message. */
+export interface ByteRange {
+	readonly bytes: Uint8Array;
+	readonly start: number;
+	readonly end: number;
+}
+
 /** One delivery as it goes down to a recipient. */
 export interface DeliveryFields {
 	readonly id: string;
-	/** From `stampMessage`. */
-	readonly message: Uint8Array;
+	/** As it was stamped. */
+	readonly message: ByteRange;
 	readonly attempt: number;
 	/** Milliseconds; undefined for what is not a request. */
 	readonly timeLeftMs: number | undefined;
@@ -94,8 +126,9 @@ export function encodeDeliveries(field: number, deliveries: readonly DeliveryFie
 		const { id, message, attempt, timeLeftMs } = deliveries[index]!;
 		writer.header(1, sizes[index]!);
 		writer.string(1, id);
-		writer.header(2, message.byteLength + attemptSize(attempt));
-		writer.append(message);
+		const { bytes, start, end } = message;
+		writer.header(2, end - start + attemptSize(attempt));
+		writer.appendRange(bytes, start, end);
 		writer.varint(20, attempt);
 		if (timeLeftMs !== undefined) writer.time(3, timeLeftMs);
 	}
@@ -104,7 +137,7 @@ export function encodeDeliveries(field: number, deliveries: readonly DeliveryFie
 
 /** `id` is ASCII: the hub made it. */
 function deliverySize({ id, message, attempt, timeLeftMs }: DeliveryFields): number {
-	const body = message.byteLength + attemptSize(attempt);
+	const body = message.end - message.start + attemptSize(attempt);
 	const time = timeLeftMs === undefined ? 0 : 2 + timeSize(timeLeftMs);
 	return 2 + id.length + 1 + varintSize(body) + body + time;
 }

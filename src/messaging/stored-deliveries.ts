@@ -1,7 +1,8 @@
 import type { Clock } from "../clock/clock.ts";
 import type { DeadLetters } from "../dead-letters/dead-letters.ts";
 import type { KvWrite } from "../state/kv-store.ts";
-import type { Deadline, DeadlineQueue } from "../streams/deadline-queue.ts";
+import type { DeadlineQueue } from "../streams/deadline-queue.ts";
+import { AwaitedAnswers } from "./awaited-answers.ts";
 import { backoffAfter, type DeliveryPolicy } from "./delivery-policy.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
 import type { StoredMessage } from "./queued-message.ts";
@@ -56,24 +57,6 @@ class Acknowledgement implements Settlement {
 	}
 }
 
-/** When the answer to a delivery is late. */
-class AnswerDue implements Deadline {
-	readonly at: number;
-	slot = -1;
-	readonly #message: StoredMessage;
-	readonly #onLate: (message: StoredMessage) => void;
-
-	constructor(at: number, message: StoredMessage, onLate: (message: StoredMessage) => void) {
-		this.at = at;
-		this.#message = message;
-		this.#onLate = onLate;
-	}
-
-	run(): void {
-		this.#onLate(this.#message);
-	}
-}
-
 /**
  * What becomes of the durable messages that one recipient was delivered.
  *
@@ -88,19 +71,10 @@ export class StoredDeliveries {
 		this.#options = options;
 	}
 
-	/** A delivery is on its way: `onLate` runs unless it is answered in time. */
-	await(message: StoredMessage, ackWaitMs: number, onLate: (message: StoredMessage) => void): void {
+	/** Watches over the answers to one session's deliveries. */
+	awaitAnswers(waitMs: number, onLate: (message: StoredMessage) => void): AwaitedAnswers {
 		const { deadlines, clock } = this.#options;
-		this.stopWaiting(message);
-		const due = new AnswerDue(clock.monotonic() + ackWaitMs, message, onLate);
-		message.answerDue = due;
-		deadlines.add(due);
-	}
-
-	stopWaiting(message: StoredMessage): void {
-		if (message.answerDue === undefined) return;
-		this.#options.deadlines.remove(message.answerDue);
-		message.answerDue = undefined;
+		return new AwaitedAnswers({ deadlines, clock, waitMs, onLate });
 	}
 
 	/** SD-1. `settled` is told why it could not be stored, where that is so; the message is then delivered again. */
@@ -126,7 +100,7 @@ export class StoredDeliveries {
 	/** SD-3. Rejects where it could not be stored. */
 	park(message: StoredMessage, reason: string): Promise<void> {
 		const { mailbox, letters, onSettled, onAgain } = this.#options;
-		const item = message.bytes ?? mailbox.read(message);
+		const item = mailbox.read(message);
 		if (item === undefined || mailbox.gone) {
 			onSettled(message);
 			return Promise.resolve();

@@ -4,17 +4,20 @@ import { HubError } from "../hub-error.ts";
 import type { CommitQueue } from "../state/commit-queue.ts";
 import { keys } from "../state/key-layout.ts";
 import type { KvStore, KvWrite } from "../state/kv-store.ts";
-import type { MessageDisposition } from "./accepted-message.ts";
+import type { AcceptanceListener } from "./accepted-message.ts";
 import type { BlockCache } from "./block-cache.ts";
-import { encodeBlock } from "./block-record.ts";
+import { IdBatch, type RememberedId } from "./id-batch.ts";
 import type { IdMarks } from "./id-marks.ts";
-import { KnownId, KnownIds } from "./known-ids.ts";
+import { KnownIds, type SentId } from "./known-ids.ts";
 import { encodeAttempts } from "./mailbox-record.ts";
 import { MessageBlock } from "./message-block.ts";
-import type { StoredBlock, StoredMessage } from "./queued-message.ts";
+import { type MessageOwner, OpenBlock } from "./open-block.ts";
+import type { StoredBlock, StoredMessage, StoredPlace } from "./queued-message.ts";
+import type { IdHandle, SenderIds } from "./sender-ids.ts";
 import { encodeSettledIds, SettledIds } from "./settled-ids.ts";
 import { PLACES_SUFFIX, type Settlement, Settlements, type SettlingMailbox } from "./settlements.ts";
 import type { SparseBlocks } from "./sparse-blocks.ts";
+import type { ByteRange, StampedMessage } from "./stamped-message.ts";
 
 /** What the mailboxes of one hub share. */
 export interface MailboxStorage {
@@ -26,6 +29,8 @@ export interface MailboxStorage {
 	readonly sparse: SparseBlocks;
 	/** How long ids are remembered after a message was accepted, in milliseconds. */
 	readonly idWindowMs: number;
+	/** Of the hashes that tell ids. */
+	readonly idSeed: number;
 	/** The last one that was given out. Of all mailboxes, so that none comes again while marks of a forgotten one are left. */
 	lastSequence: number;
 }
@@ -37,24 +42,6 @@ export const NOTE_SUFFIX = ".d";
 export const SETTLED_SUFFIX = ".m";
 
 const DELETES = 500;
-
-/** Bytes of a record beside its message's, about. */
-const RECORD_BYTES = 128;
-
-/** Who a message is stored for; told once. */
-export interface MessageOwner {
-	/** Returns what its sender is told. */
-	stored(message: StoredMessage): MessageDisposition;
-	notStored(message: StoredMessage, error: unknown): void;
-}
-
-/** A block that takes more messages until it goes. */
-interface OpenBlock {
-	readonly owner: MessageOwner;
-	readonly block: StoredBlock;
-	readonly messages: StoredMessage[];
-	readonly grow: (bytes: number) => void;
-}
 
 /**
  * The stored side of one mailbox. This process is its only writer.
@@ -71,19 +58,22 @@ export class StoredMailbox implements SettlingMailbox {
 	readonly #storage: MailboxStorage;
 	/** In the order in which their first messages were accepted. */
 	readonly #blocks = new Set<StoredBlock>();
-	readonly #ids = new KnownIds();
+	readonly #ids: KnownIds;
 	readonly #settlements: Settlements;
 	/** Records of settled ids that are stored, or on their way. */
 	readonly #settledRecords = new Set<SettledIds>();
 	/** Where the ids go that are being settled. */
-	#remembered: { readonly ids: readonly KnownId[]; readonly record: SettledIds } | undefined;
-	#open: OpenBlock | undefined;
+	#remembered: { readonly messages: readonly StoredMessage[]; readonly record: SettledIds } | undefined;
+	#open: { readonly open: OpenBlock; readonly grow: (bytes: number) => void } | undefined;
+	/** Bytes of the block before: the next one probably has as many. */
+	#lastBytes = 0;
 	#size = 0;
 	#gone = false;
 
 	constructor(pluginId: string, storage: MailboxStorage) {
 		this.pluginId = pluginId;
 		this.#storage = storage;
+		this.#ids = new KnownIds(storage.idSeed);
 		this.#settlements = new Settlements(this, storage.queue, storage.cache);
 	}
 
@@ -107,66 +97,70 @@ export class StoredMailbox implements SettlingMailbox {
 		return undefined;
 	}
 
-	/** What is known of an id; undefined: it is new. Refuses with ID_REUSED. */
-	find(source: string, id: string, digest: string): KnownId | undefined {
-		const known = this.#ids.get(source, id);
-		if (known === undefined || known.digest === digest) return known;
-		throw new HubError("ID_REUSED", "the message id was used before with other content", { metadata: { id } });
+	/** Whether an id is known: then `told` is told what its sender was. Refuses with ID_REUSED. */
+	repeat(source: string, id: string, digest: string, told: AcceptanceListener): boolean {
+		const ids = this.#ids.of(source);
+		const cell = ids?.find(id) ?? -1;
+		if (ids === undefined || cell < 0) return false;
+		if (!ids.isSame(cell, digest)) throw idReused(id);
+		ids.repeat(cell, id, told);
+		return true;
+	}
+
+	/** Refuses with ID_REUSED where the id is known as that of another message. */
+	requireUnused(source: string, id: string, digest: string): void {
+		const ids = this.#ids.of(source);
+		const cell = ids?.find(id) ?? -1;
+		if (ids !== undefined && cell >= 0 && !ids.isSame(cell, digest)) throw idReused(id);
 	}
 
 	nextSequence(): number {
 		return ++this.#storage.lastSequence;
 	}
 
-	/** SM-1. Stores a message that has its bytes, together with `also`. `owner` is told later. SM-3: an id must be new. */
-	add(message: StoredMessage, also: readonly KvWrite[], owner: MessageOwner): void {
+	/** SM-1. Stores a message together with `also`. `owner` is told later. SM-3: an id must be new. */
+	add(message: StoredMessage, content: StampedMessage, also: readonly KvWrite[], owner: MessageOwner): void {
 		const { stored } = message;
 		if (stored.digest !== "") {
-			stored.known = new KnownId(this.#ids, knownFields(message), undefined);
-			this.#ids.add(stored.known);
+			const ids = this.#ids.toAdd(message.source);
+			know(stored, ids, ids.add(idOf(message), false));
 		}
 		this.#size++;
 		if (also.length > 0) {
-			const block = this.#newBlock(message);
-			block.add(message);
-			block.seal();
-			const messages = [message];
-			const write = { key: block.key, value: encodeBlock(messages) };
-			this.#storage.queue.add([write, ...also], (error) => this.#added(block, messages, owner, error));
+			const open = this.#newBlock(message, owner, content.size);
+			open.add(message, content);
+			this.#storage.queue.add([open.seal(), ...also], (error) => this.#added(open, error));
 			return;
 		}
-		if (this.#open?.owner !== owner || !this.#open.block.hasRoom(message.size)) {
+		if (this.#open?.open.owner !== owner || !this.#open.open.block.hasRoom(message.size)) {
 			this.#open = this.#openBlock(message, owner);
 		}
-		const { block, messages, grow } = this.#open;
-		block.add(message);
-		messages.push(message);
-		grow(message.size + RECORD_BYTES);
+		this.#open.grow(this.#open.open.add(message, content));
 	}
 
-	#openBlock(first: StoredMessage, owner: MessageOwner): OpenBlock {
-		const block = this.#newBlock(first);
-		const messages: StoredMessage[] = [];
+	#openBlock(first: StoredMessage, owner: MessageOwner) {
+		const open = this.#newBlock(first, owner, this.#lastBytes);
 		const seal = () => {
-			if (this.#open?.block === block) this.#open = undefined;
-			block.seal();
-			return [{ key: block.key, value: encodeBlock(messages) }];
+			if (this.#open?.open === open) this.#open = undefined;
+			const write = open.seal();
+			this.#lastBytes = open.value.byteLength;
+			return [write];
 		};
-		const grow = this.#storage.queue.addOpen(seal, (error) => this.#added(block, messages, owner, error));
-		return { owner, block, messages, grow };
+		return { open, grow: this.#storage.queue.addOpen(seal, (error) => this.#added(open, error)) };
 	}
 
-	#newBlock(first: StoredMessage): StoredBlock {
+	#newBlock(first: StoredMessage, owner: MessageOwner, bytes: number): OpenBlock {
 		const block = new MessageBlock<StoredMessage>(this.pluginId, first.stored.sequence);
 		this.#blocks.add(block);
-		return block;
+		return new OpenBlock(block, owner, bytes);
 	}
 
-	#added(block: StoredBlock, messages: readonly StoredMessage[], owner: MessageOwner, error: unknown): void {
+	#added({ block, messages, owner, value }: OpenBlock, error: unknown): void {
 		if (error === undefined) {
+			if (!this.#gone) this.#storage.cache.keep(block, value);
 			for (const message of messages) {
 				const disposition = owner.stored(message);
-				message.stored.known?.answer(disposition);
+				message.stored.ids?.answer(message.stored, message.id, disposition);
 			}
 			return;
 		}
@@ -175,9 +169,11 @@ export class StoredMailbox implements SettlingMailbox {
 			this.#size -= messages.length;
 		}
 		for (const message of messages) {
-			message.stored.known?.forget();
+			const { ids } = message.stored;
+			message.stored.ids = undefined;
+			const repeats = ids?.refuse(message.stored) ?? [];
 			owner.notStored(message, error);
-			message.stored.known?.answer(undefined, error);
+			for (const told of repeats) told(undefined, error);
 		}
 	}
 
@@ -205,16 +201,13 @@ export class StoredMailbox implements SettlingMailbox {
 	remember(settling: readonly StoredMessage[]): KvWrite | undefined {
 		const { clock, idWindowMs } = this.#storage;
 		const expired = clock.now() - idWindowMs;
-		const ids: KnownId[] = [];
-		for (const { stored } of settling) {
-			if (stored.known !== undefined && stored.acceptTime > expired) ids.push(stored.known);
-		}
-		const [first] = ids;
+		const messages = settling.filter(({ stored }) => stored.ids !== undefined && stored.acceptTime > expired);
+		const [first] = messages;
 		this.#remembered = undefined;
 		if (first === undefined) return undefined;
-		const key = `${keys.mailboxMessage(this.pluginId, first.sequence)}${SETTLED_SUFFIX}`;
-		this.#remembered = { ids, record: this.#recordOf(key, ids.length) };
-		return { key, value: encodeSettledIds(ids) };
+		const key = `${this.#key(first)}${SETTLED_SUFFIX}`;
+		this.#remembered = { messages, record: this.#recordOf(key, messages.length) };
+		return { key, value: encodeSettledIds(messages) };
 	}
 
 	settled(settling: readonly StoredMessage[], error: unknown): void {
@@ -224,14 +217,25 @@ export class StoredMailbox implements SettlingMailbox {
 			if (remembered !== undefined) this.#settledRecords.delete(remembered.record);
 			return;
 		}
-		if (remembered !== undefined) {
-			for (const known of remembered.ids) {
-				known.settled = remembered.record;
-				this.#storage.marks.add(known);
-			}
-		}
+		if (remembered !== undefined) this.#mark(remembered.messages, remembered.record);
 		this.#size -= settling.length;
-		for (const { stored } of settling) if (stored.known?.settled === undefined) stored.known?.forget();
+		// Those that are not to be remembered.
+		for (const { stored } of settling) {
+			stored.ids?.delete(stored);
+			stored.ids = undefined;
+		}
+	}
+
+	/** Their ids go with their record from now on. */
+	#mark(messages: readonly StoredMessage[], record: SettledIds): void {
+		const bySender = new Map<SenderIds, RememberedId[]>();
+		for (const { stored } of messages) {
+			const { ids } = stored;
+			if (ids === undefined) continue;
+			stored.ids = undefined;
+			gather(bySender, ids, stored);
+		}
+		for (const [ids, remembered] of bySender) this.#storage.marks.add(new IdBatch(ids, remembered, record));
 	}
 
 	emptied(block: StoredBlock): void {
@@ -253,9 +257,23 @@ export class StoredMailbox implements SettlingMailbox {
 	}
 
 	/** The message in wire form. Undefined where the plugin is gone. */
-	read({ stored }: StoredMessage): Uint8Array | undefined {
-		if (stored.block === undefined || this.#gone) return undefined;
-		return this.#storage.cache.read(stored.block)?.messages.get(stored.sequence)?.message;
+	read(message: StoredMessage): Uint8Array | undefined {
+		const range = this.rangeOf(message);
+		return range?.bytes.subarray(range.start, range.end);
+	}
+
+	/** The same as a part of what its block has. */
+	rangeOf({ stored, size }: StoredMessage): ByteRange | undefined {
+		const { block, start, sequence } = stored;
+		if (block === undefined || this.#gone) return undefined;
+		if (block.value !== undefined) return { bytes: block.value, start, end: start + size };
+		const bytes = this.#storage.cache.read(block)?.messages.get(sequence)?.message;
+		return bytes && { bytes, start: 0, end: size };
+	}
+
+	/** A message is on its way to its recipient for the first time since it was stored. */
+	handedOut({ stored }: StoredMessage): void {
+		if (stored.block !== undefined) this.#storage.cache.handedOut(stored.block);
 	}
 
 	/** Takes over a block that is stored; `places` are its messages, or the bytes of those that are settled. */
@@ -270,8 +288,8 @@ export class StoredMailbox implements SettlingMailbox {
 			block.add(place);
 			this.#size++;
 			if (place.stored.digest === "") continue;
-			place.stored.known = new KnownId(this.#ids, knownFields(place), "queued");
-			this.#ids.restore(place.stored.known);
+			const { ids, handle } = this.#ids.restore(idOf(place));
+			know(place.stored, ids, handle);
 		}
 		block.seal();
 		this.#blocks.add(block);
@@ -279,17 +297,16 @@ export class StoredMailbox implements SettlingMailbox {
 	}
 
 	/** Takes over the ids of settled messages, which are still to be given to the marks. */
-	restoreSettled(key: string, ids: readonly SettledId[]): readonly KnownId[] {
-		const settled = this.#recordOf(key, ids.length);
-		return ids.map(({ source, id, digest, acceptTimeMs, sequence: bigSequence }) => {
+	restoreSettled(key: string, settled: readonly SettledId[]): readonly IdBatch[] {
+		const record = this.#recordOf(key, settled.length);
+		const bySender = new Map<SenderIds, RememberedId[]>();
+		for (const { source, id, digest, acceptTimeMs, sequence: bigSequence } of settled) {
 			const sequence = Number(bigSequence);
-			const acceptTime = Number(acceptTimeMs);
-			const known = new KnownId(this.#ids, { source, id, digest, sequence, acceptTime }, "queued");
-			known.settled = settled;
-			this.#ids.restore(known);
+			const { ids, handle } = this.#ids.restore({ source, id, digest, sequence });
 			this.#storage.lastSequence = Math.max(this.#storage.lastSequence, sequence);
-			return known;
-		});
+			gather(bySender, ids, { ...handle, acceptTime: Number(acceptTimeMs) });
+		}
+		return [...bySender].map(([ids, remembered]) => new IdBatch(ids, remembered, record));
 	}
 
 	/** Deletes everything: the plugin is no longer registered. Resolves once that is stored. */
@@ -319,7 +336,24 @@ export class StoredMailbox implements SettlingMailbox {
 	}
 }
 
-function knownFields({ source, id, stored }: StoredMessage) {
-	const { digest, sequence, acceptTime } = stored;
-	return { source, id, digest, sequence, acceptTime };
+function gather(bySender: Map<SenderIds, RememberedId[]>, ids: SenderIds, remembered: RememberedId): void {
+	const known = bySender.get(ids);
+	if (known === undefined) bySender.set(ids, [remembered]);
+	else known.push(remembered);
+}
+
+/** Keeps where the id of a message is known. */
+function know(stored: StoredPlace, ids: SenderIds, { idLow, idHigh }: IdHandle): void {
+	stored.ids = ids;
+	stored.idLow = idLow;
+	stored.idHigh = idHigh;
+}
+
+function idOf({ source, id, stored }: StoredMessage): SentId {
+	const { digest, sequence } = stored;
+	return { source, id, digest, sequence };
+}
+
+function idReused(id: string): HubError {
+	return new HubError("ID_REUSED", "the message id was used before with other content", { metadata: { id } });
 }

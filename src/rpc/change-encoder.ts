@@ -10,6 +10,12 @@ import { WireWriter } from "../wire/wire-writer.ts";
 /** Half of what is kept of encoded changes, in bytes. */
 const GENERATION_BYTES = 4 * 1024 * 1024;
 
+interface EncodedChange {
+	/** Of its record. */
+	readonly key: string;
+	readonly bytes: Uint8Array;
+}
+
 /** What of a change is not in its entries. */
 interface Facts {
 	readonly actor: string;
@@ -24,28 +30,31 @@ interface Facts {
  * the newest are kept, up to 8 MiB of them, which is what those who keep up ask for.
  */
 export class ChangeEncoder {
-	#young = new Map<KvChange, Uint8Array>();
-	#old = new Map<KvChange, Uint8Array>();
+	/** By revision, which is that of one change in each of the keyspaces. */
+	#young = new Map<number, EncodedChange>();
+	#old = new Map<number, EncodedChange>();
 	#bytes = 0;
 
 	/** `keyOffset`: where the key of the entry begins in the key of its record. */
 	encode(told: ToldChange, keyOffset: number): Uint8Array {
 		if (told.coalesced > 0) return encodeChange(told, keyOffset);
-		const known = this.#young.get(told.last) ?? this.#old.get(told.last);
-		if (known !== undefined) return known;
-		const encoded = encodeChange(told, keyOffset);
-		this.#keep(told.last, encoded);
-		return encoded;
+		const { key, revision } = told.last;
+		const known = this.#young.get(revision) ?? this.#old.get(revision);
+		// The key of a record names the life of a store, which is in one keyspace.
+		if (known?.key === key) return known.bytes;
+		const bytes = encodeChange(told, keyOffset);
+		this.#keep(revision, { key, bytes });
+		return bytes;
 	}
 
-	#keep(change: KvChange, encoded: Uint8Array): void {
-		if (this.#bytes + encoded.byteLength > GENERATION_BYTES) {
+	#keep(revision: number, encoded: EncodedChange): void {
+		if (this.#bytes + encoded.bytes.byteLength > GENERATION_BYTES) {
 			this.#old = this.#young;
 			this.#young = new Map();
 			this.#bytes = 0;
 		}
-		this.#young.set(change, encoded);
-		this.#bytes += encoded.byteLength;
+		this.#young.set(revision, encoded);
+		this.#bytes += encoded.bytes.byteLength;
 	}
 }
 
@@ -76,7 +85,8 @@ function previousOf({ key, oldValue, oldRevision, createRevision }: KvChange): S
 	return oldValue && decodeEntry({ key, value: oldValue, revision: oldRevision, createRevision });
 }
 
-function factsOf({ writer, transactionId, updateTime }: StoredEntry): Facts {
+function factsOf({ facts, updateTime }: StoredEntry): Facts {
+	const { writer, transactionId } = facts;
 	return { actor: writer, cause: ChangeCause.SET, transactionId, time: updateTime };
 }
 

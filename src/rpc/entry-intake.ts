@@ -7,7 +7,7 @@ import { placing } from "./placed-error.ts";
 import { type StoreAdmission, writerOf } from "./store-admission.ts";
 import type { TransactionRequest } from "./transaction-request.ts";
 
-const NO_CHECKS: readonly EntryCheck[] = Object.freeze([]);
+export const NO_CHECKS: readonly EntryCheck[] = Object.freeze([]);
 
 /** What every operation on entries goes through, whichever way it comes: the guard is asked about its store and its content. */
 export class EntryIntake {
@@ -22,39 +22,35 @@ export class EntryIntake {
 		return this.#admission.admit(call, store, "read");
 	}
 
-	/** `signal` withdraws it. */
-	write(call: Call, request: EntryWriteRequest, signal?: AbortSignal): WriteUnit {
-		const writes = [this.#admitWrite(call, request)];
-		const recheck = this.#recheckOf(call);
-		return { writer: writerOf(call), checks: NO_CHECKS, writes, transactionId: "", recheck, signal };
+	/** A single write. */
+	write(call: Call, request: EntryWriteRequest): WriteUnit {
+		const writes = [this.admit(call, request)];
+		const recheck = this.recheckOf(call);
+		return { writer: writerOf(call), checks: NO_CHECKS, writes, transactionId: "", recheck };
 	}
 
 	/** A check tells what a read tells, and what a write to the same store would tell: it needs the right to one of them. */
-	transaction(
-		call: Call,
-		{ checks, writes }: TransactionRequest,
-		transactionId: string,
-		signal?: AbortSignal,
-	): WriteUnit {
+	transaction(call: Call, { checks, writes }: TransactionRequest, transactionId: string): WriteUnit {
 		const written = new Map<string, OpenStore>();
 		const admittedWrites = writes.map((request, index) => {
-			const write = placing(`writes[${index}].${request.kind}`, () => this.#admitWrite(call, request));
+			const write = placing(`writes[${index}].${request.kind}`, () => this.admit(call, request));
 			written.set(request.store, write.store);
 			return write;
 		});
 		const admittedChecks = checks.map(({ store: name, key, expected }): EntryCheck => {
 			return { store: written.get(name) ?? this.#admission.admit(call, name, "read"), key, expected };
 		});
-		const recheck = this.#recheckOf(call);
-		return { writer: writerOf(call), checks: admittedChecks, writes: admittedWrites, transactionId, recheck, signal };
+		const recheck = this.recheckOf(call);
+		return { writer: writerOf(call), checks: admittedChecks, writes: admittedWrites, transactionId, recheck };
 	}
 
 	/** For a unit that has to wait: what it was admitted by may be taken away meanwhile. */
-	#recheckOf({ caller }: Call): WriteUnit["recheck"] {
+	recheckOf({ caller }: Call): WriteUnit["recheck"] {
 		return (store, access) => this.#admission.recheck(caller, store, access);
 	}
 
-	#admitWrite(call: Call, request: EntryWriteRequest): EntryWrite {
+	/** The write of a unit. */
+	admit(call: Call, request: EntryWriteRequest): EntryWrite {
 		const content = contentOf(request);
 		let store: OpenStore;
 		try {

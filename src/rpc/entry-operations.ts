@@ -80,25 +80,38 @@ export function contentOf(write: EntryWriteRequest): ContentFacts | undefined {
 /** The fields of an address, which come first in each request that has one; `other` is called with each further one. */
 export function readAddress(reader: WireReader, other: (number: number) => void = () => reader.skip()): EntryAddress {
 	let store = "";
-	let key: string | undefined;
+	let key = "";
 	for (let number = reader.next(); number !== 0; number = reader.next()) {
 		if (number === 1) store = reader.string();
 		else if (number === 2) key = readKey(reader);
 		else other(number);
 	}
-	parseStoreName(store, "store");
-	if (key === undefined || key === "") throw HubError.field("key", "is required");
+	requireAddress(store, key);
 	return { store, key };
 }
 
+function requireAddress(store: string, key: string): void {
+	parseStoreName(store, "store");
+	if (key === "") throw HubError.field("key", "is required");
+}
+
+/** The most frequent of all: without the callback that others read their fields with. */
 function readSet(reader: WireReader): SetRequest {
+	let store = "";
+	let key = "";
 	let wire: Uint8Array | undefined;
 	let expected = ANY;
 	let ttlMs: number | undefined;
 	let instanceId = "";
 	let returnPrevious = false;
-	const { store, key } = readAddress(reader, (number) => {
+	for (let number = reader.next(); number !== 0; number = reader.next()) {
 		switch (number) {
+			case 1:
+				store = reader.string();
+				break;
+			case 2:
+				key = readKey(reader);
+				break;
 			case 3:
 				wire = merged(wire, reader.view());
 				break;
@@ -117,7 +130,8 @@ function readSet(reader: WireReader): SetRequest {
 			default:
 				reader.skip();
 		}
-	});
+	}
+	requireAddress(store, key);
 	return { kind: "set", store, key, value: readEntryValue(wire), expected, ttlMs, instanceId, returnPrevious };
 }
 

@@ -2,6 +2,9 @@ import { HubError } from "../hub-error.ts";
 import type { ContentFacts } from "../security/content-rule.ts";
 import { WireReader } from "../wire/wire-reader.ts";
 
+/** One for all: a value is read whole, in one turn. */
+const READER = new WireReader(Buffer.alloc(0));
+
 /** Of `Payload`. */
 const LAST_FIELD = 4;
 
@@ -16,7 +19,8 @@ export interface EntryValue extends ContentFacts {
  */
 export function readEntryValue(wire: Uint8Array | undefined): EntryValue {
 	if (wire === undefined) throw HubError.field("value", "is required");
-	const reader = new WireReader(wire);
+	const reader = READER;
+	reader.begin(wire);
 	let json: Uint8Array | undefined;
 	let bytes = -1;
 	let contentType = "";

@@ -113,7 +113,8 @@ export class PipelineResults {
 		this.#closedBytes += frame.byteLength;
 		this.#parts = [];
 		this.#partBytes = 0;
-		this.#writer = new WireWriter();
+		// The next frame is about as large: a buffer that grows to it would be made several times over.
+		this.#writer = new WireWriter(this.#writer.length + 64);
 		this.#inFrame = 0;
 	}
 }

@@ -1,16 +1,16 @@
 import { PipelineResponseSchema } from "#gen/qirvo/hub/v1/entries_pb.js";
 import type { Clock, IdSource } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
-import type { WriteUnit, Written } from "../stores/entry-write.ts";
+import type { UnitSettled, WriteUnit } from "../stores/entry-write.ts";
 import { STORE_LIMITS } from "../stores/store-limits.ts";
 import type { Call, Encoded } from "./call.ts";
 import type { Entries } from "./entry-calls.ts";
 import { encodeEntryError } from "./entry-error.ts";
-import type { EntryIntake } from "./entry-intake.ts";
+import { type EntryIntake, NO_CHECKS } from "./entry-intake.ts";
 import { noSuchEntry, readAddress, readWrite } from "./entry-operations.ts";
 import { encodeFailedCheck } from "./failed-check.ts";
 import { encodeFrame } from "./messaging-frames.ts";
-import { type PipelineOperation, readOperations } from "./pipeline-operations.ts";
+import { type PipelineKind, PipelineOperations } from "./pipeline-operations.ts";
 import { PipelineResults, RESULT_FIELD } from "./pipeline-results.ts";
 import { placedError } from "./placed-error.ts";
 import { PulledStream } from "./pulled-stream.ts";
@@ -43,8 +43,16 @@ const SHOWN_BYTES = 128 * 1024;
 const MAX_WRITING_BYTES = 8 * 1024 * 1024;
 const MAX_RESULT_BYTES = 8 * 1024 * 1024;
 
+/** A unit of a pipeline. */
+interface PipelineUnit extends WriteUnit {
+	/** Of the operation. */
+	readonly id: number | bigint;
+	/** What it counts for while it is on its way. */
+	readonly burden: number;
+}
+
 /** What a unit holds on its way, about, and what its answer may hold. */
-function burdenOf({ checks, writes }: WriteUnit, bytes: number): number {
+function burdenOf(checks: WriteUnit["checks"], writes: WriteUnit["writes"], bytes: number): number {
 	let shown = 0;
 	for (const write of writes) {
 		if ((write.kind === "set" || write.kind === "delete") && write.returnPrevious) shown += SHOWN_BYTES;
@@ -62,7 +70,10 @@ export class PipelineStream {
 	readonly responses: PulledStream<Encoded>;
 	readonly #deps: PipelineStreamDeps;
 	readonly #call: Call;
+	readonly #operations = new PipelineOperations();
 	readonly #results = new PipelineResults();
+	readonly #writer: string;
+	readonly #recheck: WriteUnit["recheck"];
 	readonly #withdrawal = new AbortController();
 	#writing = 0;
 	#writingBytes = 0;
@@ -75,7 +86,8 @@ export class PipelineStream {
 	constructor(deps: PipelineStreamDeps, requests: AsyncIterable<Uint8Array>, call: Call) {
 		this.#deps = deps;
 		this.#call = call;
-		writerOf(call);
+		this.#writer = writerOf(call);
+		this.#recheck = deps.intake.recheckOf(call);
 		this.responses = new PulledStream({
 			clock: deps.clock,
 			call,
@@ -91,11 +103,13 @@ export class PipelineStream {
 
 	async #read(requests: AsyncIterable<Uint8Array>): Promise<void> {
 		for await (const frame of requests) {
-			for (const [index, operation] of readOperations(frame).entries()) {
+			this.#operations.read(frame);
+			for (let index = 0; index < this.#operations.length; index++) {
 				while (this.#isFull && !this.#isOver) await this.#roomAgain();
 				if (this.#isOver) return;
-				this.#take(operation, index);
+				this.#take(index);
 			}
+			this.#operations.clear();
 			this.responses.wake();
 		}
 		this.#inputEnded = true;
@@ -118,61 +132,70 @@ export class PipelineStream {
 		await this.responses.pulled();
 	}
 
-	#take(operation: PipelineOperation, index: number): void {
+	#take(index: number): void {
+		const kind = this.#operations.kind(index);
 		try {
-			this.#begin(operation);
+			this.#begin(index, kind);
 		} catch (error) {
 			if (breaksFrame(error)) throw error;
-			const { id, kind } = operation;
-			this.#fail(id, placedError(error, `operations[${index}]${kind === undefined ? "" : `.${kind}`}`));
+			const path = `operations[${index}]${kind === undefined ? "" : `.${kind}`}`;
+			this.#fail(this.#operations.id(index), placedError(error, path));
 		}
 	}
 
-	#begin({ id, kind, body }: PipelineOperation): void {
-		const { intake, entries, ids } = this.#deps;
+	#begin(index: number, kind: PipelineKind | undefined): void {
+		const { intake, entries } = this.#deps;
+		const body = this.#operations.body(index);
 		const bytes = body.end - body.pos;
-		const { signal } = this.#withdrawal;
 		if (kind === "get") {
 			const address = readAddress(body);
 			const entry = entries.get(intake.read(this.#call, address), address.key);
 			if (entry === undefined) throw noSuchEntry(address);
-			this.#results.add(id, RESULT_FIELD.entry, entry);
+			this.#results.add(this.#operations.id(index), RESULT_FIELD.entry, entry);
 		} else if (kind === "transact") {
 			const request = readTransaction(body);
 			if (request.requestId !== "") throw HubError.field("request_id", "must be empty in a pipeline");
-			const unit = intake.transaction(this.#call, request, ids.next(), signal);
-			this.#submit(id, unit, bytes, this.#addTransaction);
+			const { checks, writes, transactionId } = intake.transaction(this.#call, request, this.#deps.ids.next());
+			this.#submit(index, checks, writes, transactionId, bytes);
 		} else if (kind !== undefined) {
-			const unit = intake.write(this.#call, readWrite(body, kind), signal);
-			this.#submit(id, unit, bytes, this.#addWrite);
+			this.#submit(index, NO_CHECKS, [intake.admit(this.#call, readWrite(body, kind))], "", bytes);
 		} else throw HubError.field("operation", "must be set");
 	}
 
-	readonly #addTransaction = (id: number | bigint, written: Written) => {
-		this.#results.add(id, RESULT_FIELD.transaction, encodeTransaction(written));
-	};
-
-	readonly #addWrite = (id: number | bigint, { results }: Written) => this.#results.addWrite(id, results[0]!);
-
 	#submit(
-		id: number | bigint,
-		unit: WriteUnit,
+		index: number,
+		checks: WriteUnit["checks"],
+		writes: WriteUnit["writes"],
+		transactionId: string,
 		bytes: number,
-		add: (id: number | bigint, written: Written) => void,
 	): void {
-		const burden = burdenOf(unit, bytes);
+		const burden = burdenOf(checks, writes, bytes);
 		this.#writing++;
 		this.#writingBytes += burden;
-		this.#deps.entries.submit(unit, (written, error) => {
-			this.#writing--;
-			this.#writingBytes -= burden;
-			if (this.responses.ended) return;
-			if (written === undefined) this.#fail(id, error);
-			else add(id, written);
-			this.responses.wake();
-			this.#finishWhenDone();
-		});
+		const unit: PipelineUnit = {
+			id: this.#operations.id(index),
+			burden,
+			writer: this.#writer,
+			checks,
+			writes,
+			transactionId,
+			request: undefined,
+			recheck: this.#recheck,
+			signal: this.#withdrawal.signal,
+		};
+		this.#deps.entries.submit(unit, this.#settled);
 	}
+
+	readonly #settled: UnitSettled<PipelineUnit> = (written, error, { id, burden, transactionId }) => {
+		this.#writing--;
+		this.#writingBytes -= burden;
+		if (this.responses.ended) return;
+		if (written === undefined) this.#fail(id, error);
+		else if (transactionId === "") this.#results.addWrite(id, written.results[0]!);
+		else this.#results.add(id, RESULT_FIELD.transaction, encodeTransaction(written));
+		this.responses.wake();
+		this.#finishWhenDone();
+	};
 
 	#fail(id: number | bigint, failure: unknown): void {
 		const error = encodeEntryError(failure, this.#call.requestId);

@@ -39,7 +39,7 @@ export function readSend(reader: WireReader, layout: SendLayout): SendView {
 	let durability: number | undefined;
 	let timeoutMs: number | undefined;
 	for (let number = reader.next(); number !== 0; number = reader.next()) {
-		if (number === layout.to) to = merged(to, reader.view());
+		if (number === layout.to) to = merged(to, addressView(reader));
 		else if (number === layout.message) message = merged(message, reader.view());
 		else if (number === layout.entryId) entryId = reader.uint64();
 		else if (number === layout.durability) durability = reader.number();
@@ -85,7 +85,9 @@ function readBatch(reader: WireReader, entries: SendView[]): SendView[] {
 		if (entries.length === CONTENT_LIMITS.batchEntries) {
 			throw HubError.field("batch.entries", `has more than ${CONTENT_LIMITS.batchEntries} entries`);
 		}
-		entries.push(readSend(reader.nested(), SEND_ENTRY));
+		const outer = reader.enter();
+		entries.push(readSend(reader, SEND_ENTRY));
+		reader.leave(outer);
 	}
 	return entries;
 }
@@ -104,13 +106,21 @@ const FIELDS = { plugin: "plugin_id", capability: "capability", alias: "alias" }
 const MAX_NAME_BYTES = 256;
 
 /** The address that was read last, with the bytes that say it: a sender's messages mostly go to one recipient for a while. */
-let lastBytes = new Uint8Array();
+let lastBytes: Uint8Array = new Uint8Array();
 let lastAddress: RecipientAddress | undefined;
+
+/** The bytes of an address: those that were read last where they are the same, so that a message needs no view of its own. */
+function addressView(reader: WireReader): Uint8Array {
+	const end = reader.delimited();
+	const { bytes, pos } = reader;
+	reader.pos = end;
+	return isSame(bytes, pos, end, lastBytes) ? lastBytes : bytes.subarray(pos, end);
+}
 
 /** Reads an `Address`. Refuses one that is absent, empty, or names what cannot be a plugin id. */
 export function readAddress(bytes: Uint8Array | undefined, field: string): RecipientAddress {
 	if (bytes === undefined) throw HubError.field(field, "is required");
-	if (lastAddress !== undefined && isSame(bytes, lastBytes)) return lastAddress;
+	if (lastAddress !== undefined && isSame(bytes, 0, bytes.byteLength, lastBytes)) return lastAddress;
 	const address = parseAddress(bytes, field);
 	if (bytes.byteLength <= MAX_NAME_BYTES) {
 		lastBytes = new Uint8Array(bytes);
@@ -119,9 +129,10 @@ export function readAddress(bytes: Uint8Array | undefined, field: string): Recip
 	return address;
 }
 
-function isSame(a: Uint8Array, b: Uint8Array): boolean {
-	if (a.byteLength !== b.byteLength) return false;
-	for (let at = 0; at < a.byteLength; at++) if (a[at] !== b[at]) return false;
+function isSame(a: Uint8Array, start: number, end: number, b: Uint8Array): boolean {
+	if (a === b) return true;
+	if (end - start !== b.byteLength) return false;
+	for (let at = 0; at < b.byteLength; at++) if (a[start + at] !== b[at]) return false;
 	return true;
 }
 

@@ -25,6 +25,12 @@ export interface SendStreamDeps {
  */
 const MAX_UNANSWERED = 4096;
 
+/**
+ * Entries after which the event loop has a turn where some are being stored. Else a sender whose bytes are all here is read to
+ * its end first, and meanwhile nobody hears that a commit is stored, and no other begins.
+ */
+const TURN_ENTRIES = 512;
+
 /** Bytes of messages that are being stored, above which the stream is not read on; one batch may come on top. */
 const MAX_STORING_BYTES = 8 * 1024 * 1024;
 
@@ -74,6 +80,7 @@ export class SendStream {
 	}
 
 	async #read(requests: AsyncIterable<Uint8Array>): Promise<void> {
+		let inTurn = 0;
 		for await (const frame of requests) {
 			if (this.responses.ended) return;
 			const read = readSendFrame(frame);
@@ -84,6 +91,10 @@ export class SendStream {
 			if (this.#held !== undefined) await this.#held.admitted;
 			if (this.#isFull) this.#hold(read.entries);
 			else this.#admit(read.entries);
+			inTurn += read.entries.length;
+			if (inTurn < TURN_ENTRIES || this.#storing === 0) continue;
+			inTurn = 0;
+			await nextTurn();
 		}
 		await this.#held?.admitted;
 		this.#inputEnded = true;
@@ -232,6 +243,10 @@ const prefixes: string[] = [];
 function prefixOf(index: number): string {
 	prefixes[index] ??= `batch.entries[${index}].`;
 	return prefixes[index];
+}
+
+function nextTurn(): Promise<void> {
+	return new Promise((resolve) => void setImmediate(resolve));
 }
 
 function tooSlow(): HubError {

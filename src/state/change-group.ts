@@ -1,36 +1,40 @@
 import { ChangeLane } from "./change-lane.ts";
-import type { KvChange } from "./kv-store.ts";
+import { ChangePacker } from "./change-packer.ts";
+import type { PackedChanges } from "./packed-changes.ts";
 import type { WatchedGroup } from "./watched-groups.ts";
 
 /** What one commit left in the group. */
 interface Kept {
+	readonly packed: PackedChanges;
 	readonly lanes: readonly ChangeLane[];
-	readonly keys: readonly string[];
-	readonly revision: number;
-	readonly changes: number;
 	readonly bytes: number;
 	/** Monotonic milliseconds. */
 	readonly time: number;
 }
 
-const NONE: readonly KvChange[] = Object.freeze([]);
+/** About what a commit takes beside its changes, and each lane that it has changes for. */
+const COMMIT_BYTES = 320;
+const PART_BYTES = 96;
 
 /**
  * The kept changes of prefixes that share bounds: what is pushed over a bound takes the oldest commits of the group with it
  * and touches no other group. Lanes are as many as have changes or readers.
  */
 export class ChangeGroup {
+	/** For what is pushed here. */
+	readonly packer: ChangePacker;
 	readonly #group: WatchedGroup;
 	readonly #now: () => number;
 	readonly #lanes = new Map<string, ChangeLane>();
-	#kept: Kept[] = [];
+	#kept: (Kept | undefined)[] = [];
 	#head = 0;
 	#changes = 0;
 	#bytes = 0;
 	/** The newest revision whose changes are no longer here. */
 	#trimmed: number;
 
-	constructor(group: WatchedGroup, now: () => number, start: number) {
+	constructor(group: WatchedGroup, now: () => number, start: number, commitWrites: number) {
+		this.packer = new ChangePacker(commitWrites);
 		this.#group = group;
 		this.#now = now;
 		this.#trimmed = start;
@@ -42,46 +46,13 @@ export class ChangeGroup {
 		return false;
 	}
 
-	/** Those that are kept here: most commits change keys of one group alone. */
-	kept(changes: readonly KvChange[]): readonly KvChange[] {
-		let mine = 0;
-		for (const { key } of changes) if (this.keeps(key)) mine++;
-		if (mine === 0 || mine === changes.length) return mine === 0 ? NONE : changes;
-		return changes.filter(({ key }) => this.keeps(key));
-	}
-
-	/** Adds what a commit changed here; in order, at least one change. */
-	push(revision: number, changes: readonly KvChange[]): void {
-		const byLane = new Map<string, KvChange[]>();
-		let last: KvChange[] = [];
-		let lastKey: string | undefined;
-		for (const change of changes) {
-			if (lastKey === undefined || !change.key.startsWith(lastKey)) {
-				lastKey = this.#laneKey(change.key);
-				last = byLane.get(lastKey) ?? [];
-				byLane.set(lastKey, last);
-			}
-			last.push(change);
-		}
-		const lanes: ChangeLane[] = [];
-		let total = 0;
-		for (const [key, part] of byLane) {
-			const bytes = sizeOf(part);
-			total += bytes;
-			const lane = this.#lane(key);
-			lanes.push(lane);
-			lane.push({ revision, changes: part, bytes });
-		}
-		this.#kept.push({
-			lanes,
-			keys: [...byLane.keys()],
-			revision,
-			changes: changes.length,
-			bytes: total,
-			time: this.#now(),
-		});
-		this.#changes += changes.length;
-		this.#bytes += total;
+	/** Adds what a commit changed here. */
+	push(packed: PackedChanges): void {
+		const lanes = this.#pushToLanes(packed);
+		const bytes = packed.bytes + COMMIT_BYTES + lanes.length * PART_BYTES;
+		this.#kept.push({ packed, lanes, bytes, time: this.#now() });
+		this.#changes += packed.count;
+		this.#bytes += bytes;
 		this.prune();
 	}
 
@@ -102,9 +73,9 @@ export class ChangeGroup {
 		return lane;
 	}
 
-	leave(prefix: string, lane: ChangeLane): void {
-		lane.readers--;
-		this.#forget(this.#laneKey(prefix), lane);
+	leave(lane: ChangeLane): void {
+		lane.leave();
+		this.#forget(lane);
 	}
 
 	/** Lets go of what is over a bound. */
@@ -114,14 +85,16 @@ export class ChangeGroup {
 		while (this.#head < this.#kept.length) {
 			const oldest = this.#kept[this.#head]!;
 			if (this.#changes <= maxChanges && this.#bytes <= maxBytes && oldest.time >= expired) break;
-			this.#changes -= oldest.changes;
-			this.#bytes -= oldest.bytes;
-			this.#trimmed = oldest.revision;
-			this.#head++;
-			for (const [index, lane] of oldest.lanes.entries()) {
+			const { packed, lanes, bytes } = oldest;
+			this.#changes -= packed.count;
+			this.#bytes -= bytes;
+			this.#trimmed = packed.revision;
+			this.#kept[this.#head++] = undefined;
+			for (const lane of lanes) {
 				lane.trim();
-				this.#forget(oldest.keys[index]!, lane);
+				this.#forget(lane);
 			}
+			this.packer.release(packed);
 		}
 		if (this.#head > 1024 && this.#head * 2 > this.#kept.length) {
 			this.#kept = this.#kept.slice(this.#head);
@@ -129,18 +102,48 @@ export class ChangeGroup {
 		}
 	}
 
+	/** Gives the lanes that got a part: mostly one. */
+	#pushToLanes(packed: PackedChanges): readonly ChangeLane[] {
+		const { keys } = packed;
+		const first = this.#laneKey(keys[0]!);
+		const hasMany = first === "" || (first.endsWith("/") && !this.#isWhole(first));
+		let at = 1;
+		while (at < keys.length && hasMany && keys[at]!.startsWith(first)) at++;
+		if (at === keys.length) {
+			const lane = this.#lane(first);
+			lane.push(packed, undefined, packed.bytes);
+			return [lane];
+		}
+		const byLane = new Map<string, number[]>([[first, Array.from({ length: at }, (_, place) => place)]]);
+		for (; at < keys.length; at++) {
+			const key = this.#laneKey(keys[at]!);
+			const places = byLane.get(key);
+			if (places === undefined) byLane.set(key, [at]);
+			else places.push(at);
+		}
+		const lanes: ChangeLane[] = [];
+		for (const [key, places] of byLane) {
+			let bytes = 0;
+			for (const place of places) bytes += packed.bytesAt(place);
+			const lane = this.#lane(key);
+			lane.push(packed, places, bytes);
+			lanes.push(lane);
+		}
+		return lanes;
+	}
+
 	#lane(key: string): ChangeLane {
 		let lane = this.#lanes.get(key);
 		if (lane === undefined) {
 			// What it had before it was forgotten is gone by the group's bound.
-			lane = new ChangeLane(this.#trimmed);
+			lane = new ChangeLane(key, this.#trimmed);
 			this.#lanes.set(key, lane);
 		}
 		return lane;
 	}
 
-	#forget(key: string, lane: ChangeLane): void {
-		if (lane.readers === 0 && lane.isEmpty) this.#lanes.delete(key);
+	#forget(lane: ChangeLane): void {
+		if (lane.readers === 0 && lane.isEmpty) this.#lanes.delete(lane.key);
 	}
 
 	#isWhole(prefix: string): boolean {
@@ -154,14 +157,4 @@ export class ChangeGroup {
 		const end = key.indexOf("/", prefix.length);
 		return end < 0 ? key : key.slice(0, end + 1);
 	}
-}
-
-function sizeOf(changes: readonly KvChange[]): number {
-	let bytes = 0;
-	for (const change of changes) bytes += change.size ?? countSize(change);
-	return bytes;
-}
-
-function countSize({ key, value, oldValue, note }: KvChange): number {
-	return key.length + (value?.byteLength ?? 0) + (oldValue?.byteLength ?? 0) + (note?.byteLength ?? 0);
 }

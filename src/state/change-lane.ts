@@ -1,12 +1,11 @@
 import type { KvChange } from "./kv-store.ts";
+import type { PackedChanges } from "./packed-changes.ts";
 
-/** What one commit changed in a lane. */
+/** What one commit changed in a lane; at least one change. */
 export interface CommitPart {
-	/** The commit's last revision: every change up to it is in this part or before it. */
-	readonly revision: number;
-	/** In order; at least one. */
-	readonly changes: readonly KvChange[];
-	/** Of keys, values, old values and notes. */
+	readonly packed: PackedChanges;
+	/** The numbers of the changes, in order; undefined: all. */
+	readonly places: readonly number[] | undefined;
 	readonly bytes: number;
 }
 
@@ -14,6 +13,8 @@ interface Part extends CommitPart {
 	/** What the lane had taken before this part, for telling how much lies behind it. */
 	readonly changesBefore: number;
 	readonly bytesBefore: number;
+	/** Undefined: nobody has read them lately. */
+	made: readonly KvChange[] | undefined;
 }
 
 /** Who reads a lane, as the lane sees it. */
@@ -22,8 +23,13 @@ export interface LaneReader {
 	arrived(part: CommitPart): void;
 }
 
+/** Parts whose changes a lane remembers as they were read: its readers read the same ones one after the other. */
+const MADE_PARTS = 8;
+
 /** The kept changes of one prefix: parts of commits, numbered from 0 as they come, of which the oldest go first. */
 export class ChangeLane {
+	/** What its changes' keys begin with; "" where it has all of its group. */
+	readonly key: string;
 	/** Open readers: a lane that has any is not forgotten, so that they know whether they missed something. */
 	readers = 0;
 	/** Readers that have read everything. */
@@ -37,8 +43,11 @@ export class ChangeLane {
 	#base = 0;
 	#changes = 0;
 	#bytes = 0;
+	/** Those that remember their changes, oldest first. */
+	readonly #made: Part[] = [];
 
-	constructor(trimmed: number) {
+	constructor(key: string, trimmed: number) {
+		this.key = key;
 		this.#trimmed = trimmed;
 	}
 
@@ -51,16 +60,20 @@ export class ChangeLane {
 	}
 
 	/** Parts come in the order of their revisions. */
-	push(part: CommitPart): void {
-		this.#parts.push({ ...part, changesBefore: this.#changes, bytesBefore: this.#bytes });
-		this.#changes += part.changes.length;
-		this.#bytes += part.bytes;
+	push(packed: PackedChanges, places: readonly number[] | undefined, bytes: number): void {
+		const part = { packed, places, bytes, changesBefore: this.#changes, bytesBefore: this.#bytes, made: undefined };
+		this.#parts.push(part);
+		this.#changes += places?.length ?? packed.count;
+		this.#bytes += bytes;
+		if (this.waiting.size === 0) return;
 		for (const reader of [...this.waiting]) reader.arrived(part);
 	}
 
 	/** Forgets the oldest part. */
 	trim(): void {
-		this.#trimmed = this.#parts[this.#head]!.revision;
+		const oldest = this.#parts[this.#head]!;
+		this.#trimmed = oldest.packed.revision;
+		if (oldest.made !== undefined) this.#made.splice(this.#made.indexOf(oldest), 1);
 		// At once: a part may hold megabytes.
 		this.#parts[this.#head++] = undefined;
 		if (this.#head > 256 && this.#head * 2 > this.#parts.length) {
@@ -76,13 +89,33 @@ export class ChangeLane {
 		return index < this.#head ? undefined : this.#parts[index];
 	}
 
+	/** The changes of a part that is here; mostly the same objects for all who read it at about the same time. */
+	changesOf(part: CommitPart): readonly KvChange[] {
+		const mine = part as Part;
+		if (mine.made !== undefined) return mine.made;
+		const { packed, places } = mine;
+		const count = places?.length ?? packed.count;
+		const changes: KvChange[] = [];
+		for (let at = 0; at < count; at++) changes.push(packed.changeAt(places === undefined ? at : places[at]!));
+		mine.made = changes;
+		if (this.#made.push(mine) > MADE_PARTS) this.#made.shift()!.made = undefined;
+		return changes;
+	}
+
+	/** A reader leaves. */
+	leave(): void {
+		if (--this.readers > 0) return;
+		for (const part of this.#made) part.made = undefined;
+		this.#made.length = 0;
+	}
+
 	/** The number of the first part that has or may get changes after `revision`, which is not before `trimmed`. */
 	after(revision: number): number {
 		let low = this.#head;
 		let high = this.#parts.length;
 		while (low < high) {
 			const middle = (low + high) >>> 1;
-			if (this.#parts[middle]!.revision <= revision) low = middle + 1;
+			if (this.#parts[middle]!.packed.revision <= revision) low = middle + 1;
 			else high = middle;
 		}
 		return this.#base + low;

@@ -12,6 +12,8 @@ export interface ChangeWindowOptions {
 	readonly revision: () => number;
 	/** Changes before this revision are not in the window. */
 	readonly start: number;
+	/** Writes that one commit of the store has at most. */
+	readonly commitWrites: number;
 }
 
 const BATCH_CHANGES = 1000;
@@ -25,7 +27,7 @@ const BATCH_CHANGES = 1000;
 export class ChangeWindow {
 	readonly #options: ChangeWindowOptions;
 	readonly #groups: readonly ChangeGroup[];
-	/** Of the last commit that was pushed: all changes up to it are here or were. */
+	/** All changes up to it are here or were. */
 	#revision: number;
 	#closed = false;
 	readonly #waiting = new Set<WindowReader>();
@@ -35,32 +37,29 @@ export class ChangeWindow {
 	constructor(options: ChangeWindowOptions) {
 		this.#options = options;
 		this.#revision = options.start;
-		const { groups = WATCHED_GROUPS, now, start } = options;
-		this.#groups = groups.map((group) => new ChangeGroup(group, now, start));
+		const { groups = WATCHED_GROUPS, now, start, commitWrites } = options;
+		this.#groups = groups.map((group) => new ChangeGroup(group, now, start, commitWrites));
 	}
 
-	/** Whether changes of this key are kept. */
-	keeps(key: string): boolean {
-		for (const group of this.#groups) if (group.keeps(key)) return true;
-		return false;
+	/** Where changes of this key are kept; undefined: nowhere. */
+	groupOf(key: string): ChangeGroup | undefined {
+		for (const group of this.#groups) if (group.keeps(key)) return group;
+		return undefined;
 	}
 
-	/** Adds the kept changes of one settled commit, which may be none. Commits come in the order of their revisions. */
-	push(revision: number, changes: readonly KvChange[]): void {
+	/**
+	 * All kept changes of the settled commits up to this revision are pushed to their groups, which happens in the order of the
+	 * commits and in the same turn.
+	 */
+	reach(revision: number): void {
 		this.#revision = revision;
-		let left = changes.length;
-		for (const group of this.#groups) {
-			if (left === 0) break;
-			const mine = group.kept(changes);
-			if (mine.length > 0) group.push(revision, mine);
-			left -= mine.length;
-		}
+		if (this.#behind.size === 0) return;
 		for (const reader of [...this.#behind]) reader.reached(revision);
 	}
 
 	/** KV-5. */
 	read(prefix: string, after: number = this.#options.revision()): WindowReader {
-		const group = this.#groupOf(prefix);
+		const group = this.#serving(prefix);
 		return new WindowReader(prefix, after, group, {
 			revision: () => this.#revision,
 			visible: this.#options.revision,
@@ -71,7 +70,7 @@ export class ChangeWindow {
 
 	/** KV-5. */
 	watch(prefix: string, options: { after?: number; signal: AbortSignal }): AsyncIterable<readonly KvChange[]> {
-		this.#groupOf(prefix);
+		this.#serving(prefix);
 		const { after = this.#options.revision(), signal } = options;
 		return { [Symbol.asyncIterator]: () => this.#iterate(prefix, after, signal) };
 	}
@@ -82,7 +81,7 @@ export class ChangeWindow {
 		for (const reader of [...this.#waiting]) reader.wakeUp();
 	}
 
-	#groupOf(prefix: string): ChangeGroup {
+	#serving(prefix: string): ChangeGroup {
 		const group = this.#groups.find((each) => each.serves(prefix));
 		if (group === undefined) throw new RangeError(`the changes under ${JSON.stringify(prefix)} are not kept`);
 		return group;

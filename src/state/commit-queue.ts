@@ -175,5 +175,5 @@ function sizeOfAll(writes: readonly KvWrite[]): number {
 
 /** Keys of this queue's users are ASCII. */
 function sizeOf(write: KvWrite): number {
-	return write.key.length + ("value" in write ? write.value.byteLength : (write.note?.byteLength ?? 0));
+	return write.key.length + (write.value === undefined ? (write.note?.byteLength ?? 0) : write.value.byteLength);
 }

@@ -7,8 +7,8 @@
  * - KV-1 `get` and `range` are synchronous, give bounded pages (never an open iterator) and the revision they read at.
  *   On one node reads are monotonic and see the node's own settled writes. They never show a write that is not yet
  *   acknowledged as stored. After `barrier()` the next read is linearizable across nodes.
- * - KV-2 `commit` applies all of its writes or none: at most 1,000 writes and 4 MiB, a key written at most once; checks
- *   may name keys that are not written.
+ * - KV-2 `commit` applies all of its writes or none: at most `capabilities.commitWrites` writes and 4 MiB, a key written at most once; checks
+ *   may name keys that are not written. What a write expects is a check of its key.
  * - KV-3 Each write has its own, increasing revision; those of one commit are consecutive and become visible together.
  *   A watch resumes only at a commit's boundary.
  * - KV-4 A rejection is CONFLICT (nothing written; the actual revisions are given) or UNKNOWN (the outcome is not known;
@@ -51,6 +51,8 @@ export interface KvCapabilities {
 	readonly durable: boolean;
 	/** Whether several hubs see this store. */
 	readonly shared: boolean;
+	/** Writes that one commit may have: `KV_LIMITS.commitWrites` or more. */
+	readonly commitWrites: number;
 }
 
 export interface KvEntry {
@@ -85,16 +87,25 @@ export interface KvCheck {
 	readonly revision: number;
 }
 
+/** Bytes that copy themselves to where they are kept: a part of a buffer that others share, without a view of it. */
+export interface KvBytes {
+	readonly byteLength: number;
+	copyTo(target: Buffer, at: number): void;
+}
+
 /** The value must not change until the commit has settled. */
 export type KvWrite = (
-	| { readonly key: string; readonly value: Uint8Array }
+	| { readonly key: string; readonly value: Uint8Array | KvBytes; readonly delete?: undefined }
 	| {
 			readonly key: string;
+			readonly value?: undefined;
 			readonly delete: true;
 			/** For watches alone: what they are to know of the deletion. Counts as bytes of the commit. */
-			readonly note?: Uint8Array;
+			readonly note?: Uint8Array | undefined;
 	  }
 ) & {
+	/** The revision that the key must have, as a check of it would say. Undefined: any. */
+	readonly expected?: number;
 	/** Watches are not told: what nobody can be watching is moved in or cleared away without pushing out of the window what they can. */
 	readonly silent?: boolean;
 };
@@ -119,7 +130,7 @@ export type KvCommitResult =
 	  }
 	| {
 			readonly ok: false;
-			/** Every check that failed, with what the key has now (0: absent). */
+			/** Every check that failed, those of writes last, with what the key has now (0: absent). */
 			readonly conflicts: readonly { readonly key: string; readonly actual: number }[];
 	  };
 
@@ -136,8 +147,6 @@ export interface KvChange {
 	readonly createRevision: number;
 	/** The revision of the old value; 0 where there is none. */
 	readonly oldRevision: number;
-	/** About how many bytes key, values and note are together, where that is known without making the values. */
-	readonly size?: number;
 	/** True on the last change of its commit under the watched prefix: a watch may be resumed after this revision. */
 	readonly lastOfCommit: boolean;
 }
@@ -169,6 +178,7 @@ export interface ChangeReader extends Disposable {
 
 export const KV_LIMITS = Object.freeze({
 	keyBytes: 1024,
+	/** What every store takes. */
 	commitWrites: 1000,
 	commitBytes: 4 * 1024 * 1024,
 	pageEntries: 1000,

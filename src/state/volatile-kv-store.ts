@@ -1,9 +1,11 @@
+import type { ChangeGroup } from "./change-group.ts";
 import { ChangeWindow } from "./change-window.ts";
 import { CommitOutcomes } from "./commit-outcomes.ts";
 import { checkCommit, checkRange } from "./kv-rules.ts";
 import {
 	type ChangeReader,
 	KV_LIMITS,
+	type KvBytes,
 	type KvCapabilities,
 	type KvChange,
 	type KvCommit,
@@ -24,7 +26,11 @@ export interface KvClock {
 
 /** A KvStore that ends with the process. A commit is applied before `commit` returns its promise. */
 export class VolatileKvStore implements KvStore {
-	readonly capabilities: KvCapabilities = Object.freeze({ durable: false, shared: false });
+	readonly capabilities: KvCapabilities = Object.freeze({
+		durable: false,
+		shared: false,
+		commitWrites: KV_LIMITS.commitWrites,
+	});
 	readonly #clock: KvClock;
 	readonly #entries = new OrderedMap<KvEntry>();
 	readonly #outcomes = new CommitOutcomes();
@@ -38,6 +44,7 @@ export class VolatileKvStore implements KvStore {
 			now: () => clock.monotonic(),
 			revision: () => this.#revision,
 			start: 0,
+			commitWrites: this.capabilities.commitWrites,
 		});
 	}
 
@@ -67,7 +74,7 @@ export class VolatileKvStore implements KvStore {
 	}
 
 	async commit(commit: KvCommit): Promise<KvCommitResult> {
-		checkCommit(commit);
+		checkCommit(commit, this.capabilities);
 		if (this.#closed) throw new StorageError("unavailable", "not-written", "the store is closed");
 		const known = this.#outcomes.get(commit.id, this.#clock.now());
 		if (known) return { ok: true, firstRevision: known.firstRevision, revision: known.revision };
@@ -75,6 +82,11 @@ export class VolatileKvStore implements KvStore {
 		for (const { key, revision } of commit.checks ?? []) {
 			const actual = this.#entries.get(key)?.revision ?? 0;
 			if (actual !== revision) conflicts.push({ key, actual });
+		}
+		for (const { key, expected } of commit.writes) {
+			if (expected === undefined) continue;
+			const actual = this.#entries.get(key)?.revision ?? 0;
+			if (actual !== expected) conflicts.push({ key, actual });
 		}
 		if (conflicts.length > 0) return { ok: false, conflicts };
 		const firstRevision = this.#revision + 1;
@@ -103,25 +115,37 @@ export class VolatileKvStore implements KvStore {
 	}
 
 	#write({ writes }: KvCommit): void {
-		const changes: KvChange[] = [];
+		if (writes.length === 0) return;
+		const firstRevision = this.#revision + 1;
+		const touched: ChangeGroup[] = [];
 		for (const [index, write] of writes.entries()) {
 			const { key } = write;
 			const revision = ++this.#revision;
 			const old = this.#entries.get(key);
 			// A copy, because the caller may use its buffer again and an entry stays valid for ever.
-			const value = "value" in write ? Buffer.from(write.value) : undefined;
+			const value = write.value === undefined ? undefined : copyOf(write.value);
 			const createRevision = old?.createRevision ?? revision;
 			if (value) this.#entries.set({ key, value, revision, createRevision });
 			else this.#entries.delete(key);
-			if (this.#window.keeps(key) && write.silent !== true) {
-				const lastOfCommit = index === writes.length - 1;
-				const note = "value" in write ? undefined : write.note && Buffer.from(write.note);
-				const oldRevision = old?.revision ?? 0;
-				const oldValue = old?.value;
-				const also = note && { note };
-				changes.push({ key, value, oldValue, ...also, revision, createRevision, oldRevision, lastOfCommit });
+			const group = write.silent === true ? undefined : this.#window.groupOf(key);
+			if (group === undefined) continue;
+			const { packer } = group;
+			if (!touched.includes(group)) {
+				touched.push(group);
+				packer.begin(writes.length);
 			}
+			if (old) packer.oldEntry(index, old);
+			if (value) packer.set(index, key, revision, createRevision, value);
+			else packer.remove(index, key, write.value === undefined ? write.note : undefined);
 		}
-		if (writes.length > 0) this.#window.push(this.#revision, changes);
+		for (const group of touched) group.push(group.packer.finish(firstRevision, this.#revision));
+		this.#window.reach(this.#revision);
 	}
+}
+
+function copyOf(value: Uint8Array | KvBytes): Buffer {
+	if (value instanceof Uint8Array) return Buffer.from(value);
+	const copy = Buffer.allocUnsafe(value.byteLength);
+	value.copyTo(copy, 0);
+	return copy;
 }

@@ -14,12 +14,16 @@ export interface ReadWindow {
 	readonly behind: Set<WindowReader>;
 }
 
+const NONE: readonly KvChange[] = Object.freeze([]);
+
 /** KV-5: a place among the kept changes under a prefix. */
 export class WindowReader implements ChangeReader, LaneReader {
 	readonly #prefix: string;
 	readonly #group: ChangeGroup;
 	readonly #lane: ChangeLane;
 	readonly #window: ReadWindow;
+	/** Whether the prefix is that of all of the lane. */
+	readonly #readsAll: boolean;
 	#revision: number;
 	#wake: (() => void) | undefined;
 	/** The revision that the window is waited for to come to. */
@@ -32,6 +36,7 @@ export class WindowReader implements ChangeReader, LaneReader {
 		this.#group = group;
 		this.#window = window;
 		this.#lane = group.enter(prefix);
+		this.#readsAll = group.isLane(prefix);
 	}
 
 	get revision(): number {
@@ -58,7 +63,7 @@ export class WindowReader implements ChangeReader, LaneReader {
 				this.advance(changes[0]!.revision - 1);
 				return changes;
 			}
-			this.#revision = part.revision;
+			this.#revision = part.packed.revision;
 		}
 		this.advance(this.#window.revision());
 		return undefined;
@@ -81,10 +86,10 @@ export class WindowReader implements ChangeReader, LaneReader {
 		this.#window.behind.add(this);
 	}
 
-	arrived({ revision, changes }: CommitPart): void {
-		if (changes.some((change) => change.key.startsWith(this.#prefix))) this.wakeUp();
+	arrived(part: CommitPart): void {
+		if (this.#isTouched(part)) this.wakeUp();
 		// It has read everything before, so that it misses nothing here either.
-		else this.advance(revision);
+		else this.advance(part.packed.revision);
 	}
 
 	/** The window has come to this revision. */
@@ -107,12 +112,20 @@ export class WindowReader implements ChangeReader, LaneReader {
 		this.#disposed = true;
 		this.#wake = undefined;
 		this.wakeUp();
-		this.#group.leave(this.#prefix, this.#lane);
+		this.#group.leave(this.#lane);
 	}
 
-	#unreadOf({ changes }: CommitPart): readonly KvChange[] {
-		const [first] = changes;
-		if (first!.revision > this.#revision && this.#group.isLane(this.#prefix)) return changes;
+	#unreadOf(part: CommitPart): readonly KvChange[] {
+		if (!this.#isTouched(part)) return NONE;
+		const changes = this.#lane.changesOf(part);
+		if (this.#readsAll && changes[0]!.revision > this.#revision) return changes;
 		return changes.filter((change) => change.revision > this.#revision && change.key.startsWith(this.#prefix));
+	}
+
+	/** Whether the part has changes under the prefix. */
+	#isTouched({ packed, places }: CommitPart): boolean {
+		if (this.#readsAll) return true;
+		if (places === undefined) return packed.keys.some((key) => key.startsWith(this.#prefix));
+		return places.some((place) => packed.keys[place]!.startsWith(this.#prefix));
 	}
 }

@@ -1,132 +1,126 @@
 import type { KvStore } from "../state/kv-store.ts";
+import { ByteSlabs } from "./byte-slabs.ts";
 import { decodeEntry } from "./entry-record.ts";
+import { EntrySlot } from "./entry-slot.ts";
 import { storeKeys } from "./store-keys.ts";
 import type { StoredEntry } from "./stored-entry.ts";
 
-/** What is held of one key. */
-interface Held {
-	/** Undefined while the key is being written: the keyspace alone knows whether it is the old or the new one. */
-	entry: StoredEntry | undefined;
-}
-
 /** By store and key. Not by their keys in the keyspace, which would have to be made and hashed for each read. */
-type Generation = Map<string, Map<string, Held>>;
+type Generation = Map<string, Map<string, EntrySlot>>;
 
 /** Bytes of entries that are held, about. */
 const DEFAULT_BYTES = 128 * 1024 * 1024;
+
+/** What a slot and its entry take beside their bytes and the key, about. */
+const SLOT_BYTES = 400;
 
 /**
  * Entries as reads and writes see them; those used lately are held, because finding, copying and decoding one costs several times
  * what handing it out does.
  *
- * There are two generations: when the young one is full it becomes the old one, and what is asked for again moves back. While
- * a key is being written it is read from the keyspace, so that one read never sees less than another before it.
+ * There are two generations: when as much was put into the young one as it may hold, it becomes the old one, and what is asked
+ * for again moves back, bytes and all, so that a slab is not held for one entry. While a key is being written it is read from
+ * the keyspace, so that one read never sees less than another before it.
  */
 export class EntryCache {
+	/** Where the bytes of entries go that are held. What is taken of it counts. */
+	readonly slabs = new ByteSlabs();
 	readonly #kv: KvStore;
 	readonly #generationBytes: number;
 	#young: Generation = new Map();
 	#old: Generation = new Map();
-	#youngBytes = 0;
+	/** Of slots made or moved in this generation, beside their bytes. */
+	#slotBytes = 0;
+	/** What was taken of the slabs before this generation. */
+	#takenBefore = 0;
 
 	constructor(kv: KvStore, maxBytes: number = DEFAULT_BYTES) {
 		this.#kv = kv;
 		this.#generationBytes = maxBytes / 2;
 	}
 
-	/** The entry, or undefined. */
+	/** The entry as it is stored, or undefined. */
 	get(storeId: string, key: string): StoredEntry | undefined {
-		const held = this.#young.get(storeId)?.get(key) ?? this.#moved(storeId, key);
-		if (held?.entry !== undefined) return held.entry;
+		const slot = this.#find(storeId, key);
+		if (slot !== undefined) return this.read(slot);
 		const found = this.#kv.get(storeKeys.entry(storeId, key));
 		if (found === undefined) return undefined;
-		const entry = decodeEntry(found);
-		if (held === undefined) this.#put(storeId, key, entry);
+		const entry = decodeEntry(found, this.slabs);
+		this.#make(storeId, key).settle(entry);
 		return entry;
 	}
 
-	/** The key is about to be written. */
-	begin(storeId: string, key: string): void {
-		const young = this.#youngOf(storeId);
-		const held = young.get(key);
-		if (held === undefined) {
-			this.#old.get(storeId)?.delete(key);
-			young.set(key, { entry: undefined });
-			return;
-		}
-		this.#youngBytes -= weightOf(held);
-		held.entry = undefined;
+	/** The slot of a key that is to be written. It is held for as long as somebody writes it or waits to. */
+	slot(storeId: string, key: string): EntrySlot {
+		// Writes take new bytes each time, also where they replace what is held.
+		if (this.#isFull) this.#growOld();
+		return this.#find(storeId, key) ?? this.#make(storeId, key);
 	}
 
-	/** The key was written; undefined: deleted. */
-	settle(storeId: string, key: string, entry: StoredEntry | undefined): void {
-		if (entry === undefined) this.forget(storeId, key);
-		else this.#put(storeId, key, entry);
+	/** The entry of a slot as it is stored, or undefined. */
+	read(slot: EntrySlot): StoredEntry | undefined {
+		if (slot.isKnown) return slot.entry;
+		const found = this.#kv.get(slot.entryKey);
+		const entry = found && decodeEntry(found, this.slabs);
+		if (!slot.isWriting) slot.settle(entry);
+		return entry;
 	}
 
 	/** What is held of the key may not be what is there. */
 	forget(storeId: string, key: string): void {
-		const young = this.#young.get(storeId);
-		const held = young?.get(key);
-		if (held === undefined) {
-			this.#old.get(storeId)?.delete(key);
-			return;
-		}
-		this.#youngBytes -= weightOf(held);
-		young!.delete(key);
+		this.#find(storeId, key)?.forget();
 	}
 
 	/** A store is deleted. */
 	forgetStore(storeId: string): void {
-		const young = this.#young.get(storeId);
-		if (young !== undefined) for (const held of young.values()) this.#youngBytes -= weightOf(held);
 		this.#young.delete(storeId);
 		this.#old.delete(storeId);
 	}
 
 	/** Brings what the old generation holds back into the young one. */
-	#moved(storeId: string, key: string): Held | undefined {
+	#find(storeId: string, key: string): EntrySlot | undefined {
+		const young = this.#young.get(storeId)?.get(key);
+		if (young !== undefined) return young;
 		const old = this.#old.get(storeId);
-		const held = old?.get(key);
-		if (held === undefined) return undefined;
+		const slot = old?.get(key);
+		if (slot === undefined) return undefined;
 		old!.delete(key);
-		this.#youngOf(storeId).set(key, held);
-		this.#grow(weightOf(held));
-		return held;
+		if (slot.entry !== undefined) slot.entry = slot.entry.movedTo(this.slabs);
+		if (this.#isFull) this.#growOld();
+		this.#put(slot);
+		return slot;
 	}
 
-	#put(storeId: string, key: string, entry: StoredEntry): void {
-		const young = this.#youngOf(storeId);
-		const held = young.get(key);
-		if (held === undefined) {
-			this.#old.get(storeId)?.delete(key);
-			young.set(key, { entry });
-			this.#grow(entry.weight);
-			return;
-		}
-		const before = weightOf(held);
-		held.entry = entry;
-		this.#grow(entry.weight - before);
+	#make(storeId: string, key: string): EntrySlot {
+		const slot = new EntrySlot(storeId, key);
+		if (this.#isFull) this.#growOld();
+		this.#put(slot);
+		return slot;
 	}
 
-	#grow(bytes: number): void {
-		this.#youngBytes += bytes;
-		if (this.#youngBytes <= this.#generationBytes) return;
-		this.#old = this.#young;
-		this.#young = new Map();
-		this.#youngBytes = 0;
+	get #isFull(): boolean {
+		return this.#slotBytes + this.slabs.taken - this.#takenBefore > this.#generationBytes;
 	}
 
-	#youngOf(storeId: string): Map<string, Held> {
-		let young = this.#young.get(storeId);
+	#put(slot: EntrySlot): void {
+		let young = this.#young.get(slot.storeId);
 		if (young === undefined) {
 			young = new Map();
-			this.#young.set(storeId, young);
+			this.#young.set(slot.storeId, young);
 		}
-		return young;
+		young.set(slot.key, slot);
+		this.#slotBytes += SLOT_BYTES + slot.key.length * 2;
 	}
-}
 
-function weightOf({ entry }: Held): number {
-	return entry === undefined ? 0 : entry.weight;
+	#growOld(): void {
+		const oldest = this.#old;
+		this.#old = this.#young;
+		this.#young = new Map();
+		this.#slotBytes = 0;
+		this.#takenBefore = this.slabs.taken;
+		for (const slots of oldest.values()) {
+			// Another slot of the key would have a line of its own.
+			for (const slot of slots.values()) if (slot.isBusy) this.#put(slot);
+		}
+	}
 }

@@ -147,8 +147,8 @@ export class EntryEnds implements AsyncDisposable {
 	async #endInstances(): Promise<void> {
 		try {
 			while (this.#ended.length > 0 && !this.#disposed) {
-				// What is on its way may live by this instance; what is decided from now on does not.
-				await this.#options.writer.roundSettled();
+				// What is decided may live by this instance, and is in no index yet; what is decided from now on does not.
+				await this.#options.writer.decidedSettled();
 				await this.#endInstance(this.#ended[0]!);
 				this.#ended.shift();
 			}

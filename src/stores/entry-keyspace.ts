@@ -40,7 +40,7 @@ export class EntryKeyspace implements AsyncDisposable {
 		const { kv } = options;
 		const cache = new EntryCache(kv, options.cacheBytes);
 		const usage = new UsageBook(kv);
-		const stage = new EntryStage({ ...options, usage });
+		const stage = new EntryStage({ ...options, usage, slabs: cache.slabs });
 		const parts = { ...options, cache, usage, stage };
 		this.kv = kv;
 		this.usage = usage;

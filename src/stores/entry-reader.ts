@@ -103,7 +103,7 @@ export class EntryReader {
 	*#versions(store: OpenStore, key: string): Generator<{ readonly revision: number; readonly version: Uint8Array }> {
 		const { kv, cache } = this.#options;
 		const entry = cache.get(store.id, key);
-		let older = entry?.older;
+		let older = entry?.facts.older;
 		if (entry !== undefined) yield { revision: entry.revision, version: presentVersion(entry) };
 		if (older === undefined) {
 			const tombstone = kv.get(storeKeys.tombstone(store.id, key));

@@ -99,5 +99,9 @@ export interface Written {
 	readonly transactionId: string;
 }
 
-/** Told once, later: what was written, or undefined and why nothing was. Must not throw. */
-export type UnitSettled = (written: Written | undefined, error?: unknown) => void;
+/** Told once, later, of a unit: what was written, or undefined and why nothing was. Must not throw. */
+export type UnitSettled<U extends WriteUnit = WriteUnit> = (
+	written: Written | undefined,
+	error: unknown,
+	unit: U,
+) => void;

@@ -1,7 +1,13 @@
+/** Something that one at a time may use: a key. */
+export interface Line {
+	/** The last of those who have it or wait for it; undefined: nobody. */
+	last: Turn | undefined;
+}
+
 /** Something that needs keys for itself. */
 export interface TurnTaker {
-	/** Its places in the lines of its keys. `KeyTurns`' own. */
-	turns: Turn[];
+	/** Its places in the lines of its keys, the last first. */
+	turn: Turn | undefined;
 	/** How many of its keys others have. */
 	blocked: number;
 }
@@ -9,48 +15,34 @@ export interface TurnTaker {
 /** A place in the line of one key. */
 export interface Turn {
 	readonly taker: TurnTaker;
-	readonly key: string;
+	readonly line: Line;
+	/** Behind it in the line. */
 	next: Turn | undefined;
+	/** Another place of the same taker. */
+	readonly also: Turn | undefined;
 }
 
 /**
- * Who may use which key: each key has a line, and whoever is first in the lines of all its keys has them for itself until it
- * lets them go. As each stands in all its lines at once, none waits for one that waits for it.
+ * Puts it in the line of a key. Whoever is first in the lines of all its keys has them for itself until it lets them go. As each
+ * stands in all its lines at once, none waits for one that waits for it. Naming a key twice is harmless.
  */
-export class KeyTurns<T extends TurnTaker> {
-	/** By key: the last in its line. */
-	readonly #last = new Map<string, Turn>();
+export function takeTurn(taker: TurnTaker, line: Line): void {
+	const { last } = line;
+	if (last?.taker === taker) return;
+	const turn: Turn = { taker, line, next: undefined, also: taker.turn };
+	taker.turn = turn;
+	line.last = turn;
+	if (last === undefined) return;
+	last.next = turn;
+	taker.blocked++;
+}
 
-	/** Keys that somebody has or waits for. */
-	get size(): number {
-		return this.#last.size;
+/** Lets the keys of one that has them go, and calls `ready` with each that has all of its own now. */
+export function releaseTurns<T extends TurnTaker>(taker: T, ready: (taker: T) => void): void {
+	for (let turn = taker.turn; turn !== undefined; turn = turn.also) {
+		const { next, line } = turn;
+		if (next === undefined) line.last = undefined;
+		else if (--next.taker.blocked === 0) ready(next.taker as T);
 	}
-
-	/** Puts it in the lines of its keys. True: it has them all. Naming a key twice is harmless. */
-	take(taker: T, keys: Iterable<string>): boolean {
-		for (const key of keys) this.add(taker, key);
-		return taker.blocked === 0;
-	}
-
-	/** Puts it in the line of one more key. */
-	add(taker: T, key: string): void {
-		const last = this.#last.get(key);
-		if (last?.taker === taker) return;
-		const turn: Turn = { taker, key, next: undefined };
-		this.#last.set(key, turn);
-		taker.turns.push(turn);
-		if (last === undefined) return;
-		last.next = turn;
-		taker.blocked++;
-	}
-
-	/** Lets the keys of one that has them go, and calls `ready` with each that has all of its own now. */
-	release(taker: T, ready: (taker: T) => void): void {
-		for (const turn of taker.turns) {
-			const { next, key } = turn;
-			if (next === undefined) this.#last.delete(key);
-			else if (--next.taker.blocked === 0) ready(next.taker as T);
-		}
-		taker.turns = [];
-	}
+	taker.turn = undefined;
 }

@@ -7,9 +7,13 @@ const BINARY_BODY = 2;
 const CONTENT_TYPE = 3;
 const SCHEMA = 4;
 
-/** The bytes of a `Payload` in wire form that count against quotas: of its body, content type and schema. */
-export function payloadBytes(payload: Uint8Array): number {
-	const reader = new WireReader(payload);
+/** One for all: payloads are read whole, in one turn. */
+const READER = new WireReader(Buffer.alloc(0));
+
+/** The bytes of the `Payload` in wire form between these places that count against quotas: of its body, content type and schema. */
+export function payloadBytes(buffer: Buffer, start: number, end: number): number {
+	const reader = READER;
+	reader.begin(buffer, start, end);
 	let body = 0;
 	let contentType = 0;
 	let schema = 0;
@@ -18,11 +22,10 @@ export function payloadBytes(payload: Uint8Array): number {
 			reader.skip();
 			continue;
 		}
-		const end = reader.delimited();
-		if (field === CONTENT_TYPE) contentType = end - reader.pos;
-		else if (field === SCHEMA) schema = end - reader.pos;
-		else body = end - reader.pos;
-		reader.pos = end;
+		const length = reader.skipped();
+		if (field === CONTENT_TYPE) contentType = length;
+		else if (field === SCHEMA) schema = length;
+		else body = length;
 	}
 	return body + contentType + schema;
 }

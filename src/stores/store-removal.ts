@@ -111,7 +111,7 @@ export class StoreRemoval implements AsyncDisposable {
 }
 
 function withIndexes(storeId: string, stored: KvEntry): readonly KvWrite[] {
-	const { expireTime, writer, instanceId } = decodeEntry(stored);
+	const { expireTime, writer, instanceId } = decodeEntry(stored).facts;
 	const key = stored.key.slice(storeKeys.entries(storeId).length);
 	// Whoever watched it was told that the store is gone.
 	const writes: KvWrite[] = [{ key: stored.key, delete: true, silent: true }];

@@ -4,7 +4,8 @@ import type { StoreConfig } from "#gen/qirvo/hub/v1/stores_pb.js";
 import type { IdSource } from "../clock/clock.ts";
 import { HubError } from "../hub-error.ts";
 import { repeatUnknown, storageRefusal } from "../idempotency/storage-refusal.ts";
-import type { KvWrite } from "../state/kv-store.ts";
+import type { KvBytes, KvWrite } from "../state/kv-store.ts";
+import { ByteSlabs } from "./byte-slabs.ts";
 import type { EntryKeyspace } from "./entry-keyspace.ts";
 import { encodeEntry } from "./entry-record.ts";
 import type { InstanceLeases } from "./instance-leases.ts";
@@ -58,6 +59,7 @@ export class StoreRestore {
 	readonly #store: RestoredStore;
 	readonly #keyspace: Pick<EntryKeyspace, "kv" | "ends" | "removal">;
 	readonly #id: string;
+	readonly #slabs = new ByteSlabs();
 	readonly #usage = new Map<string, { keys: number; bytes: number }>();
 	#writes: KvWrite[];
 	#bytes = 0;
@@ -82,15 +84,17 @@ export class StoreRestore {
 		if (this.#store.verifyOnly) return undefined;
 		const { key, expireTime, writer, instanceId } = entry;
 		if (instanceId !== "" && !this.#options.leases.isLive(writer, instanceId)) return undefined;
-		const { record, bytes } = encodeEntry({ ...entry, transactionId: "", older: [] });
+		const { value, createTime: created, updateTime } = entry;
+		const facts = { writer, instanceId, expireTime, transactionId: "", older: [] };
+		const record = encodeEntry({ key, value, created, updateTime, facts }, this.#slabs);
 		// Nobody can watch it yet.
-		this.#write({ key: storeKeys.entry(this.#id, key), value: record!, silent: true });
+		this.#write({ key: storeKeys.entry(this.#id, key), value: record, silent: true });
 		if (expireTime !== 0) this.#write({ key: storeKeys.expiry(expireTime, this.#id, key), value: new Uint8Array() });
 		if (instanceId !== "") {
 			this.#write({ key: storeKeys.lease(writer, instanceId, this.#id, key), value: new Uint8Array() });
 		}
-		this.#count("", bytes);
-		this.#count(writer, bytes);
+		this.#count("", record.bytes);
+		this.#count(writer, record.bytes);
 		return this.#isFull ? this.#flush() : undefined;
 	}
 
@@ -136,7 +140,7 @@ export class StoreRestore {
 		return this.#writes.length >= BATCH_WRITES || this.#bytes >= BATCH_BYTES;
 	}
 
-	#write(write: KvWrite & { readonly value: Uint8Array }): void {
+	#write(write: KvWrite & { readonly value: Uint8Array | KvBytes }): void {
 		this.#writes.push(write);
 		this.#bytes += write.key.length + write.value.byteLength;
 	}

@@ -1,77 +1,75 @@
+import type { KvBytes } from "../state/kv-store.ts";
 import { varintSize, writeVarint } from "../wire/varint.ts";
+import { WireReader } from "../wire/wire-reader.ts";
+import { readTimestamp } from "../wire/wire-time.ts";
+import type { ByteSlabs } from "./byte-slabs.ts";
 
-/** What an entry says beside its key and value. Times are milliseconds since the Unix epoch. */
+/** What decides over an entry beside its value. Entries that are alike in it share one. */
 export interface EntryFacts {
-	/** Bytes that count against quotas. */
-	readonly bytes: number;
-	readonly createTime: number;
-	readonly updateTime: number;
-	/** 0: never. */
-	readonly expireTime: number;
 	readonly writer: string;
 	/** Empty: it lives by none. */
 	readonly instanceId: string;
+	/** Milliseconds since the Unix epoch; 0: never. */
+	readonly expireTime: number;
 	/** The transaction that wrote it. Empty: none. */
 	readonly transactionId: string;
 	/** The revisions of the versions before that are kept, the newest first. */
 	readonly older: readonly number[];
 }
 
-/** Where an `Entry` without its revisions is, and its value in it; behind its end there is room for `REVISIONS_BYTES`. */
+/** Where in a buffer things are; behind `end` there is room for `REVISIONS_BYTES`. */
 export interface EntryPlace {
 	readonly buffer: Buffer;
+	/** Of the `EntryRecord`, of which the `Entry` without its revisions is the end. */
+	readonly record: number;
+	/** Of the `Entry`. */
 	readonly start: number;
 	readonly end: number;
 	readonly valueStart: number;
 	readonly valueEnd: number;
+	/** The field of the time at which it came to be; -1: there is none. */
+	readonly created: number;
 }
 
 /** Two tags of two bytes and two revisions of at most eight. */
 export const REVISIONS_BYTES = 20;
 
+/** Fields of `Entry`. */
+const CREATE_TIME = 3;
+const UPDATE_TIME = 4;
+
 /**
  * An entry that is stored, or about to be.
  *
- * It is encoded once: `record` is what the keyspace holds, the entry is its end, and behind it there is room for the
- * revisions, which are known when it is stored. So what is written is also what reads give.
+ * It is encoded once: its bytes are what the keyspace holds, the entry is their end, and behind it there is room for the
+ * revisions, which are known when it is stored. So what is written is also what reads give. Hundreds of thousands are held, so
+ * that it is one flat object: what is rarely asked for is read from the bytes.
  */
-export class StoredEntry {
-	/** An `EntryRecord`. Only of an entry that was made here. */
-	readonly record: Uint8Array | undefined;
+export class StoredEntry implements KvBytes {
+	readonly facts: EntryFacts;
 	/** Bytes that count against quotas. */
 	readonly bytes: number;
-	readonly createTime: number;
-	readonly updateTime: number;
-	/** 0: never. */
-	readonly expireTime: number;
-	readonly writer: string;
-	readonly instanceId: string;
-	readonly transactionId: string;
-	readonly older: readonly number[];
 	readonly #buffer: Buffer;
+	readonly #record: number;
 	readonly #start: number;
 	readonly #end: number;
 	readonly #valueStart: number;
 	readonly #valueEnd: number;
+	readonly #created: number;
 	#revision = 0;
 	#createRevision = 0;
 	#wire: Uint8Array | undefined;
 
-	constructor(facts: EntryFacts, place: EntryPlace, record: Uint8Array | undefined) {
-		this.record = record;
-		this.bytes = facts.bytes;
-		this.createTime = facts.createTime;
-		this.updateTime = facts.updateTime;
-		this.expireTime = facts.expireTime;
-		this.writer = facts.writer;
-		this.instanceId = facts.instanceId;
-		this.transactionId = facts.transactionId;
-		this.older = facts.older;
+	constructor(facts: EntryFacts, bytes: number, place: EntryPlace) {
+		this.facts = facts;
+		this.bytes = bytes;
 		this.#buffer = place.buffer;
+		this.#record = place.record;
 		this.#start = place.start;
 		this.#end = place.end;
 		this.#valueStart = place.valueStart;
 		this.#valueEnd = place.valueEnd;
+		this.#created = place.created;
 	}
 
 	/** Of the write that made it; 0 until it is stored. */
@@ -86,7 +84,17 @@ export class StoredEntry {
 
 	/** Whether it may end by itself. */
 	get mayEnd(): boolean {
-		return this.expireTime !== 0 || this.instanceId !== "";
+		return this.facts.expireTime !== 0 || this.facts.instanceId !== "";
+	}
+
+	/** Milliseconds since the Unix epoch. */
+	get updateTime(): number {
+		return this.#time(UPDATE_TIME);
+	}
+
+	/** The same. */
+	get createTime(): number {
+		return this.#time(CREATE_TIME);
 	}
 
 	/** The `Payload` in wire form, as a view. */
@@ -120,9 +128,26 @@ export class StoredEntry {
 		return rest;
 	}
 
-	/** About how much memory it takes. */
-	get weight(): number {
-		return this.#buffer.byteLength + 200;
+	/** Of the `EntryRecord`. */
+	get byteLength(): number {
+		return this.#end - this.#record;
+	}
+
+	/** Copies the `EntryRecord`. */
+	copyTo(target: Buffer, at: number): void {
+		this.#buffer.copy(target, at, this.#record, this.#end);
+	}
+
+	/** The bytes of the field that says when it came to be. */
+	get createdBytes(): number {
+		return this.#created < 0 ? 0 : fieldEnd(this.#buffer, this.#created) - this.#created;
+	}
+
+	/** Copies that field, and gives the place behind it. */
+	copyCreatedTo(target: Buffer, at: number): number {
+		const bytes = this.createdBytes;
+		for (let i = 0; i < bytes; i++) target[at + i] = this.#buffer[this.#created + i]!;
+		return at + bytes;
 	}
 
 	/** Once, when it is known as which write it is stored. */
@@ -130,11 +155,45 @@ export class StoredEntry {
 		this.#revision = revision;
 		this.#createRevision = createRevision;
 	}
+
+	/** The same entry in other memory. */
+	movedTo(slabs: ByteSlabs): StoredEntry {
+		const from = this.#start;
+		const to = slabs.take(this.#end - from + REVISIONS_BYTES);
+		const { buffer } = slabs;
+		this.#buffer.copy(buffer, to, from, this.#end);
+		const by = to - from;
+		const moved = new StoredEntry(this.facts, this.bytes, {
+			buffer,
+			record: to,
+			start: to,
+			end: this.#end + by,
+			valueStart: this.#valueStart + by,
+			valueEnd: this.#valueEnd + by,
+			created: this.#created < 0 ? -1 : this.#created + by,
+		});
+		moved.settle(this.#revision, this.#createRevision);
+		return moved;
+	}
+
+	#time(field: number): number {
+		const reader = new WireReader(this.#buffer, this.#start, this.#end);
+		for (let number = reader.next(); number !== 0; number = reader.next()) {
+			if (number === field) return readTimestamp(reader.nested(), "time");
+			reader.skip();
+		}
+		return 0;
+	}
 }
 
 /** A field with a tag of one byte. */
 export function fieldSize(length: number): number {
 	return 1 + varintSize(length) + length;
+}
+
+/** Where the field ends that begins here: one of a tag of one byte and fewer than 128 bytes. */
+function fieldEnd(buffer: Buffer, at: number): number {
+	return at + 2 + buffer[at + 1]!;
 }
 
 /** Fields 16 and 17 of `Entry`. */

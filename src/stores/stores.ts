@@ -73,12 +73,12 @@ export class Stores implements AsyncDisposable {
 	 * LIMIT_EXCEEDED, MIXED_PERSISTENCE, INVALID_FIELD, INVALID_CONTENT, ID_REUSED, CANCELLED, HUB_DRAINING, STORAGE_FULL,
 	 * STORAGE_UNAVAILABLE (then it may have been written).
 	 */
-	submit(unit: WriteUnit, settled: UnitSettled): void {
+	submit<U extends WriteUnit>(unit: U, settled: UnitSettled<U>): void {
 		const { writes, checks } = unit;
 		const first = writes[0]?.store ?? checks[0]?.store;
 		const refusal =
 			first === undefined ? nothingToDo() : writes.length + checks.length > 1 ? refusalOf(unit) : undefined;
-		if (refusal !== undefined) queueMicrotask(() => settled(undefined, refusal));
+		if (refusal !== undefined) queueMicrotask(() => settled(undefined, refusal, unit));
 		else this.keyspaceOf(first!).writer.submit(unit, settled);
 	}
 

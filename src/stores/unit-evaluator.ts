@@ -6,7 +6,9 @@ import type { KvStore } from "../state/kv-store.ts";
 import { answerOf, ENTRY_ANSWERS, repeated } from "./entry-answer.ts";
 import type { EntryCache } from "./entry-cache.ts";
 import { instanceNotFound, quotaExceeded, revisionMismatch, unitTooLarge } from "./entry-refusals.ts";
-import type { EntryStage } from "./entry-stage.ts";
+import type { EntrySlot } from "./entry-slot.ts";
+import type { EntryStage, WrittenKey } from "./entry-stage.ts";
+import { NO_VALIDATORS } from "./entry-validators.ts";
 import type { AppendWrite, EntryWrite, IncrementWrite, SetWrite, WriteUnit, Written } from "./entry-write.ts";
 import type { InstanceLeases } from "./instance-leases.ts";
 import { addedTo, appendedTo } from "./json-values.ts";
@@ -36,15 +38,8 @@ export interface UnitEvaluatorOptions {
 export type Verdict = "taken" | "full" | "ending" | Written;
 
 /** One write of a unit, and what is there. */
-interface OneWrite {
+interface OneWrite extends WrittenKey {
 	readonly write: EntryWrite;
-	/** As it is now. */
-	readonly store: OpenStore;
-	/** In the keyspace. */
-	readonly entryKey: string;
-	readonly old: StoredEntry | undefined;
-	readonly writer: string;
-	readonly transactionId: string;
 }
 
 /** Decides units against what is stored, one after another, and puts what they write into a round. No key is in two of them. */
@@ -77,43 +72,54 @@ export class UnitEvaluator {
 	/** False: it did not fit. */
 	evaluateEnd(queued: QueuedEnd, round: WriteRound): boolean {
 		round.begin();
-		const { storeId, key, entryKey, indexKey } = queued;
-		const store = this.#options.storeOf(storeId);
-		const entry = store && this.#options.cache.get(storeId, key);
-		if (store === undefined || entry === undefined) {
-			// What is being removed goes as a whole, and what is being restored has its ends later.
-			if (store === undefined && this.#options.kv.get(storeKeys.doomed(storeId)) !== undefined) return true;
-			round.write({ key: indexKey, delete: true });
-		} else {
-			const isIndex =
-				(entry.expireTime !== 0 && indexKey === storeKeys.expiry(entry.expireTime, storeId, key)) ||
-				(entry.instanceId !== "" && indexKey === storeKeys.lease(entry.writer, entry.instanceId, storeId, key));
-			const cause = this.#options.stage.endOf(entry, round.now);
-			// The clock was stepped back: it ends when its time comes again.
-			if (isIndex && cause === undefined) return true;
-			round.write({ key: indexKey, delete: true });
-			if (isIndex) {
-				this.#enter(store, round);
-				this.#end(round, store, key, entryKey, entry);
-				round.forsake(indexKey);
-			}
+		try {
+			this.#evaluateEnd(queued, round);
+		} catch (error) {
+			round.rollBack();
+			throw error;
 		}
 		if (round.fits) return true;
 		round.rollBack();
 		return false;
 	}
 
+	#evaluateEnd(queued: QueuedEnd, round: WriteRound): void {
+		const { slot, indexKey } = queued;
+		const { storeId, key } = slot;
+		const store = this.#options.storeOf(storeId);
+		const entry = store && this.#options.cache.read(slot);
+		if (store === undefined || entry === undefined) {
+			// What is being removed goes as a whole, and what is being restored has its ends later.
+			if (store === undefined && this.#options.kv.get(storeKeys.doomed(storeId)) !== undefined) return;
+			round.write({ key: indexKey, delete: true });
+		} else {
+			const { expireTime, instanceId, writer } = entry.facts;
+			const isIndex =
+				(expireTime !== 0 && indexKey === storeKeys.expiry(expireTime, storeId, key)) ||
+				(instanceId !== "" && indexKey === storeKeys.lease(writer, instanceId, storeId, key));
+			const cause = this.#options.stage.endOf(entry, round.now);
+			// The clock was stepped back: it ends when its time comes again.
+			if (isIndex && cause === undefined) return;
+			round.write({ key: indexKey, delete: true });
+			if (isIndex) {
+				this.#enter(store, round);
+				this.#end(round, store, slot, entry);
+				round.forsake(indexKey);
+			}
+		}
+	}
+
 	#evaluate(queued: QueuedUnit, round: WriteRound): Verdict {
-		const { unit, keys } = queued;
+		const { unit, slots } = queued;
 		const { writes, writer, transactionId, request } = unit;
 		const olds = this.#read(queued, round);
 		if (olds === undefined) return "ending";
-		const outcomes: Outcome[] = [];
+		const outcomes = new Array<Outcome>(writes.length);
 		const answerIndex = request === undefined ? -1 : round.reserve();
 		for (let at = 0; at < writes.length; at++) {
 			const write = writes[at]!;
 			const store = round.stores.get(write.store.id)!;
-			outcomes.push(this.#write(round, { write, store, entryKey: keys[at]!, old: olds[at], writer, transactionId }));
+			outcomes[at] = this.#write(round, { write, store, slot: slots[at]!, old: olds[at], writer, transactionId });
 		}
 		requireShowable(outcomes);
 		this.#requireRoom(round, writer);
@@ -130,56 +136,61 @@ export class UnitEvaluator {
 
 	/** What is there of what the unit writes, and whether all is as it expects. Undefined: entries have to end first. */
 	#read(queued: QueuedUnit, round: WriteRound): readonly (StoredEntry | undefined)[] | undefined {
-		const { unit, checkKeys } = queued;
+		const { unit, slots, checkSlots } = queued;
 		const { now } = round;
 		const { cache, stage } = this.#options;
 		let failed: FailedCheck[] | undefined;
-		const olds: (StoredEntry | undefined)[] = [];
-		const over: number[] = [];
+		const olds = new Array<StoredEntry | undefined>(unit.writes.length);
+		let over: number[] | undefined;
 		for (let at = 0; at < unit.checks.length; at++) {
 			const { store, key, expected } = unit.checks[at]!;
 			if (this.#enter(store, round) !== store || queued.hadToWait) this.#recheck(unit, store, "read");
-			const entry = cache.get(store.id, key);
+			const slot = checkSlots[at]!;
+			const entry = cache.read(slot);
 			const isOver = entry !== undefined && stage.endOf(entry, now) !== undefined;
-			round.checks.push({ key: checkKeys[at]!, revision: entry?.revision ?? 0 });
+			if (entry?.mayEnd === true && !isOver) round.living.push(entry);
+			round.checks.push({ key: slot.entryKey, revision: entry?.revision ?? 0 });
 			failed = withFailed(failed, store, key, expected, isOver ? undefined : entry);
 		}
 		for (let at = 0; at < unit.writes.length; at++) {
 			const write = unit.writes[at]!;
 			if (this.#enter(write.store, round) !== write.store || queued.hadToWait)
 				this.#recheck(unit, write.store, "write");
-			let entry = cache.get(write.store.id, write.key);
-			if (entry !== undefined && stage.endOf(entry, now) !== undefined) {
-				if (write.kind !== "delete") over.push(at);
-				entry = undefined;
+			let entry = cache.read(slots[at]!);
+			if (entry?.mayEnd === true) {
+				if (stage.endOf(entry, now) === undefined) round.living.push(entry);
+				else {
+					if (write.kind !== "delete") over = [...(over ?? []), at];
+					entry = undefined;
+				}
 			}
-			olds.push(entry);
+			olds[at] = entry;
 			if (write.kind === "set" || write.kind === "delete") {
 				failed = withFailed(failed, write.store, write.key, write.expected, entry);
 			}
 		}
 		if (failed !== undefined) throw revisionMismatch(failed);
-		if (over.length === 0) return olds;
+		if (over === undefined) return olds;
 		this.#endAll(queued, over, round);
 		return undefined;
 	}
 
 	/** Ends entries whose time is over and that are to be written anew, as many as there is room for. */
-	#endAll({ unit, keys }: QueuedUnit, over: readonly number[], round: WriteRound): void {
+	#endAll({ unit, slots }: QueuedUnit, over: readonly number[], round: WriteRound): void {
 		for (const at of over) {
 			round.begin();
-			const { store, key } = unit.writes[at]!;
-			this.#end(round, round.stores.get(store.id)!, key, keys[at]!, this.#options.cache.get(store.id, key)!);
+			const slot = slots[at]!;
+			this.#end(round, round.stores.get(unit.writes[at]!.store.id)!, slot, this.#options.cache.read(slot)!);
 			if (round.fits) continue;
 			round.rollBack();
 			return;
 		}
 	}
 
-	#end(round: WriteRound, store: OpenStore, key: string, entryKey: string, entry: StoredEntry): void {
+	#end(round: WriteRound, store: OpenStore, slot: EntrySlot, entry: StoredEntry): void {
 		const { stage } = this.#options;
 		const cause = stage.endOf(entry, round.now)!;
-		stage.end(round, store, key, entryKey, entry, { actor: "", cause, transactionId: "", time: round.now });
+		stage.end(round, store, slot, entry, { actor: "", cause, transactionId: "", time: round.now });
 	}
 
 	/** What was admitted some time ago may no longer be. A check of a store that is written to needs no more than the write. */
@@ -190,10 +201,12 @@ export class UnitEvaluator {
 
 	/** The store as it is now, on which the round depends. Refuses with STORE_NOT_FOUND. */
 	#enter({ id, name }: OpenStore, round: WriteRound): OpenStore {
-		const known = round.stores.get(id);
-		if (known !== undefined) return known;
 		const store = this.#options.storeOf(id);
+		// Also where the round has it: what its rows were is forgotten by now.
 		if (store === undefined) throw storeNotFound(name);
+		const known = round.stores.get(id);
+		// If it is not as it was, the round comes to nothing, and is decided again.
+		if (known !== undefined) return known;
 		round.stores.set(id, store);
 		return store;
 	}
@@ -216,7 +229,7 @@ export class UnitEvaluator {
 					transactionId: one.transactionId,
 					time: round.now,
 				} as const;
-				const revision = this.#options.stage.end(round, store, write.key, one.entryKey, old, end);
+				const revision = this.#options.stage.end(round, store, one.slot, old, end);
 				return { revision, changed: true, previous, number: undefined };
 			}
 		}
@@ -246,23 +259,25 @@ export class UnitEvaluator {
 		const { old, store, writer } = one;
 		const value = withJsonBody(old?.value, json);
 		const expireTime =
-			ttlMs === undefined && old !== undefined ? old.expireTime : expiry(round, ttlMs ?? store.defaultTtlMs);
+			ttlMs === undefined && old !== undefined ? old.facts.expireTime : expiry(round, ttlMs ?? store.defaultTtlMs);
 		// An entry lives by an instance of its own writer alone.
-		return this.#put(round, one, value, expireTime, old?.writer === writer ? old.instanceId : "");
+		return this.#put(round, one, value, expireTime, old?.facts.writer === writer ? old.facts.instanceId : "");
 	}
 
 	#put(round: WriteRound, one: OneWrite, value: Uint8Array, expireTime: number, instanceId: string): number {
-		const { write, store, entryKey, old, writer, transactionId } = one;
-		const { key } = write;
-		const refusal = store.validators.check({ store: store.name, key, value, oldValue: old?.value, writer });
-		if (refusal !== undefined) throw refusal;
-		const draft = { store, key, entryKey, old, value, expireTime, writer, instanceId, transactionId };
-		return this.#options.stage.put(round, draft);
+		const { store, slot, old, writer } = one;
+		if (store.validators !== NO_VALIDATORS) {
+			const oldValue = old?.value;
+			const refusal = store.validators.check({ store: store.name, key: slot.key, value, oldValue, writer });
+			if (refusal !== undefined) throw refusal;
+		}
+		return this.#options.stage.put(round, one, value, expireTime, instanceId);
 	}
 
 	/** Refuses with QUOTA_EXCEEDED what makes more of a store, or of the writer's share of it, than there may be. */
 	#requireRoom(round: WriteRound, writer: string): void {
-		for (const { row, keys, bytes } of round.counted) {
+		for (let at = 0; at < round.counted; at++) {
+			const { row, keys, bytes } = round.countedRow(at);
 			if (row.pluginId !== "" && row.pluginId !== writer) continue;
 			const { name, quota, pluginQuota } = round.stores.get(row.storeId)!;
 			const most = row.pluginId === "" ? quota : pluginQuota;

@@ -4,7 +4,13 @@ import type { KvStore } from "../state/kv-store.ts";
 import type { StoreHoldings } from "./open-store.ts";
 import { storeKeys } from "./store-keys.ts";
 
-/** What a store holds, or what a plugin has written of it: as it is stored, and as it will be with the round in hand. */
+interface RowHoldings extends StoreHoldings {
+	readonly versions: number;
+	/** Of the record; 0: there is none. */
+	readonly revision: number;
+}
+
+/** What a store holds, or what a plugin has written of it: as it is stored, and as it will be with what is decided since. */
 export class UsageRow {
 	readonly storeId: string;
 	/** Empty: the store. */
@@ -18,10 +24,10 @@ export class UsageRow {
 	nextKeys: number;
 	nextBytes: number;
 	nextVersions: number;
-	/** Whether the round in hand has it on its list. */
-	isListed = false;
+	/** The number of the round that has put it on its list last. */
+	listedIn = 0;
 
-	constructor(storeId: string, pluginId: string, holdings: StoreHoldings & { versions: number; revision: number }) {
+	constructor(storeId: string, pluginId: string, holdings: RowHoldings) {
 		this.storeId = storeId;
 		this.pluginId = pluginId;
 		this.revision = holdings.revision;
@@ -53,12 +59,12 @@ export class UsageRow {
 		return toBinary(UsageRecordSchema, create(UsageRecordSchema, record));
 	}
 
-	/** What will be is stored. */
-	settle(revision: number): void {
+	/** It is stored with this in it. What will be may be more already. */
+	settle({ keys, bytes, versions, revision }: RowHoldings): void {
 		this.revision = revision;
-		this.keys = this.nextKeys;
-		this.bytes = this.nextBytes;
-		this.versions = this.nextVersions;
+		this.keys = keys;
+		this.bytes = bytes;
+		this.versions = versions;
 	}
 
 	/** What would have been is not. */
@@ -112,12 +118,12 @@ export class UsageBook {
 		return row;
 	}
 
-	/** Between rounds: lets rows go where there are too many. */
-	trim(): void {
-		if (this.#rows > MAX_ROWS) this.forgetAll();
+	/** Whether so many rows are held that they should be let go. */
+	get isFull(): boolean {
+		return this.#rows > MAX_ROWS;
 	}
 
-	/** All rows are read again when they are asked for. */
+	/** All rows are read again when they are asked for. Only while no round has any. */
 	forgetAll(): void {
 		this.#stores.clear();
 		this.#rows = 0;

@@ -31,7 +31,8 @@ export function encodeEndNote({ actor, cause, transactionId, time }: EntryEnd): 
 
 /** A `VersionRecord` of what is about to be replaced, or to end. */
 export function encodeVersion(entry: StoredEntry, end: Uint8Array | undefined): Uint8Array {
-	const { plain, transactionId, createRevision } = entry;
+	const { plain, createRevision } = entry;
+	const { transactionId } = entry.facts;
 	const writer = new WireWriter(plain.byteLength + transactionId.length + (end?.byteLength ?? 0) + 48);
 	writer.bytes(1, plain);
 	if (transactionId !== "") writer.string(2, transactionId);
@@ -56,7 +57,7 @@ export function decodeTombstone(value: Uint8Array): readonly number[] {
 
 /** The present version of a key as an `EntryVersion`. */
 export function presentVersion(entry: StoredEntry): Uint8Array {
-	return setVersion(entry.revision, entry.updateTime, entry.writer, entry.wire);
+	return setVersion(entry.revision, entry.updateTime, entry.facts.writer, entry.wire);
 }
 
 /** What a `VersionRecord` says: the version, and the deletion that ended it, if one did. The newest first. */

@@ -20,16 +20,23 @@ const SHORT_STRING = 48;
  * lets through is well formed; what is not is refused with MALFORMED_REQUEST.
  */
 export class WireReader {
-	readonly bytes: Buffer;
+	bytes: Buffer;
 	pos: number;
-	readonly end: number;
+	end: number;
 	/** The wire type of the field last begun. */
 	wireType = VARINT;
 	/** Its number. */
 	#field = 0;
 
 	constructor(bytes: Uint8Array, start = 0, end: number = bytes.byteLength) {
-		this.bytes = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+		this.bytes = asBuffer(bytes);
+		this.pos = start;
+		this.end = end;
+	}
+
+	/** Reads from here on, what is between these places. */
+	begin(bytes: Uint8Array, start = 0, end: number = bytes.byteLength): void {
+		this.bytes = asBuffer(bytes);
 		this.pos = start;
 		this.end = end;
 	}
@@ -42,7 +49,8 @@ export class WireReader {
 		if (first >= 8 && first < 0x80) {
 			this.pos++;
 			this.wireType = first & 7;
-			return first >> 3;
+			this.#field = first >> 3;
+			return this.#field;
 		}
 		const tag = this.varint();
 		this.wireType = tag & 7;
@@ -107,6 +115,19 @@ export class WireReader {
 		const inner = new WireReader(this.bytes, this.pos, end);
 		this.pos = end;
 		return inner;
+	}
+
+	/** Goes into a nested message, as `nested` without a reader of its own; gives what `leave` takes once `next` gave 0. */
+	enter(): number {
+		const outer = this.end;
+		this.end = this.delimited();
+		return outer;
+	}
+
+	/** Goes on behind the nested message. */
+	leave(outer: number): void {
+		this.pos = this.end;
+		this.end = outer;
 	}
 
 	/** The bytes of a field, not copied. */
@@ -185,6 +206,10 @@ export class WireReader {
 	#expect(wireType: number): void {
 		if (this.wireType !== wireType) throw malformed(`a field has wire type ${this.wireType}, not ${wireType}`);
 	}
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+	return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** Bytes that are not a message. */

@@ -26,8 +26,19 @@ export function readDuration(reader: WireReader): number {
  */
 export function readTimestamp(reader: WireReader, field: string): number {
 	const { seconds, nanos } = read(reader);
-	if (!isTimestamp(seconds, nanos)) throw HubError.field(field, "is not a time from year 1 to year 9999");
+	if (!isTimestamp(seconds, nanos)) throw outOfTime(field);
 	return seconds * 1000 + nanos / NANOS_PER_MS;
+}
+
+/** Whether it is a `google.protobuf.Timestamp` that is within its bounds: for who does not want to know which. */
+export function readsTimestamp(reader: WireReader): boolean {
+	const { seconds, nanos } = read(reader);
+	return isTimestamp(seconds, nanos);
+}
+
+/** The refusal of a time that is out of its bounds. */
+export function outOfTime(field: string): HubError {
+	return HubError.field(field, "is not a time from year 1 to year 9999");
 }
 
 function read(reader: WireReader): { seconds: number; nanos: number } {

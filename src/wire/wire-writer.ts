@@ -44,6 +44,10 @@ export class WireWriter {
 		if (value.length < 43) {
 			// At most 126 bytes, so the length is one byte, known afterwards.
 			const at = this.#length++;
+			if (this.#ascii(value)) {
+				this.#buffer[at] = value.length;
+				return;
+			}
 			const written = this.#buffer.write(value, this.#length, "utf8");
 			this.#buffer[at] = written;
 			this.#length += written;
@@ -68,6 +72,15 @@ export class WireWriter {
 		this.#length += value.byteLength;
 	}
 
+	/** The same for a part of some bytes. */
+	appendRange(bytes: Uint8Array, start: number, end: number): void {
+		this.#reserve(end - start);
+		if (start === 0 && end === bytes.byteLength) this.#buffer.set(bytes, this.#length);
+		else if (Buffer.isBuffer(bytes)) bytes.copy(this.#buffer, this.#length, start, end);
+		else this.#buffer.set(bytes.subarray(start, end), this.#length);
+		this.#length += end - start;
+	}
+
 	/** Begins a nested message of known length: exactly `length` bytes are to be written next. */
 	header(field: number, length: number): void {
 		this.#reserve(16);
@@ -78,6 +91,20 @@ export class WireWriter {
 	/** What was written. The writer must not be used again. */
 	finish(): Uint8Array {
 		return this.#buffer.subarray(0, this.#length);
+	}
+
+	/** Writes a text that is ASCII, as most short ones are: a loop is cheaper than a call into the runtime. */
+	#ascii(value: string): boolean {
+		const buffer = this.#buffer;
+		const start = this.#length;
+		const { length } = value;
+		for (let at = 0; at < length; at++) {
+			const unit = value.charCodeAt(at);
+			if (unit >= 0x80) return false;
+			buffer[start + at] = unit;
+		}
+		this.#length = start + length;
+		return true;
 	}
 
 	#raw(value: number): void {

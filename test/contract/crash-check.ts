@@ -38,7 +38,7 @@ export function checkKv(state: StateBackend, ledger: CrashLedger, cycle: number)
 	for (const number of numbers) {
 		for (const write of commitOf(cycle, number).writes) {
 			const entry = state.kv.get(write.key)!;
-			expect("value" in write && Buffer.compare(entry.value, write.value)).toBe(0);
+			expect(write.value instanceof Uint8Array && Buffer.compare(entry.value, write.value)).toBe(0);
 		}
 	}
 	for (const number of ledger.refusedCommits) expect(numbers).not.toContain(number);

@@ -132,6 +132,25 @@ describe.each(backends)("the changes of a KvStore on $name", ({ open }) => {
 		expect(() => kv.read("store/entry/a/", 0).next()).toThrow(CompactedError);
 	});
 
+	test("KV-5 the changes of the largest commit are told with what was there before", async () => {
+		const many = kv.capabilities.commitWrites;
+		const write = (at: number, value: string, expected: number) => ({
+			key: `store/entry/a/${at}`,
+			value: bytes(value),
+			expected,
+		});
+		await commit(Array.from({ length: many }, (_, at) => write(at, `old ${at}`, 0)));
+		using reader = kv.read("store/entry/a/");
+		await commit(Array.from({ length: many }, (_, at) => write(at, `new ${at}`, at + 1)));
+		const told = readAll(reader);
+		expect(told).toHaveLength(many);
+		for (const [at, change] of told.entries()) {
+			const { revision, createRevision, oldRevision, oldValue, value } = change;
+			expect([revision, createRevision, oldRevision]).toEqual([many + at + 1, at + 1, at + 1]);
+			expect([text(oldValue), text(value)]).toEqual([`old ${at}`, `new ${at}`]);
+		}
+	});
+
 	test("KV-5 silent writes are not told", async () => {
 		await put("store/entry/a/1", "store/entry/a/2");
 		using reader = kv.read("store/entry/a/");

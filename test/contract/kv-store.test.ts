@@ -100,10 +100,42 @@ describe.each(backends)("KvStore on $name", ({ open }) => {
 		expect(kv.revision).toBe(1);
 	});
 
+	test("KV-2 a write that expects another revision is a failed check", async () => {
+		await put({ a: "1", b: "1" });
+		const commit = (expected: number) =>
+			kv.commit({
+				id: `expects-${expected}`,
+				checks: [{ key: "a", revision: 1 }],
+				writes: [
+					{ key: "b", value: bytes("2"), expected },
+					{ key: "a", delete: true, expected: 1 },
+					{ key: "c", value: bytes("2"), expected: 0 },
+				],
+			});
+		expect(await commit(3)).toEqual({ ok: false, conflicts: [{ key: "b", actual: 2 }] });
+		expect(text(kv.get("b")?.value)).toBe("1");
+		expect(await commit(2)).toMatchObject({ ok: true, firstRevision: 3, revision: 5 });
+		expect(kv.get("b")).toMatchObject({ revision: 3, createRevision: 2 });
+		expect(kv.get("a")).toBeUndefined();
+		expect(kv.get("c")).toMatchObject({ revision: 5, createRevision: 5 });
+		const negative = kv.commit({ id: "negative", writes: [{ key: "a", value: bytes("1"), expected: -1 }] });
+		await expect(negative).rejects.toThrow(RangeError);
+	});
+
+	test("KV-2 a value may be bytes that copy themselves", async () => {
+		const all = Buffer.from("..inner..");
+		const inner = { byteLength: 5, copyTo: (target: Buffer, at: number) => void all.copy(target, at, 2, 7) };
+		expect(await kv.commit({ id: "copied", writes: [{ key: "a", value: inner }] })).toMatchObject({ ok: true });
+		all.fill(0);
+		expect(text(kv.get("a")?.value)).toBe("inner");
+	});
+
 	test("KV-2 limits: writes, bytes, a key once, ids", async () => {
 		const write = (key: string, value = "") => ({ key, value: bytes(value) });
 		const commit = (writes: { key: string; value: Uint8Array }[], id = "limits") => kv.commit({ id, writes });
-		await expect(commit(Array.from({ length: 1001 }, (_, i) => write(`k${i}`)))).rejects.toThrow(RangeError);
+		await expect(
+			commit(Array.from({ length: kv.capabilities.commitWrites + 1 }, (_, i) => write(`k${i}`))),
+		).rejects.toThrow(RangeError);
 		await expect(commit([write("a", "v".repeat(KV_LIMITS.commitBytes))])).rejects.toThrow(RangeError);
 		await expect(commit([write("a"), write("a")])).rejects.toThrow(RangeError);
 		await expect(commit([write("a")], "")).rejects.toThrow(RangeError);

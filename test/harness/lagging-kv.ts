@@ -21,7 +21,9 @@ export class LaggingKv {
 		const clock = { now: () => 0, monotonic: () => 0 };
 		this.#inner = new VolatileKvStore(clock);
 		const groups = WATCHED_GROUPS.map((group) => ({ ...group, maxChanges: options.windowChanges }));
-		this.#window = new ChangeWindow({ groups, now: () => 0, revision: () => this.#inner.revision, start: 0 });
+		const revision = () => this.#inner.revision;
+		const { commitWrites } = this.#inner.capabilities;
+		this.#window = new ChangeWindow({ groups, now: () => 0, revision, start: 0, commitWrites });
 		this.kv = wrapKv(this.#inner, {
 			range: (query: KvRange) => this.#inner.range({ ...query, limit: Math.min(query.limit, options.pageEntries) }),
 			read: (prefix: string, after?: number): ChangeReader => this.#window.read(prefix, after),
@@ -44,6 +46,23 @@ export class LaggingKv {
 
 	/** The next commits reach the window. */
 	settle(commits: number = this.#unsettled.length): void {
-		for (const { revision, changes } of this.#unsettled.splice(0, commits)) this.#window.push(revision, changes);
+		for (const { revision, changes } of this.#unsettled.splice(0, commits)) {
+			this.#push(revision, changes);
+			this.#window.reach(revision);
+		}
+	}
+
+	#push(revision: number, changes: readonly KvChange[]): void {
+		const group = this.#window.groupOf("store/entry/s/")!;
+		const first = changes[0]?.revision;
+		if (first === undefined) return;
+		group.packer.begin(changes.length);
+		for (const { key, value, oldValue, note, createRevision, oldRevision, ...change } of changes) {
+			const write = change.revision - first;
+			if (oldValue) group.packer.oldEntry(write, { key, value: oldValue, revision: oldRevision, createRevision });
+			if (value) group.packer.set(write, key, change.revision, createRevision, value);
+			else group.packer.remove(write, key, note);
+		}
+		group.push(group.packer.finish(first, revision));
 	}
 }

@@ -18,11 +18,13 @@ import type { AuditEntry } from "../../src/security/audit-entry.ts";
 import type { Caller } from "../../src/security/caller.ts";
 import { noSuchStore, revoked } from "../../src/security/guard-rules.ts";
 import type { KvStore, KvWrite } from "../../src/state/kv-store.ts";
+import { ByteSlabs } from "../../src/stores/byte-slabs.ts";
 import { encodeEntry } from "../../src/stores/entry-record.ts";
 import { OpenStore } from "../../src/stores/open-store.ts";
 import type { StoreListener } from "../../src/stores/store-change.ts";
 import { fillStoreConfig } from "../../src/stores/store-config.ts";
 import { storeKeys } from "../../src/stores/store-keys.ts";
+import type { StoredEntry } from "../../src/stores/stored-entry.ts";
 import { FakeCall, plugin } from "./event-hub.ts";
 import { type FakeClock, SequentialIds } from "./fake-clock.ts";
 
@@ -123,20 +125,12 @@ export class StoreWatchRig {
 		await this.kv.commit({ id: `commit-${++this.#commits}`, writes });
 	}
 
-	#record(key: string, text: string, transactionId: string): Uint8Array {
+	#record(key: string, text: string, transactionId: string): StoredEntry {
 		const now = this.clock.now();
 		const payload = create(PayloadSchema, { body: { case: "json", value: text } });
-		return encodeEntry({
-			key,
-			value: toBinary(PayloadSchema, payload),
-			createTime: now,
-			updateTime: now,
-			expireTime: 0,
-			writer: "writer",
-			instanceId: "",
-			transactionId,
-			older: [],
-		}).record!;
+		const facts = { writer: "writer", instanceId: "", expireTime: 0, transactionId, older: [] };
+		const value = toBinary(PayloadSchema, payload);
+		return encodeEntry({ key, value, created: now, updateTime: now, facts }, new ByteSlabs());
 	}
 
 	#admit(caller: Caller, name: string): OpenStore {

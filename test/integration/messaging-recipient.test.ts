@@ -29,7 +29,7 @@ function attached(maxBytes = 1 << 20) {
 		counters,
 		bounds: { maxMessages: 100, maxBytes },
 		memory: new MessageMemory(),
-		store: new MessageStore({ kv, queue, clock }),
+		store: new MessageStore({ kv, queue, clock, ids }),
 		letters: new DeadLetters({ kv, queue, clock, ids }),
 		onDeserted: () => {},
 	});
@@ -71,7 +71,8 @@ const message = (id: string, expiresAt = Number.POSITIVE_INFINITY) =>
 	});
 
 function messages(output: SessionOutput | undefined): readonly string[] {
-	return output?.kind === "deliveries" ? output.deliveries.map(({ message: bytes }) => String(bytes)) : [];
+	if (output?.kind !== "deliveries") return [];
+	return output.deliveries.map(({ message: { bytes, start, end } }) => String(bytes.subarray(start, end)));
 }
 
 test("a message whose time is over is not delivered, however late the timer is", () => {

@@ -1,7 +1,7 @@
 import http2 from "node:http2";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { expect, it } from "vitest";
-import { StoreServiceGetRequestSchema } from "#gen/qirvo/hub/v1/entries_pb.js";
+import { StoreServiceGetRequestSchema, StoreServiceSetRequestSchema } from "#gen/qirvo/hub/v1/entries_pb.js";
 import { describeHubs } from "../harness/hub.ts";
 import { grpcFrame, rawCallOn } from "../harness/raw-grpc.ts";
 import { setOf } from "../harness/store-values.ts";
@@ -9,8 +9,16 @@ import { setOf } from "../harness/store-values.ts";
 const CALLS = 1000;
 const ROUNDS = 5;
 
+/** A read and a write of an entry. */
+const REQUESTS = {
+	Get: (store: string) =>
+		toBinary(StoreServiceGetRequestSchema, create(StoreServiceGetRequestSchema, { store, key: "k" })),
+	Set: (store: string) =>
+		toBinary(StoreServiceSetRequestSchema, create(StoreServiceSetRequestSchema, { set: setOf(store, "k", "v") })),
+};
+
 describeHubs("the time that a refusal takes", (start) => {
-	it("does not tell whether the store exists", async () => {
+	it.each(["Get", "Set"] as const)("does not tell whether the store exists (%s)", async (method) => {
 		await using hub = await start();
 		const owner = await hub.enrol("owner");
 		const read = { plugins: Array.from({ length: 256 }, (_, index) => `friend-${index}`) };
@@ -19,15 +27,12 @@ describeHubs("the time that a refusal takes", (start) => {
 		const { token } = await hub.enrol("spy");
 		const session = http2.connect(hub.url);
 		session.on("error", () => {});
-		const body = (store: string) => [
-			grpcFrame(toBinary(StoreServiceGetRequestSchema, create(StoreServiceGetRequestSchema, { store, key: "k" }))),
-		];
-		const requests = [body("hidden"), body("absent")];
+		const requests = [[grpcFrame(REQUESTS[method]("hidden"))], [grpcFrame(REQUESTS[method]("absent"))]];
 		const headers = { authorization: `Bearer ${token}` };
 		const timed = async (which: number): Promise<number> => {
 			const from = performance.now();
 			const { grpcStatus } = await rawCallOn(session, {
-				path: "/qirvo.hub.v1.StoreService/Get",
+				path: `/qirvo.hub.v1.StoreService/${method}`,
 				headers,
 				body: requests[which]!,
 			});

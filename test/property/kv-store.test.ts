@@ -6,11 +6,17 @@ import { backends, type OpenedState } from "../harness/state-backends.ts";
 const KEYS = ["plugin/a", "plugin/b", "plugin/\u{1f600}", "plugin/\uffee", "plugin/é", "x", "y/1", "y/2", "\u0001"];
 const RUNS = Number(process.env.PROPERTY_RUNS ?? 40);
 
-/** A commit before it is known what is there: `expect` picks the revision that a check names. */
+type Expectation = "present" | "absent" | "wrong";
+
+/** A commit before it is known what is there: `expect` picks the revision that a check or a write names. */
 interface Plan {
 	readonly id: number;
-	readonly checks: readonly { readonly key: string; readonly expect: "present" | "absent" | "wrong" }[];
-	readonly writes: readonly { readonly key: string; readonly value: string | undefined }[];
+	readonly checks: readonly { readonly key: string; readonly expect: Expectation }[];
+	readonly writes: readonly {
+		readonly key: string;
+		readonly value: string | undefined;
+		readonly expect: Expectation | undefined;
+	}[];
 }
 
 type Step =
@@ -25,21 +31,16 @@ type Step =
 	  };
 
 const key = fc.constantFrom(...KEYS);
+const expectation = fc.constantFrom<Expectation>("present", "present", "absent", "wrong");
+const written = fc.record({
+	key,
+	value: fc.option(fc.string({ maxLength: 5 }), { nil: undefined }),
+	expect: fc.option(fc.constantFrom<Expectation>("present", "present", "present", "wrong"), { nil: undefined }),
+});
 const plan: fc.Arbitrary<Plan> = fc.record({
 	id: fc.nat({ max: 30 }),
-	checks: fc.array(
-		fc.record({
-			key,
-			expect: fc.constantFrom("present" as const, "present" as const, "absent" as const, "wrong" as const),
-		}),
-		{
-			maxLength: 2,
-		},
-	),
-	writes: fc.uniqueArray(fc.record({ key, value: fc.option(fc.string({ maxLength: 5 }), { nil: undefined }) }), {
-		maxLength: 4,
-		selector: (write) => write.key,
-	}),
+	checks: fc.array(fc.record({ key, expect: expectation }), { maxLength: 2 }),
+	writes: fc.uniqueArray(written, { maxLength: 4, selector: (write) => write.key }),
 });
 const step: fc.Arbitrary<Step> = fc.oneof(
 	{
@@ -77,12 +78,16 @@ class Model {
 			const actual = this.entries.get(check.key)?.revision ?? 0;
 			if (actual !== check.revision) conflicts.push({ key: check.key, actual });
 		}
+		for (const { key, expected } of commit.writes) {
+			const actual = this.entries.get(key)?.revision ?? 0;
+			if (expected !== undefined && actual !== expected) conflicts.push({ key, actual });
+		}
 		if (conflicts.length > 0) return { ok: false, conflicts };
 		const firstRevision = this.revision + (commit.writes.length > 0 ? 1 : 0);
 		for (const write of commit.writes) {
 			const old = this.entries.get(write.key);
 			const revision = ++this.revision;
-			const value = "value" in write ? Buffer.from(write.value).toString() : undefined;
+			const value = write.value instanceof Uint8Array ? Buffer.from(write.value).toString() : undefined;
 			if (value === undefined) this.entries.delete(write.key);
 			else this.entries.set(write.key, { value, revision, createRevision: old?.createRevision ?? revision });
 			if (write.key.startsWith("plugin/")) this.changes.push(`${revision} ${write.key} ${old?.value} -> ${value}`);
@@ -150,15 +155,17 @@ async function take(each: Step, opened: OpenedState, model: Model): Promise<void
 }
 
 function commitOf({ id, checks, writes }: Plan, model: Model): KvCommit {
+	const revisionOf = (key: string, expect: Expectation) => {
+		const actual = model.entries.get(key)?.revision ?? 0;
+		return { present: actual, absent: 0, wrong: actual + 1 }[expect];
+	};
 	return {
 		id: `id-${id}`,
-		checks: checks.map((check) => {
-			const actual = model.entries.get(check.key)?.revision ?? 0;
-			return { key: check.key, revision: { present: actual, absent: 0, wrong: actual + 1 }[check.expect] };
-		}),
-		writes: writes.map(({ key, value }) =>
-			value === undefined ? { key, delete: true } : { key, value: Buffer.from(value) },
-		),
+		checks: checks.map(({ key, expect }) => ({ key, revision: revisionOf(key, expect) })),
+		writes: writes.map(({ key, value, expect }) => ({
+			...(value === undefined ? { key, delete: true as const } : { key, value: Buffer.from(value) }),
+			...(expect !== undefined && { expected: revisionOf(key, expect) }),
+		})),
 	};
 }
 

@@ -60,7 +60,11 @@ test("a recipient sees what the sender wrote, and the hub's stamp", () => {
 				const draft = parseMessage(toBinary(MessageSchema, sent), "alice", "message", "durable");
 				const id = draft.id === "" ? "made" : draft.id;
 				const stamped = stampMessage(draft, { id, source: "alice", recipient: "bob", hubTime, requiresResponse: asks });
-				const one = { id: "17", message: stamped, attempt, timeLeftMs: asks ? 1500.25 : undefined };
+				// Behind other bytes, as in a block, or alone.
+				const bytes = asks ? stamped : Buffer.concat([Buffer.alloc(7, 1), stamped, Buffer.alloc(3, 2)]);
+				const start = asks ? 0 : 7;
+				const range = { bytes, start, end: start + stamped.byteLength };
+				const one = { id: "17", message: range, attempt, timeLeftMs: asks ? 1500.25 : undefined };
 				const frame = fromBinary(AttachResponseSchema, new Uint8Array(encodeDeliveries(2, [one, one])));
 				expect(frame.frame.case).toBe("batch");
 				const { deliveries } = frame.frame.value as {

@@ -3,15 +3,19 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
 	AddressSchema,
-	type MessageSchema,
+	Durability,
+	MessageSchema,
 	Priority,
-	type SendEntrySchema,
+	type SendStreamRequest,
 	SendStreamRequestSchema,
+	type SendStreamResponse,
 	SendStreamResponseSchema,
 } from "#gen/qirvo/hub/v1/messaging_service_pb.js";
 import { toDuration, toTimestamp } from "../../src/client/durations.ts";
 import { toPayload } from "../../src/client/payload.ts";
-import { leanSendStream } from "../../src/client/send-wire.ts";
+import { settleSends, type WireSendResults } from "../../src/client/send-results.ts";
+import { encodeSend, leanSendStream, SendBatch, setDurability, withTimeout } from "../../src/client/send-wire.ts";
+import { WireRange } from "../../src/client/wire-range.ts";
 
 // Short ones, ones about the lengths where the encoder changes its way, and text that takes one to four bytes a character.
 const text = fc.oneof(
@@ -46,21 +50,45 @@ const message: fc.Arbitrary<MessageInitShape<typeof MessageSchema>> = fc.record(
 		)
 		.map(([data, options]) => toPayload(data, options)),
 });
-const entry: fc.Arbitrary<MessageInitShape<typeof SendEntrySchema>> = fc.record({
-	entryId: id,
-	to: optional(address),
-	message: optional(message),
-	durability: optional(fc.constantFrom(1, 2)),
-	requestTimeout: optional(duration),
-});
+/** One-way and durable or not, or a request with milliseconds to wait. */
+const fate = fc.oneof(
+	fc.record({ durable: fc.boolean(), timeoutMs: fc.constant(undefined) }),
+	fc.record({ durable: fc.constant(undefined), timeoutMs: fc.integer({ min: 1, max: 3_600_000 }) }),
+);
+const entry = fc.record({ entryId: id.map(Number).map((number) => number + 1), to: address, message, fate });
+
+type Entry = typeof entry extends fc.Arbitrary<infer E> ? E : never;
+
+function encode(entries: readonly Entry[]): SendBatch {
+	return new SendBatch(
+		entries.map(({ entryId, to, message, fate: { durable, timeoutMs } }) => {
+			const range = encodeSend(entryId, to, create(MessageSchema, message), timeoutMs !== undefined);
+			if (timeoutMs !== undefined) return withTimeout(range, timeoutMs);
+			setDurability(range, durable);
+			return range;
+		}),
+	);
+}
+
+function request(entries: readonly Entry[]): SendStreamRequest {
+	const messages = entries.map(({ entryId, to, message, fate: { durable, timeoutMs } }) => ({
+		entryId: BigInt(entryId),
+		to,
+		message,
+		...(durable === undefined ? {} : { durability: durable ? Durability.DURABLE : Durability.TRANSIENT }),
+		...(timeoutMs === undefined ? {} : { requestTimeout: toDuration(timeoutMs) }),
+	}));
+	return create(SendStreamRequestSchema, { frame: { case: "batch", value: { entries: messages } } });
+}
 
 describe("a frame of messages that the client encodes", () => {
-	it("has the bytes that protobuf gives it", () => {
+	it("has the bytes that protobuf gives it, and is a message to who wants one", () => {
 		fc.assert(
 			fc.property(fc.array(entry, { maxLength: 12 }), (entries) => {
-				const request = create(SendStreamRequestSchema, { frame: { case: "batch", value: { entries } } });
-				const expected = toBinary(SendStreamRequestSchema, request);
-				expect(Buffer.compare(leanSendStream.encode(request), expected)).toBe(0);
+				const batch = encode(entries);
+				const expected = toBinary(SendStreamRequestSchema, request(entries));
+				expect(Buffer.compare(leanSendStream.encode(batch), expected)).toBe(0);
+				expect(Buffer.compare(toBinary(SendStreamRequestSchema, batch), expected)).toBe(0);
 			}),
 			{ numRuns: 500 },
 		);
@@ -68,12 +96,18 @@ describe("a frame of messages that the client encodes", () => {
 
 	it("stays as it is while the next ones are made", () => {
 		const frame = (fill: string) =>
-			create(SendStreamRequestSchema, {
-				frame: { case: "batch", value: { entries: [{ entryId: 1n, message: { type: fill.repeat(30_000) } }] } },
-			});
-		const first = leanSendStream.encode(frame("a"));
+			encode([
+				{
+					entryId: 1,
+					to: create(AddressSchema),
+					message: { type: fill.repeat(30_000) },
+					fate: { durable: true, timeoutMs: undefined },
+				},
+			]);
+		const first = frame("a");
+		const bytes = leanSendStream.encode(first);
 		for (const fill of "bcdefgh") leanSendStream.encode(frame(fill));
-		expect(fromBinary(SendStreamRequestSchema, first)).toEqual(frame("a"));
+		expect(Buffer.compare(leanSendStream.encode(first), bytes)).toBe(0);
 	});
 
 	it("is a cancellation by the schema", () => {
@@ -91,6 +125,27 @@ const outcome = fc.oneof(
 	fc.record({ message: text }).map((value) => ({ case: "error" as const, value })),
 );
 
+/** What the entries of a frame are told, in its order. */
+function told(frame: SendStreamResponse | WireSendResults): unknown[] {
+	const calls: unknown[] = [];
+	settleSends(frame, (entryId) => {
+		const note = (kind: string) => (value: unknown) => void calls.push([entryId, kind, value]);
+		return {
+			entryId,
+			range: new WireRange(new Uint8Array(), 0, 0),
+			idempotent: false,
+			request: undefined,
+			durable: true,
+			sentAt: undefined,
+			settled: false,
+			accepted: ({ id, disposition, duplicate }) => note("accepted")({ id, disposition, duplicate }),
+			answered: note("answered"),
+			reject: (error) => note("reject")(String(error)),
+		};
+	});
+	return calls;
+}
+
 describe("a frame of results that the client decodes", () => {
 	it("says what protobuf makes of it", () => {
 		const results = fc.array(fc.record({ entryId: id, outcome: optional(outcome) }), { maxLength: 12 });
@@ -100,8 +155,7 @@ describe("a frame of results that the client decodes", () => {
 					frame: { case: "results", value: { results: drafts.map(({ outcome, ...rest }) => ({ ...rest, outcome })) } },
 				});
 				const bytes = toBinary(SendStreamResponseSchema, frame);
-				const decoded = leanSendStream.decode(bytes);
-				expect(Buffer.compare(toBinary(SendStreamResponseSchema, decoded), bytes)).toBe(0);
+				expect(told(leanSendStream.decode(bytes))).toEqual(told(fromBinary(SendStreamResponseSchema, bytes)));
 			}),
 			{ numRuns: 500 },
 		);

@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { UsageRecordSchema } from "#gen/qirvo/hub/storage/v1/records_pb.js";
 import { EntrySchema } from "#gen/qirvo/hub/v1/entries_pb.js";
 import type { KvStore } from "../../src/state/kv-store.ts";
+import { ByteSlabs } from "../../src/stores/byte-slabs.ts";
 import { encodeEntry } from "../../src/stores/entry-record.ts";
 import { storeKeys } from "../../src/stores/store-keys.ts";
 import { StoreSnapshot } from "../../src/stores/store-snapshot.ts";
@@ -37,15 +38,9 @@ class Model {
 				return { key: name, delete: true } as const;
 			}
 			next.set(key, number);
-			const facts = {
-				createTime: number,
-				updateTime: number,
-				expireTime: 0,
-				writer: "w",
-				instanceId: "",
-				transactionId: "",
-			};
-			return { key: name, value: encodeEntry({ ...facts, key, value: new Uint8Array(), older: [] }).record! };
+			const facts = { writer: "w", instanceId: "", expireTime: 0, transactionId: "", older: [] };
+			const draft = { key, value: new Uint8Array(), created: number, updateTime: number, facts };
+			return { key: name, value: encodeEntry(draft, new ByteSlabs()) };
 		});
 		const usage = toBinary(UsageRecordSchema, create(UsageRecordSchema, { keys: BigInt(next.size) }));
 		await this.#kv.commit({ id: `c${number}`, writes: [...writes, { key: storeKeys.usage(STORE, ""), value: usage }] });

@@ -2,7 +2,8 @@ import type { Clock } from "../../clock/clock.ts";
 import { ChangeWindow } from "../change-window.ts";
 import type { CommitOutcome } from "../commit-outcomes.ts";
 import { compareKeys } from "../key-order.ts";
-import { checkCommit, checkRange } from "../kv-rules.ts";
+import { decodeKvRecord, kvValue } from "../kv-record.ts";
+import { checkCommit, checkRange, isTooLong } from "../kv-rules.ts";
 import {
 	type ChangeReader,
 	KV_LIMITS,
@@ -14,19 +15,18 @@ import {
 	type KvPage,
 	type KvRange,
 	type KvStore,
-	type KvWrite,
 	StorageError,
 } from "../kv-store.ts";
-import { ByteChunks, type BytePiece, pieceBytes } from "./byte-chunks.ts";
+import { CommitWriter, type GroupChanges } from "./commit-writer.ts";
 import type { Environment } from "./environment.ts";
 import { GROUP_BYTES, type GroupParticipant, type GroupWriter } from "./group-writer.ts";
-import { copyKvRecord, decodeKvRecord, encodeKvRecord, kvValue } from "./kv-record.ts";
-import { type KnownRecord, StoredChange } from "./stored-change.ts";
 import { StoredOutcomes } from "./stored-outcomes.ts";
 import { storedRevision, storeRevision } from "./stored-revision.ts";
 
 /** Commits that may wait for the disk; more are refused. */
 const MAX_WAITING = 100_000;
+/** A few milliseconds of the process's time. */
+const COMMIT_WRITES = 4000;
 const MAX_WAITING_BYTES = 256 * 1024 * 1024;
 
 interface Waiting {
@@ -36,22 +36,13 @@ interface Waiting {
 	readonly reject: (error: unknown) => void;
 }
 
-/** What a check has read of a key that is to be written. */
-interface Found {
-	readonly keyBytes: Buffer;
-	readonly old: KnownRecord;
-}
-
-const NO_RECORD: KnownRecord = Object.freeze({ revision: 0, createRevision: 0, bytes: undefined });
-
-/** How far ahead the write of a checked key is looked for. */
-const NEAR = 4;
+const NO_CHANGES: readonly GroupChanges[] = Object.freeze([]);
 
 /** A commit that the group in hand has seen to. */
 interface Seen {
 	readonly waiting: Waiting;
 	readonly result: KvCommitResult;
-	readonly changes: readonly KvChange[];
+	readonly changes: readonly GroupChanges[];
 }
 
 /**
@@ -59,14 +50,17 @@ interface Seen {
  * transaction that writes it, where it sees the commits ahead of it in the same group.
  */
 export class EmbeddedKvStore implements KvStore, GroupParticipant {
-	readonly capabilities: KvCapabilities = Object.freeze({ durable: true, shared: false });
+	readonly capabilities: KvCapabilities = Object.freeze({
+		durable: true,
+		shared: false,
+		commitWrites: COMMIT_WRITES,
+	});
 	readonly #environment: Environment;
 	readonly #writer: GroupWriter;
 	readonly #clock: Clock;
 	readonly #window: ChangeWindow;
 	readonly #outcomes: StoredOutcomes;
-	/** What is written, and what it replaces where watches are to know that. */
-	readonly #chunks = new ByteChunks();
+	readonly #commits: CommitWriter;
 	#waiting: Waiting[] = [];
 	#waitingBytes = 0;
 	#seen: Seen[] = [];
@@ -86,7 +80,9 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 			now: () => clock.monotonic(),
 			revision: () => this.#shown,
 			start: this.#shown,
+			commitWrites: COMMIT_WRITES,
 		});
+		this.#commits = new CommitWriter(environment.kv, this.#window, COMMIT_WRITES);
 		this.#outcomes = new StoredOutcomes(environment);
 		this.#outcomes.load();
 	}
@@ -97,9 +93,8 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 
 	get(key: string): KvEntry | undefined {
 		if (key === "" || !key.isWellFormed()) return undefined;
-		const keyBytes = Buffer.from(key);
-		if (keyBytes.byteLength > KV_LIMITS.keyBytes) return undefined;
-		const stored = this.#environment.kv.getBinary(keyBytes);
+		if (isTooLong(key)) return undefined;
+		const stored = this.#environment.kv.getBinary(key);
 		if (stored === undefined) return undefined;
 		const { revision, createRevision } = decodeKvRecord(stored);
 		if (revision > this.#shown) this.#show();
@@ -112,9 +107,9 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 		let bytes = 0;
 		let more = false;
 		for (const { key: keyBytes, value: stored } of this.#cursor(query)) {
-			const key = Buffer.from(keyBytes).toString();
+			const key = Buffer.from(keyBytes as Uint8Array).toString();
 			if (query.reverse ? compareKeys(key, query.start) < 0 : false) break;
-			const size = keyBytes.byteLength + stored.byteLength;
+			const size = keyBytes.length + stored.byteLength;
 			more = entries.length === query.limit || (entries.length > 0 && bytes + size > KV_LIMITS.pageBytes);
 			if (more) break;
 			bytes += size;
@@ -125,7 +120,7 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 
 	commit(commit: KvCommit): Promise<KvCommitResult> {
 		return new Promise((resolve, reject) => {
-			const bytes = checkCommit(commit);
+			const bytes = checkCommit(commit, this.capabilities);
 			if (this.#writer.stopped) throw refused(this.#writer.stopped);
 			if (this.#waiting.length >= MAX_WAITING || this.#waitingBytes + bytes > MAX_WAITING_BYTES) {
 				throw new StorageError("unavailable", "not-written", "too many commits wait for the disk");
@@ -172,11 +167,11 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 		this.#shown = Math.max(this.#shown, this.#written);
 		this.#outcomes.flushed(this.#applied);
 		const seen = this.#finish();
-		for (const { result, changes } of seen) {
-			if (result.ok && changes.length > 0) this.#window.push(result.revision, changes);
+		for (const { changes } of seen) {
+			for (const { group, packed } of changes) group.push(packed);
 		}
 		// Commits outside the window move it on as well.
-		this.#window.push(this.#shown, []);
+		this.#window.reach(this.#shown);
 		for (const { waiting, result } of seen) waiting.resolve(result);
 	}
 
@@ -200,82 +195,35 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 
 	/** In the transaction: decides a commit, and writes it where its checks hold. */
 	#settle(waiting: Waiting, now: number, inGroup: Map<string, CommitOutcome>): Seen {
-		const { id, checks = [], writes } = waiting.commit;
+		const { commit } = waiting;
+		const { id, writes } = commit;
 		const known = inGroup.get(id) ?? this.#outcomes.get(id, now);
 		if (known) {
 			const { firstRevision, revision } = known;
-			return { waiting, result: { ok: true, firstRevision, revision }, changes: [] };
+			return { waiting, result: { ok: true, firstRevision, revision }, changes: NO_CHANGES };
 		}
-		const conflicts = [];
-		// What a check has read is not read again by the write that it is for, which is near where checks and writes go in step.
-		const olds = new Array<Found | undefined>(writes.length);
-		let place = 0;
-		for (const { key, revision } of checks) {
-			const at = placeOf(key, writes, place);
-			const keyBytes = Buffer.from(key);
-			const old = this.#read(keyBytes, at >= 0 && this.#isWatched(writes[at]!));
-			if (old.revision !== revision) conflicts.push({ key, actual: old.revision });
-			if (at < 0) continue;
-			olds[at] = { keyBytes, old };
-			place = at + 1;
-		}
-		if (conflicts.length > 0) return { waiting, result: { ok: false, conflicts }, changes: [] };
+		const conflicts = this.#commits.conflicts(commit);
+		if (conflicts.length > 0) return { waiting, result: { ok: false, conflicts }, changes: NO_CHANGES };
 		if (writes.length === 0) {
 			const revision = this.#written;
-			return { waiting, result: { ok: true, firstRevision: revision, revision }, changes: [] };
+			return { waiting, result: { ok: true, firstRevision: revision, revision }, changes: NO_CHANGES };
 		}
 		const firstRevision = this.#written + 1;
-		const changes = this.#apply(writes, olds);
-		const revision = this.#written;
+		const changes = this.#commits.write(writes, firstRevision);
+		const revision = this.#written + writes.length;
+		this.#written = revision;
 		inGroup.set(id, { id, firstRevision, revision, time: now });
 		return { waiting, result: { ok: true, firstRevision, revision }, changes };
 	}
 
-	#apply(writes: readonly KvWrite[], found: readonly (Found | undefined)[]): readonly KvChange[] {
-		const { kv } = this.#environment;
-		const changes: KvChange[] = [];
-		for (let index = 0; index < writes.length; index++) {
-			const write = writes[index]!;
-			const { key } = write;
-			const isWatched = this.#isWatched(write);
-			const isPut = "value" in write;
-			const keyBytes = found[index]?.keyBytes ?? Buffer.from(key);
-			const old = found[index]?.old ?? (isPut || isWatched ? this.#read(keyBytes, isWatched) : NO_RECORD);
-			const revision = ++this.#written;
-			const createRevision = old.revision === 0 ? revision : old.createRevision;
-			let bytes: BytePiece | undefined;
-			if (isPut) {
-				bytes = encodeKvRecord(this.#chunks, { revision, createRevision }, write.value);
-				kv.put(keyBytes, pieceBytes(bytes));
-			} else {
-				kv.remove(keyBytes);
-			}
-			if (!isWatched) continue;
-			changes.push(new StoredChange(write, old, { revision, createRevision, bytes }, index === writes.length - 1));
-		}
-		return changes;
-	}
-
-	#isWatched({ key, silent }: KvWrite): boolean {
-		return silent !== true && this.#window.keeps(key);
-	}
-
-	/** In the transaction: what is stored under a key, with its bytes where they are asked for. */
-	#read(keyBytes: Buffer, withBytes: boolean): KnownRecord {
-		const stored = this.#environment.kv.getBinaryFast(keyBytes) as Buffer | undefined;
-		if (stored === undefined) return NO_RECORD;
-		const { revision, createRevision } = decodeKvRecord(stored);
-		return { revision, createRevision, bytes: withBytes ? copyKvRecord(this.#chunks, stored) : undefined };
-	}
-
-	#cursor(query: KvRange): Iterable<{ key: Uint8Array; value: Uint8Array }> {
-		const start = query.start === "" ? undefined : Buffer.from(query.start);
-		const end = query.end === undefined ? undefined : Buffer.from(query.end);
+	#cursor(query: KvRange): Iterable<{ key: string | Uint8Array; value: Uint8Array }> {
+		const start = query.start === "" ? undefined : query.start;
+		const { end } = query;
 		const limit = query.limit + 1;
-		if (end !== undefined && compareKeys(query.start, query.end!) >= 0) return [];
+		if (end !== undefined && compareKeys(query.start, end) >= 0) return [];
 		const { kv } = this.#environment;
-		if (query.reverse) return kv.getRange({ start: end, exclusiveStart: end !== undefined, reverse: true, limit });
-		return kv.getRange({ ...(start && { start }), ...(end && { end }), limit });
+		if (!query.reverse) return kv.getRange({ start, end, limit });
+		return kv.getRange({ start: end, exclusiveStart: end !== undefined, end: undefined, reverse: true, limit });
 	}
 
 	/** The revision of what reads see in this turn, which may be flushed but not yet told to its committer. */
@@ -287,13 +235,6 @@ export class EmbeddedKvStore implements KvStore, GroupParticipant {
 	#stored(): number {
 		return storedRevision(this.#environment.meta);
 	}
-}
-
-/** The place of the key's write, where it is one of the next few from `from` on; else -1. */
-function placeOf(key: string, writes: readonly KvWrite[], from: number): number {
-	const end = Math.min(from + NEAR, writes.length);
-	for (let at = from; at < end; at++) if (writes[at]!.key === key) return at;
-	return -1;
 }
 
 /** The error for something that was never tried. */

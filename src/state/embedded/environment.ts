@@ -1,10 +1,14 @@
 import { closeSync, fchmodSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
-import type { Database, RootDatabase } from "lmdb";
+import type { Database, RootDatabase, RootDatabaseOptions } from "lmdb";
 import { StateOpenError } from "../state-backend.ts";
+import { textKeys } from "./text-keys.ts";
 
 /** A database of byte keys and byte values. */
 export type ByteDatabase = Database<Uint8Array, Uint8Array>;
+
+/** A database of byte values whose keys are well-formed texts, in the order of their UTF-8 bytes. A range must say its ends. */
+export type TextDatabase = Database<Uint8Array, string | Uint8Array>;
 
 /** The LMDB environment of one state folder. */
 export interface Environment {
@@ -13,7 +17,7 @@ export interface Environment {
 	/** Format, logs and counters, by name. */
 	readonly meta: ByteDatabase;
 	/** The keyspace. */
-	readonly kv: ByteDatabase;
+	readonly kv: TextDatabase;
 	/** Outcomes of the commits of one group, by the group's first revision. */
 	readonly outcomes: ByteDatabase;
 	/** Log blocks, by log and first sequence. */
@@ -31,6 +35,11 @@ const FORMAT_KEY = Buffer.from("format");
 const DATABASES = 8;
 const MAGIC = 0xbeefc0de;
 const MAGIC_AT = 24;
+
+const TEXT_OPTIONS: RootDatabaseOptions = { keyEncoder: textKeys, encoding: "binary" };
+
+/** All keys of a `TextDatabase`. */
+export const EVERY_KEY = Object.freeze({ start: undefined, end: undefined });
 
 /** Opens or creates the data in a folder whose lock is held. */
 export async function openEnvironment(directory: string): Promise<Environment> {
@@ -64,7 +73,7 @@ export async function openEnvironment(directory: string): Promise<Environment> {
 			directory,
 			root,
 			meta,
-			kv: database("kv"),
+			kv: root.openDB<Uint8Array, string | Uint8Array>("kv", TEXT_OPTIONS),
 			outcomes: database("outcomes"),
 			blocks: database("blocks"),
 			topics: database("topics"),

@@ -1,8 +1,8 @@
+import { decodeKvRecord, kvValue } from "../kv-record.ts";
 import type { StoredRecord } from "../log-store.ts";
 import { StateOpenError } from "../state-backend.ts";
 import { Block } from "./block.ts";
-import type { Environment } from "./environment.ts";
-import { decodeKvRecord, kvValue } from "./kv-record.ts";
+import { type Environment, EVERY_KEY } from "./environment.ts";
 import { LAST_SEQUENCE, LogKeys } from "./log-keys.ts";
 import { type LogIdentity, readLogState } from "./log-state.ts";
 import { storedRevision } from "./stored-revision.ts";
@@ -56,10 +56,10 @@ export function logIdentities({ meta, blocks }: Environment): ReadonlyMap<string
 function inspectKeyspace({ kv, meta, outcomes }: Environment, visitor: StateVisitor) {
 	const revision = storedRevision(meta);
 	let entries = 0;
-	for (const { key: bytes, value: stored } of kv.getRange({})) {
-		const key = Buffer.from(bytes).toString();
+	for (const { key: bytes, value: stored } of kv.getRange(EVERY_KEY)) {
+		const key = Buffer.from(bytes as Uint8Array).toString();
 		const what = `the key ${JSON.stringify(key.slice(0, 200))}`;
-		if (!Buffer.from(key).equals(bytes)) throw damaged(`${what} is no UTF-8`);
+		if (!Buffer.from(key).equals(bytes as Uint8Array)) throw damaged(`${what} is no UTF-8`);
 		if (stored.byteLength < 16) throw damaged(`${what} holds no record`);
 		const record = decodeKvRecord(Buffer.from(stored));
 		const isSound =

@@ -4,13 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { IdSource } from "../../clock/clock.ts";
 import { BackupDecoder, type BackupDescription, BackupError } from "../backup-file.ts";
+import { decodeKvRecord, encodeKvRecord, kvValue } from "../kv-record.ts";
 import { newEpoch } from "../log-epoch.ts";
 import { StateOpenError } from "../state-backend.ts";
-import { ByteChunks, pieceBytes } from "./byte-chunks.ts";
-import { type Environment, FORMAT_VERSION, openEnvironment } from "./environment.ts";
+import { type Environment, EVERY_KEY, FORMAT_VERSION, openEnvironment } from "./environment.ts";
 import { lockFolder } from "./folder-lock.ts";
 import { inspectState, logIdentities, type StateInspection, type StateVisitor } from "./inspect-state.ts";
-import { decodeKvRecord, encodeKvRecord, kvValue } from "./kv-record.ts";
 import { COPY_FOLDER } from "./state-copies.ts";
 import { storedRevision, storeRevision } from "./stored-revision.ts";
 
@@ -138,14 +137,12 @@ async function renewNumbering(environment: Environment, { ids, renew }: RestoreO
 		epochs.set(identity.epoch, epoch);
 		return [Buffer.from(`log/${name}`), Buffer.from(JSON.stringify({ ...identity, epoch }))] as const;
 	});
-	const chunks = new ByteChunks();
 	const renewed: [Uint8Array, Uint8Array][] = [];
-	for (const { key, value } of kv.getRange({})) {
+	for (const { key, value } of kv.getRange(EVERY_KEY)) {
 		const stored = Buffer.from(value);
-		const changed = renew(Buffer.from(key).toString(), kvValue(stored), epochs);
+		const changed = renew(Buffer.from(key as Uint8Array).toString(), kvValue(stored), epochs);
 		if (changed === undefined) continue;
-		const record = encodeKvRecord(chunks, decodeKvRecord(stored), changed);
-		renewed.push([Buffer.from(key), pieceBytes(record)]);
+		renewed.push([Buffer.from(key as Uint8Array), encodeKvRecord(decodeKvRecord(stored), changed)]);
 	}
 	await root.transaction(() => {
 		for (const [key, value] of identities) meta.put(key, value);

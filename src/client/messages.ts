@@ -136,7 +136,8 @@ export class Messages {
 
 	/**
 	 * Sends a message and waits for the reply. Rejects with a `RemoteError` where the handler failed, and with a
-	 * `HubClientError` where the request did not reach one, or no reply came in time.
+	 * `HubClientError` where the request did not reach one, or no reply came in time, and with a RangeError where the timeout
+	 * is no time.
 	 */
 	request<T = Data>(to: Recipient, type: string, data?: Data, options: RequestOptions = {}): Promise<Reply<T>> {
 		const { timeout = DEFAULT_REQUEST_TIMEOUT_MS, signal } = options;
@@ -224,6 +225,7 @@ export class Messages {
 		return new Promise<R>((resolve, reject) => {
 			const message = make();
 			if (signal?.aborted) throw cancelled(signal);
+			requireTime(fate.timeoutMs);
 			const entryId = this.#nextEntry++;
 			const range = encodeSend(entryId, this.#address(to), message, fate.timeoutMs !== undefined);
 			const content = { entryId, range, idempotent: message.idempotent, fate, signal };
@@ -278,6 +280,12 @@ const PRIORITIES: Readonly<Record<MessagePriority, Priority>> = {
 const SENT: Fate<SendOutcome> = { accepted: sendOutcome };
 const SENT_DURABLE: Fate<SendOutcome> = { durable: true, accepted: sendOutcome };
 const SENT_TRANSIENT: Fate<SendOutcome> = { durable: false, accepted: sendOutcome };
+
+/** Here, as a request that cannot be written would take those down that go with it. Throws a RangeError. */
+function requireTime(timeoutMs: number | undefined): void {
+	if (timeoutMs === undefined || Number.isSafeInteger(Math.ceil(timeoutMs))) return;
+	throw new RangeError("the timeout of a request is not a number of milliseconds");
+}
 
 function sendOutcome({ id, disposition, duplicate }: Accepted): SendOutcome {
 	return { id, disposition: disposition === Disposition.DELIVERED ? "delivered" : "queued", duplicate };

@@ -106,6 +106,19 @@ describe.each(MODES)("messages over $mode", ({ bidi }) => {
 		await vi.waitFor(() => expect(reasons).toEqual(["CANCELLED", "CANCELLED"]));
 	});
 
+	it("refuses a wait that is no time, and nothing but that", async () => {
+		const hub = new FakeHub();
+		const { client: ada } = await open(hub, { token: "ada", bidi });
+		const { client: bob } = await open(hub, { token: "bob", bidi });
+		await bob.messages.handle("work", ({ data }) => data).ready;
+		const others = [ada.messages.request("bob", "work", 1)];
+		for (const timeout of [Number.POSITIVE_INFINITY, Number.NaN, 1e20]) {
+			await expect(ada.messages.request("bob", "work", 2, { timeout })).rejects.toThrow(RangeError);
+			others.push(ada.messages.request("bob", "work", 1));
+		}
+		expect((await Promise.all(others)).map((reply) => reply.data)).toEqual([1, 1, 1, 1]);
+	});
+
 	it("after a loss fails what may have been done, repeats what does no harm, and receives again", async () => {
 		const hub = new FakeHub();
 		const { client: ada, clock } = await open(hub, { token: "ada", bidi });

@@ -1,5 +1,7 @@
 /** Room that a chunk has beyond the item that it is made for. */
 const CHUNK_BYTES = 64 * 1024;
+/** The largest chunk that several items share. */
+const MAX_SHARED_BYTES = 2 * CHUNK_BYTES;
 /** ASCII text up to this many characters is written faster by a loop than by a call into the runtime. */
 const LOOP_LENGTH = 40;
 /** A longer text is encoded apart, so that no chunk is made three times too large for the worst case of UTF-8. */
@@ -32,8 +34,15 @@ export class WireOutput {
 		return this.#at;
 	}
 
-	/** Begins an item. What was written of one that was not finished stays unused. */
+	/**
+	 * Begins an item. What was written of one that was not finished stays unused. A chunk that was made for a large item takes no
+	 * other: a small one that is held for long must not keep it.
+	 */
 	begin(): void {
+		if (this.#chunk.byteLength > MAX_SHARED_BYTES) {
+			this.#chunk = new Uint8Array(0);
+			this.#at = 0;
+		}
 		this.#start = this.#at;
 	}
 

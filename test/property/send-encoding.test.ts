@@ -110,6 +110,15 @@ describe("a frame of messages that the client encodes", () => {
 		expect(Buffer.compare(leanSendStream.encode(first), bytes)).toBe(0);
 	});
 
+	it("does not keep a large message for the sake of a small one behind it", () => {
+		const encoded = (bytes: number) => {
+			const payload = toPayload(new Uint8Array(bytes));
+			return encodeSend(1, create(AddressSchema), create(MessageSchema, { payload }), true);
+		};
+		expect(encoded(1_000_000).chunk.byteLength).toBeGreaterThan(1_000_000);
+		expect(encoded(10).chunk.byteLength).toBeLessThan(200_000);
+	});
+
 	it("is a cancellation by the schema", () => {
 		const request = create(SendStreamRequestSchema, { frame: { case: "cancel", value: { entryId: 7n } } });
 		expect(fromBinary(SendStreamRequestSchema, leanSendStream.encode(request))).toEqual(request);

@@ -3,6 +3,8 @@ import { HubClientError } from "./errors.ts";
 
 /** How many callers may stand in line for a place. */
 const LONGEST_LINE = 100_000;
+/** What they may stand for together, in bytes, where it is more than one. */
+const HEAVIEST_LINE = 256 * 1024 * 1024;
 
 /** Who wants a place. */
 export interface Entrant {
@@ -14,7 +16,7 @@ export interface Entrant {
 
 /**
  * Places for what is on its way, bounded by count and bytes. Who finds none stands in line, first come first served; past
- * `LONGEST_LINE` callers it is refused with BUFFER_FULL.
+ * `LONGEST_LINE` callers, or `HEAVIEST_LINE` bytes of them, it is refused with BUFFER_FULL.
  */
 export class Admission {
 	readonly #maxItems: number;
@@ -22,6 +24,8 @@ export class Admission {
 	#line: Entrant[] = [];
 	/** Where the line begins; what is before it has entered. */
 	#head = 0;
+	/** Of those who stand in line. */
+	#lineBytes = 0;
 	#items = 0;
 	#bytes = 0;
 
@@ -45,7 +49,12 @@ export class Admission {
 		if (waiting >= LONGEST_LINE) {
 			throw new HubClientError("BUFFER_FULL", `${LONGEST_LINE} callers wait already`, { code: Code.ResourceExhausted });
 		}
+		if (waiting > 0 && this.#lineBytes + entrant.bytes > HEAVIEST_LINE) {
+			const message = `callers wait already with ${this.#lineBytes} bytes`;
+			throw new HubClientError("BUFFER_FULL", message, { code: Code.ResourceExhausted });
+		}
 		this.#line.push(entrant);
+		this.#lineBytes += entrant.bytes;
 	}
 
 	/** Gives a place back. */
@@ -53,7 +62,9 @@ export class Admission {
 		this.#items--;
 		this.#bytes -= bytes;
 		while (this.#head < this.#line.length && this.#fits(this.#line[this.#head]!.bytes)) {
-			this.#admit(this.#line[this.#head++]!);
+			const entrant = this.#line[this.#head++]!;
+			this.#lineBytes -= entrant.bytes;
+			this.#admit(entrant);
 			if (this.#head * 2 < this.#line.length) continue;
 			this.#line = this.#line.slice(this.#head);
 			this.#head = 0;

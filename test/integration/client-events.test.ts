@@ -129,6 +129,24 @@ describe("the bound of what is on its way", () => {
 		expect(() => enter("one too many", 1)).toThrow(expect.objectContaining({ reason: "BUFFER_FULL" }));
 	});
 
+	it("refuses what is too heavy for a line, and takes it again once the line is shorter", () => {
+		const admission = new Admission(1, 100);
+		const megabytes = 1024 * 1024;
+		const enter = (bytes: number) => admission.enter({ bytes, enter: () => true });
+		enter(1);
+		enter(200 * megabytes);
+		enter(56 * megabytes);
+		expect(() => enter(1)).toThrow(expect.objectContaining({ reason: "BUFFER_FULL" }));
+		admission.leave(1);
+		enter(200 * megabytes);
+		expect(() => enter(1)).toThrow(expect.objectContaining({ reason: "BUFFER_FULL" }));
+		// One is never too heavy for an empty line.
+		const other = new Admission(1, 100);
+		other.enter({ bytes: 1, enter: () => true });
+		other.enter({ bytes: 300 * megabytes, enter: () => true });
+		expect(() => other.enter({ bytes: 1, enter: () => true })).toThrow();
+	});
+
 	it("lets every event through in order when there are more than it holds", async () => {
 		const hub = new FakeHub();
 		const { client } = await open(hub);

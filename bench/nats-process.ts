@@ -1,21 +1,12 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { installed, TemporaryFolder, Worker } from "./bench.ts";
+import { PeerProcess } from "./peer-process.ts";
 
 export const NATS_MISSING = installed("nats-server") ? undefined : "nats-server is not installed";
 
 /** A NATS server in a process of its own, on a folder of its own. */
-export class NatsProcess implements AsyncDisposable {
-	readonly address: string;
-	readonly #worker: Worker;
-	readonly #folder: TemporaryFolder;
-
-	private constructor(worker: Worker, folder: TemporaryFolder, address: string) {
-		this.#worker = worker;
-		this.#folder = folder;
-		this.address = address;
-	}
-
+export class NatsProcess extends PeerProcess {
 	/** `syncAlways`: JetStream flushes each message before it answers; otherwise every two minutes, its default. */
 	static async start({ syncAlways = false } = {}): Promise<NatsProcess> {
 		const folder = new TemporaryFolder();
@@ -28,11 +19,6 @@ export class NatsProcess implements AsyncDisposable {
 		const listening = await worker.line((line) => line.includes("Listening for client connections on"));
 		const address = listening.trim().split(" ").at(-1)!;
 		await worker.line((line) => line.includes("Server is ready"));
-		return new NatsProcess(worker, folder, address);
-	}
-
-	async [Symbol.asyncDispose](): Promise<void> {
-		await this.#worker[Symbol.asyncDispose]();
-		this.#folder[Symbol.dispose]();
+		return new NatsProcess(address, worker, folder);
 	}
 }

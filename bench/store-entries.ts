@@ -43,7 +43,7 @@ class EntrySide implements AsyncDisposable {
 
 	static async redis(appendfsync: "always" | "everysec"): Promise<EntrySide> {
 		const redis = await RedisProcess.start(appendfsync);
-		return await EntrySide.#open(redis, "redis-entries", [String(redis.port)]);
+		return await EntrySide.#open(redis, "redis-entries", [redis.address]);
 	}
 
 	static async etcd(): Promise<EntrySide> {

@@ -1,4 +1,4 @@
-// Arguments: port of a Redis server. Takes { kind, from, count, window, batch }, answers { ms }.
+// Arguments: address of a Redis server. Takes { kind, from, count, window, batch }, answers { ms }.
 import { Redis } from "ioredis";
 import { answerRounds, checkValue, type EntryCommand, keyOf } from "./entry-rounds.ts";
 import { payloadOf } from "./payload.ts";
@@ -6,7 +6,7 @@ import { pipelined } from "./pipelined.ts";
 import { Window } from "./window.ts";
 
 // It writes commands without waiting for answers: that is the pipeline. Gathering them into batches by itself makes it slower.
-const redis = new Redis(Number(process.argv[2]), "127.0.0.1");
+const redis = new Redis(`redis://${process.argv[2]}`);
 await redis.ping();
 
 const set = (number: number) => redis.set(keyOf(number), payloadOf(number));

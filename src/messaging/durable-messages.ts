@@ -9,7 +9,7 @@ import { expiryOf } from "./mailbox-record.ts";
 import type { MessageDraft, PriorityClass } from "./message-draft.ts";
 import type { MessageStore } from "./message-store.ts";
 import type { MessagingCounters } from "./messaging-counters.ts";
-import { isStored, QueuedMessage, type StoredMessage, type StoredPlace } from "./queued-message.ts";
+import { isStored, QueuedMessage, type StoredMessage, type StoredPlace, unplaced } from "./queued-message.ts";
 import type { Recipient } from "./recipient.ts";
 import { contentDigest } from "./sent-ids.ts";
 import { StampedMessage } from "./stamped-message.ts";
@@ -66,21 +66,14 @@ export class DurableMessages {
 		const id = draft.id === "" ? this.#ids.next() : draft.id;
 		const stamp = { id, source, recipient: pluginId, hubTime: now, requiresResponse: false };
 		const content = StampedMessage.of(draft, stamp);
-		const stored: StoredPlace = {
+		const order = {
 			sequence: mailbox.nextSequence(),
 			acceptTime: now,
 			deliverTime: draft.deliverAt === undefined ? 0 : Math.max(0, Math.ceil(draft.deliverAt)),
 			ttlMs: draft.ttlMs === undefined ? 0 : Math.max(1, Math.ceil(draft.ttlMs)),
 			digest,
-			noted: false,
-			block: undefined,
-			place: 0,
-			start: 0,
-			ids: undefined,
-			idLow: 0,
-			idHigh: 0,
-			told,
 		};
+		const stored = unplaced(order, false, told);
 		const message = this.#message(id, source, draft.orderingKey, draft.priority, content.size, stored);
 		recipient.expect(message);
 		mailbox.add(message, content, NO_WRITES, recipient);
@@ -97,25 +90,21 @@ export class DurableMessages {
 		const { id, source, orderingKey } = original;
 		const { mailbox } = recipient;
 		const content = new StampedMessage(letter.item);
-		const place = {
-			block: undefined,
-			place: 0,
-			start: 0,
-			ids: undefined,
-			idLow: 0,
-			idHigh: 0,
-			told: undefined,
-			noted: false,
-		};
-		const sequence = mailbox.nextSequence();
-		const message = this.#message(id, source, orderingKey, classOf(original.priority), content.size, {
-			sequence,
+		const order = {
+			sequence: mailbox.nextSequence(),
 			acceptTime: this.#clock.now(),
 			deliverTime: 0,
 			ttlMs,
 			digest: "",
-			...place,
-		});
+		};
+		const message = this.#message(
+			id,
+			source,
+			orderingKey,
+			classOf(original.priority),
+			content.size,
+			unplaced(order, false, undefined),
+		);
 		return new Promise((resolve, reject) => {
 			const change = this.#letters.take(letter.pluginId, letter.id);
 			try {

@@ -4,7 +4,7 @@ import { asciiSize, stringSize } from "../wire/string-size.ts";
 import { varintSize } from "../wire/varint.ts";
 import { WireWriter } from "../wire/wire-writer.ts";
 import type { PriorityClass } from "./message-draft.ts";
-import { isStored, QueuedMessage, type StoredMessage, type StoredPlace } from "./queued-message.ts";
+import { isStored, QueuedMessage, type StoredMessage, type StoredPlace, unplaced } from "./queued-message.ts";
 import type { StampedMessage } from "./stamped-message.ts";
 
 /** Writes the fields of a `MailboxRecord`, which are `recordSize` bytes. By hand: it is made for every durable message. */
@@ -59,21 +59,14 @@ export function messageOf(
 	attempts: number,
 	clock: { now(): number; monotonic(): number },
 ): StoredMessage {
-	const stored: StoredPlace = {
+	const order = {
 		sequence: Number(record.sequence),
 		acceptTime: Number(record.acceptTimeMs),
 		deliverTime: Number(record.deliverTimeMs),
 		ttlMs: Number(record.ttlMs),
 		digest: record.digest,
-		noted: attempts > 0,
-		block: undefined,
-		place: 0,
-		start: 0,
-		ids: undefined,
-		idLow: 0,
-		idHigh: 0,
-		told: undefined,
 	};
+	const stored = unplaced(order, attempts > 0, undefined);
 	const message: QueuedMessage = new QueuedMessage({
 		id: record.id,
 		source: record.source,

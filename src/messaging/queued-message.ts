@@ -41,6 +41,30 @@ export interface StoredPlace {
 	told: AcceptanceListener | undefined;
 }
 
+/** Of a message that is in no block yet, and whose id is known nowhere. */
+export function unplaced(
+	order: Pick<StoredPlace, "sequence" | "acceptTime" | "deliverTime" | "ttlMs" | "digest">,
+	noted: boolean,
+	told: AcceptanceListener | undefined,
+): StoredPlace {
+	const { sequence, acceptTime, deliverTime, ttlMs, digest } = order;
+	return {
+		sequence,
+		acceptTime,
+		deliverTime,
+		ttlMs,
+		digest,
+		noted,
+		block: undefined,
+		place: 0,
+		start: 0,
+		ids: undefined,
+		idLow: 0,
+		idHigh: 0,
+		told,
+	};
+}
+
 export interface QueuedMessageFields {
 	readonly id: string;
 	readonly source: string;
